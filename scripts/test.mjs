@@ -1,0 +1,57 @@
+// The README's test command: `npm test`. Sets up what it needs, runs everything, ends with `N passed, N failed`.
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ensurePackages, findChromium, installChromium, run } from './setup.mjs';
+
+const skipsBrowsers = process.env.STEPFAST_SKIP_BROWSERS === '1';
+const results = { passed: 0, failed: 0, skipped: 0 };
+
+function check(title, command, args, options) {
+  console.log(`\n== ${title}`);
+  const ok = run(command, args, options);
+  results[ok ? 'passed' : 'failed']++;
+  if (!ok) console.log(`FAILED: ${title}`);
+  return ok;
+}
+
+function tests(title, projects) {
+  console.log(`\n== ${title}`);
+  const folder = mkdtempSync(join(tmpdir(), 'stepfast-results-'));
+  const file = join(folder, 'results.json');
+  const only = projects.flatMap((project) => ['--project', project]);
+  const args = ['node_modules/vitest/vitest.mjs', 'run', ...only, '--reporter=default', '--reporter=json', `--outputFile.json=${file}`];
+  const { status } = spawnSync(process.execPath, args, { stdio: 'inherit' });
+  const counts = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {};
+  rmSync(folder, { recursive: true });
+  results.passed += counts.numPassedTests ?? 0;
+  results.failed += counts.numFailedTests ?? 0;
+  results.skipped += (counts.numPendingTests ?? 0) + (counts.numTodoTests ?? 0);
+  // A file that can not be loaded, or an error outside of a test, fails no test by itself.
+  if (status !== 0 && !counts.numFailedTests) results.failed++;
+}
+
+ensurePackages();
+const bin = (name) => join('node_modules', '.bin', name);
+check('types', bin('tsc'), ['-p', 'tsconfig.json']);
+check('types of the core, without any platform', bin('tsc'), ['-p', 'tsconfig.core.json']);
+check('lint and format', bin('biome'), ['check', '.']);
+const isBuilt = check('build', bin('tsup'), ['--silent']);
+
+let projects = ['unit'];
+if (isBuilt && statSync('test/package', { throwIfNoEntry: false })) projects.push('package');
+if (skipsBrowsers) {
+  console.log('\nSTEPFAST_SKIP_BROWSERS=1: the suite in real Chromium is left out.');
+  results.skipped++;
+} else if (findChromium() ?? installChromium()) projects.push('browser');
+else {
+  console.log('\nNo Chromium was found, and none could be installed. Install it (Debian: apt-get install chromium),');
+  console.log('name it in STEPFAST_CHROMIUM, or set STEPFAST_SKIP_BROWSERS=1 to leave the browser suite out.');
+  results.failed++;
+}
+for (const project of projects) tests(`tests: ${project}`, [project]);
+
+const skipped = results.skipped ? `, ${results.skipped} skipped` : '';
+console.log(`\n${results.passed} passed, ${results.failed} failed${skipped}`);
+process.exitCode = results.failed ? 1 : 0;
