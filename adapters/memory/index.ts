@@ -1,0 +1,127 @@
+import { StepfastError } from '../../src/errors.js';
+import type { JournalEntry } from '../../src/journal.js';
+import type { OpenOptions, Store } from '../../src/store.js';
+import { copyJournal, listPage, Tables } from '../../src/tables.js';
+import { selectDue, transition, withOffers } from '../../src/transition.js';
+
+/*
+ * The smallest store, the one to read first. Nothing outlives the process: for tests, and for pages that have no
+ * storage at all.
+ */
+
+/** What several memory stores share: the medium that a file or a database is for the others. */
+export interface MemoryMedium {
+  readonly tables: Tables;
+  readonly journals: Map<string, JournalEntry[]>;
+  readonly owners: Set<string>;
+  readonly listeners: Set<(runId: string | undefined) => void>;
+  /** The tail of the queue of commits: one at a time. */
+  turn: Promise<unknown>;
+}
+
+/** A medium for `memoryStore({ medium })`, so that several engines, or one after another, see the same runs. */
+export function memoryMedium(): MemoryMedium {
+  return {
+    tables: new Tables(),
+    journals: new Map(),
+    owners: new Set(),
+    listeners: new Set(),
+    turn: Promise.resolve(),
+  };
+}
+
+/**
+ * A store in memory: nothing survives the process.
+ *
+ * @param options.medium What to keep runs in; share one to let several engines see the same runs. Default: a new one.
+ * @example const stepfast = createStepfast({ store: memoryStore() });
+ */
+export function memoryStore(options: { readonly medium?: MemoryMedium } = {}): Store {
+  const medium = options.medium ?? memoryMedium();
+  const { tables, journals, owners, listeners } = medium;
+  const mine = new Set<(runId: string | undefined) => void>();
+  let owner: string | undefined;
+  let onError: (error: unknown) => void = () => undefined;
+  let isClosed = false;
+
+  const leave = () => {
+    isClosed = true;
+    if (owner !== undefined) owners.delete(owner);
+    for (const listener of mine) listeners.delete(listener);
+  };
+  /** Runs alone on the medium: the transition is asynchronous, and no other commit may come between. */
+  const alone = <T>(body: () => Promise<T>): Promise<T> => {
+    const result = medium.turn.then(() => {
+      if (isClosed) throw new StepfastError('CLOSED', 'The memory store is closed. Create a new one to go on.');
+      return body().then((found) => structuredClone(found)); // S6
+    });
+    medium.turn = result.catch(() => undefined); // the caller hears of it; the queue goes on
+    return result;
+  };
+  const stored = (runId: string) => {
+    const row = tables.run(runId);
+    return row && { row, journal: copyJournal(journals.get(runId)) };
+  };
+
+  return {
+    name: 'memory',
+    capabilities: { durability: 'none', owners: 'many', blobs: true },
+    open: (open: OpenOptions) =>
+      alone(async () => {
+        owner = open.owner;
+        onError = open.onError;
+        owners.add(owner);
+      }),
+    async close() {
+      if (!isClosed) await medium.turn;
+      leave();
+    },
+    abandon: leave,
+    commit(given) {
+      const batch = structuredClone(given); // S6; at once, for the caller may change it while others commit
+      return alone(async () => {
+        const { outcome, writes } = await transition(tables, batch);
+        if (isClosed)
+          throw new StepfastError('CLOSED', 'The memory store was closed during a commit; nothing of it was kept.');
+        if (outcome.kind !== 'committed') return outcome;
+        tables.apply(writes);
+        for (const [runId, { append }] of writes.runs) {
+          const journal = journals.get(runId);
+          if (journal) journal.push(...append);
+          else journals.set(runId, [...append]);
+        }
+        for (const runId of writes.runs.keys()) for (const listener of listeners) listener(runId);
+        return outcome;
+      });
+    },
+    due: (query) =>
+      alone(() =>
+        withOffers(
+          tables,
+          selectDue(tables.dueRows(), query, (id) => owners.has(id)),
+          query.now,
+        ),
+      ),
+    load: (runId) => alone(async () => stored(runId)),
+    list: (query) =>
+      alone(async () => {
+        const { rows, ...rest } = listPage(tables.runs.values(), query);
+        return { runs: rows.map((row) => stored(row.runId)!), ...rest };
+      }),
+    watch(listener) {
+      const hear = (runId: string | undefined) => {
+        try {
+          listener(runId);
+        } catch (error) {
+          onError(error); // a listener is not part of the commit that it hears of
+        }
+      };
+      listeners.add(hear);
+      mine.add(hear);
+      return () => {
+        listeners.delete(hear);
+        mine.delete(hear);
+      };
+    },
+  };
+}

@@ -1,0 +1,117 @@
+/**
+ * Every code a `StepfastError` can carry. A closed list; codes never change once released.
+ */
+export type ErrorCode =
+  | 'INVALID_NAME'
+  | 'INVALID_PAYLOAD'
+  | 'INVALID_DURATION'
+  | 'INVALID_OPTION'
+  | 'INVALID_KEY'
+  | 'INVALID_ID'
+  | 'NOT_SERIALIZABLE'
+  | 'VALUE_TOO_LARGE'
+  | 'UNKNOWN_JOB'
+  | 'DUPLICATE_JOB'
+  | 'IDEMPOTENCY_CONFLICT'
+  | 'EVENT_BACKLOG_FULL'
+  | 'RUN_NOT_FOUND'
+  | 'RUN_NOT_FAILED'
+  | 'RUN_CANCELLED'
+  | 'EVENT_TIMEOUT'
+  | 'STEP_FAILED'
+  | 'STEP_NESTED'
+  | 'CRASH_LOOP'
+  | 'JOURNAL_FULL'
+  | 'TOO_MANY_WAITS'
+  | 'REPLAY_MISMATCH'
+  | 'LEASE_LOST'
+  | 'CLOSED'
+  | 'STORE_LOCKED'
+  | 'STORE_CORRUPT'
+  | 'STORE_TOO_NEW'
+  | 'STORE_UNAVAILABLE'
+  | 'QUOTA_EXCEEDED';
+
+/** Where something happened. Ids and names only, never payloads (spec V4). */
+export interface ErrorPlace {
+  readonly job?: string;
+  readonly runId?: string;
+  readonly step?: string;
+  /** Path inside a value, e.g. `$.user.onClick`. */
+  readonly path?: string;
+  /** What a schema said. */
+  readonly issues?: readonly unknown[];
+  /** File and byte offset of damaged data. */
+  readonly file?: string;
+  readonly offset?: number;
+  /** Process that holds a file store. */
+  readonly pid?: number;
+  /** Of the original error, when it had one. */
+  readonly data?: unknown;
+}
+
+/** The one family of errors that stepfast throws. Match by `code`, not by `instanceof`: a page can hold two copies. */
+export class StepfastError extends Error implements ErrorPlace {
+  static {
+    StepfastError.prototype.name = 'StepfastError'; // a literal: minifiers rename classes, journals keep names
+  }
+  readonly code: ErrorCode;
+  declare readonly job?: string;
+  declare readonly runId?: string;
+  declare readonly step?: string;
+  declare readonly path?: string;
+  declare readonly issues?: readonly unknown[];
+  declare readonly file?: string;
+  declare readonly offset?: number;
+  declare readonly pid?: number;
+  declare readonly data?: unknown;
+  constructor(code: ErrorCode, message: string, place: ErrorPlace = {}, options?: ErrorOptions) {
+    super(`${message} [${code}]`, options);
+    this.code = code;
+    Object.assign(this, place);
+  }
+}
+/** A step failed for good: thrown into the handler, with the original in `cause`. */
+export class StepError extends StepfastError {
+  static {
+    StepError.prototype.name = 'StepError';
+  }
+}
+
+/** A wait with `onTimeout: 'fail'` passed its deadline. */
+export class EventTimeoutError extends StepfastError {
+  static {
+    EventTimeoutError.prototype.name = 'EventTimeoutError';
+  }
+}
+
+/** Throw it from a step or a handler: it will not be retried. */
+export class FatalError extends Error {
+  static {
+    FatalError.prototype.name = 'FatalError';
+  }
+}
+
+/** Throw it from a step to set the delay before the next attempt yourself. */
+export class RetryableError extends Error {
+  static {
+    RetryableError.prototype.name = 'RetryableError';
+  }
+  /** Milliseconds, or a duration such as `'30s'`. */
+  readonly after: number | string | undefined;
+  constructor(message: string, options: ErrorOptions & { readonly after?: number | string } = {}) {
+    super(message, options);
+    this.after = options.after;
+  }
+}
+
+/** Whether `error` is a `StepfastError` (of this or another copy of the library), and with this code if one is given. */
+export function isStepfastError(error: unknown, code?: ErrorCode): error is StepfastError {
+  const found = (error as StepfastError | undefined)?.code;
+  return (
+    error instanceof Error &&
+    typeof found === 'string' &&
+    error.message.endsWith(`[${code ?? found}]`) &&
+    (code === undefined || found === code)
+  );
+}

@@ -1,0 +1,178 @@
+import type { JournalEntry } from './journal.js';
+import type { EventRow, ListQuery, RunRow } from './store.js';
+import { pairKey, pairsOf, type Reads, type StoreClock, type Writes } from './transition.js';
+
+/*
+ * Rows and events of a store that fits in memory, with the indexes that `Reads` asks for. The memory store is nothing
+ * else; the file store keeps one of these beside its log.
+ */
+
+const bySeq = (a: { readonly seq: number }, b: { readonly seq: number }): number => a.seq - b.seq;
+const keyOf = (job: string, idempotencyKey: string): string => JSON.stringify([job, idempotencyKey]);
+
+/** A map of sets that forgets empty ones. */
+class Index<T> {
+  readonly #sets = new Map<string, Set<T>>();
+  get(key: string): ReadonlySet<T> {
+    return this.#sets.get(key) ?? new Set();
+  }
+  add(key: string, value: T): void {
+    const set = this.#sets.get(key);
+    if (set) set.add(value);
+    else this.#sets.set(key, new Set([value]));
+  }
+  delete(key: string, value: T): void {
+    const set = this.#sets.get(key);
+    if (set?.delete(value) && set.size === 0) this.#sets.delete(key);
+  }
+}
+
+/** In-memory tables: the reads of a transition, and `apply` for its writes. */
+export class Tables implements Reads {
+  readonly runs = new Map<string, RunRow>();
+  readonly log = new Map<number, EventRow>();
+  lastClock: StoreClock = { seq: 0, acceptedAt: 0 };
+  readonly #keys = new Map<string, string>();
+  readonly #waiting = new Index<string>();
+  readonly #holding = new Index<string>();
+  readonly #events = new Index<number>();
+  readonly #eventIds = new Map<string, number>();
+  readonly #eventKeys = new Map<string, number>();
+  readonly #untaken = new Map<string, number>();
+  /** Run ids by due time: a sorted array of [dueAt, seq, runId], rebuilt from a heap-free map when asked. */
+  readonly #due = new Map<string, RunRow>();
+
+  clock(): StoreClock {
+    return this.lastClock;
+  }
+  run(runId: string): RunRow | undefined {
+    return this.runs.get(runId);
+  }
+  runByKey(job: string, idempotencyKey: string): string | undefined {
+    return this.#keys.get(keyOf(job, idempotencyKey));
+  }
+  waiting(pair: string): RunRow[] {
+    return [...this.#waiting.get(pair)].map((runId) => this.runs.get(runId)!);
+  }
+  events(pair: string, after: number): EventRow[] {
+    const found: EventRow[] = [];
+    for (const seq of this.#events.get(pair)) if (seq > after) found.push(this.log.get(seq)!);
+    return found.sort(bySeq);
+  }
+  event(seq: number): EventRow | undefined {
+    return this.log.get(seq);
+  }
+  eventById(id: string): EventRow | undefined {
+    return this.log.get(this.#eventIds.get(id) ?? -1);
+  }
+  eventByKey(pair: string, idempotencyKey: string): EventRow | undefined {
+    return this.log.get(this.#eventKeys.get(JSON.stringify([pair, idempotencyKey])) ?? -1);
+  }
+  backlog(pair: string): number {
+    return this.#untaken.get(pair) ?? 0;
+  }
+  expired(now: number): EventRow[] {
+    const found: EventRow[] = [];
+    // Insertion order is acceptance order; lifetimes differ little, so the oldest few are looked at each time.
+    for (const event of this.log.values()) {
+      if (found.length >= 8 || event.acceptedAt > now) break;
+      if (event.expiresAt > now) break;
+      found.push(event);
+    }
+    return found;
+  }
+  slots(queue: string): number {
+    return this.#holding.get(queue).size;
+  }
+
+  /** Rows with something due, ordered by (`dueAt`, `seq`). */
+  dueRows(): RunRow[] {
+    return [...this.#due.values()].sort((a, b) => a.dueAt! - b.dueAt! || a.seq - b.seq);
+  }
+
+  /** Writes what a committed transition decided. Journals are the caller's. */
+  apply(writes: Writes): void {
+    for (const { row } of writes.runs.values()) this.putRun(row);
+    for (const event of writes.events.values()) this.putEvent(event);
+    for (const seq of writes.drops) this.dropEvent(seq);
+    this.lastClock = writes.clock;
+  }
+
+  putRun(row: RunRow): void {
+    const old = this.runs.get(row.runId);
+    if (old) this.#unindex(old);
+    this.runs.set(row.runId, row);
+    if (row.idempotencyKey !== undefined) this.#keys.set(keyOf(row.job, row.idempotencyKey), row.runId);
+    for (const pair of pairsOf(row)) this.#waiting.add(pair, row.runId);
+    if (row.slot !== undefined) this.#holding.add(row.slot, row.runId);
+    if (row.dueAt !== undefined) this.#due.set(row.runId, row);
+  }
+
+  /** Forgets a run that is kept elsewhere. */
+  dropRun(runId: string): void {
+    const row = this.runs.get(runId);
+    if (!row) return;
+    this.#unindex(row);
+    this.runs.delete(runId);
+    if (row.idempotencyKey !== undefined) this.#keys.delete(keyOf(row.job, row.idempotencyKey));
+  }
+
+  #unindex(row: RunRow): void {
+    for (const pair of pairsOf(row)) this.#waiting.delete(pair, row.runId);
+    if (row.slot !== undefined) this.#holding.delete(row.slot, row.runId);
+    this.#due.delete(row.runId);
+  }
+
+  putEvent(event: EventRow): void {
+    const pair = pairKey(event.name, event.key);
+    const old = this.log.get(event.seq);
+    this.log.set(event.seq, event);
+    this.#count(pair, (event.taken ? 0 : 1) - (old && !old.taken ? 1 : 0));
+    if (old) return;
+    this.#events.add(pair, event.seq);
+    this.#eventIds.set(event.id, event.seq);
+    if (event.idempotencyKey !== undefined)
+      this.#eventKeys.set(JSON.stringify([pair, event.idempotencyKey]), event.seq);
+  }
+
+  dropEvent(seq: number): void {
+    const event = this.log.get(seq);
+    if (!event) return;
+    const pair = pairKey(event.name, event.key);
+    this.log.delete(seq);
+    this.#events.delete(pair, seq);
+    if (!event.taken) this.#count(pair, -1);
+    if (this.#eventIds.get(event.id) === seq) this.#eventIds.delete(event.id);
+    const key = event.idempotencyKey !== undefined && JSON.stringify([pair, event.idempotencyKey]);
+    if (key && this.#eventKeys.get(key) === seq) this.#eventKeys.delete(key);
+  }
+
+  #count(pair: string, by: number): void {
+    const count = (this.#untaken.get(pair) ?? 0) + by;
+    if (count) this.#untaken.set(pair, count);
+    else this.#untaken.delete(pair);
+  }
+}
+
+/** Whether a row is asked for by a list query, its cursor included. */
+export function fitsList(row: RunRow, query: ListQuery): boolean {
+  const { status, job, tag, cursor } = query;
+  return (
+    (status === undefined || (typeof status === 'string' ? status === row.status : status.includes(row.status))) &&
+    (job === undefined || job === row.job) &&
+    (tag === undefined || (row.tags?.includes(tag) ?? false)) &&
+    (cursor === undefined || row.seq < Number(cursor))
+  );
+}
+
+/** One page of rows, newest first. */
+export function listPage(rows: Iterable<RunRow>, query: ListQuery): { rows: RunRow[]; nextCursor?: string } {
+  const fitting = [...rows].filter((row) => fitsList(row, query)).sort((a, b) => b.seq - a.seq);
+  const page = fitting.slice(0, query.limit);
+  return { rows: page, ...(fitting.length > page.length && { nextCursor: String(page.at(-1)!.seq) }) };
+}
+
+/** A journal as a caller may keep it. Entries are immutable, so the array alone is copied. */
+export const copyJournal = (journal: readonly JournalEntry[] | undefined): readonly JournalEntry[] => [
+  ...(journal ?? []),
+];
