@@ -1,0 +1,512 @@
+import { isDeepStrictEqual } from 'node:util';
+import { runInNewContext } from 'node:vm';
+import fc from 'fast-check';
+import { afterEach, describe, expect, test } from 'vitest';
+import { createCodec, MAX_CAUSE_DEPTH, MAX_CAUSES, MAX_DEPTH, MAX_ERROR_TEXT, sameJson } from '../src/codec.js';
+import { StepfastError } from '../src/errors.js';
+import type { Json } from '../src/json.js';
+
+const codec = createCodec({ URL });
+/** Through JSON text, as the file store does it. */
+const trip = (value: unknown): unknown => codec.decode(JSON.parse(JSON.stringify(codec.encode(value))));
+const refusal = (value: unknown, using = codec): StepfastError => {
+  try {
+    using.encode(value, 'the payload');
+  } catch (error) {
+    return error as StepfastError;
+  }
+  throw new Error('was accepted');
+};
+
+const pristine = Reflect.ownKeys(Object.prototype);
+afterEach(() => {
+  expect(Reflect.ownKeys(Object.prototype)).toEqual(pristine);
+  expect(Object.getPrototypeOf(Object.prototype)).toBe(null);
+});
+
+describe('what goes in comes out', () => {
+  const leaf = fc.oneof(
+    fc.string({ unit: 'binary' }),
+    fc.double(),
+    fc.integer(),
+    fc.boolean(),
+    fc.bigInt(),
+    fc.date({ noInvalidDate: true }),
+    fc.constantFrom(null, undefined, -0, 0, 1, '1', Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY),
+    fc.constantFrom(/a+/giu, new URL('https://example.com/a?b=c#d')),
+    fc.uint8Array(),
+    fc.int16Array(),
+    fc.float64Array(),
+    fc.bigInt64Array(),
+    fc.uint8Array().map((bytes) => bytes.slice().buffer),
+    fc.uint8Array().map((bytes) => new DataView(bytes.slice().buffer)),
+  );
+  const key = fc.oneof(
+    fc.string(),
+    fc.constantFrom('$', '$$', '__proto__', 'constructor', 'toString', 'hasOwnProperty', '0'),
+  );
+  const { tree } = fc.letrec((tie) => ({
+    tree: fc.oneof(
+      { maxDepth: 5, withCrossShrink: true },
+      leaf,
+      fc.array(tie('tree')),
+      fc.dictionary(key, tie('tree')),
+      fc.array(fc.tuple(tie('tree'), tie('tree'))).map((pairs) => new Map(pairs)),
+      fc.array(tie('tree')).map((items) => new Set(items)),
+    ),
+  }));
+
+  test('any supported value is deep-equal after a round trip, and the tree is left alone', () => {
+    fc.assert(
+      fc.property(tree, (value) => {
+        const json = codec.encode(value);
+        const text = JSON.stringify(json);
+        expect(isDeepStrictEqual(codec.decode(json), value)).toBe(true);
+        expect(JSON.stringify(json)).toBe(text);
+        expect(isDeepStrictEqual(codec.decode(JSON.parse(text)), value)).toBe(true);
+        expect(sameJson(json, JSON.parse(text))).toBe(true);
+      }),
+      { numRuns: 400 },
+    );
+  });
+
+  test('JSON values stay readable: they are kept as they are', () => {
+    fc.assert(
+      fc.property(fc.jsonValue(), (value) => {
+        fc.pre(!JSON.stringify(value).includes('"$"') && !/-0\b/.test(fc.stringify(value)));
+        expect(codec.encode(value)).toStrictEqual(value);
+      }),
+    );
+  });
+
+  test('hostile JSON text never reaches a prototype and never gets another error than STORE_CORRUPT', () => {
+    const tags = fc.constantFrom(
+      'ref',
+      'Map',
+      'Set',
+      'Error',
+      'Date',
+      'null',
+      'object',
+      'Uint8Array',
+      'Function',
+      'URL',
+      'Blob',
+      'bigint',
+    );
+    const { json } = fc.letrec((tie) => ({
+      json: fc.oneof(
+        fc.constantFrom(null, 0, 1, 'x', '__proto__'),
+        fc.array(tie('json')),
+        fc.dictionary(key, tie('json')),
+        fc.tuple(tags, tie('json')).map((pair) => ({ $: pair })),
+      ),
+    }));
+    fc.assert(
+      fc.property(json, (value) => {
+        try {
+          createCodec({ URL, blobs: true }).decode(JSON.parse(JSON.stringify(value)) as Json);
+        } catch (error) {
+          expect(error).toMatchObject({ code: 'STORE_CORRUPT' });
+        }
+      }),
+      { numRuns: 400 },
+    );
+  });
+
+  test("1 stays a number and '1' stays a string", () => {
+    expect(trip([1, '1'])).toStrictEqual([1, '1']);
+    expect(
+      trip(
+        new Map<unknown, unknown>([
+          [1, 'a'],
+          ['1', 'b'],
+        ]),
+      ),
+    ).toStrictEqual(
+      new Map<unknown, unknown>([
+        [1, 'a'],
+        ['1', 'b'],
+      ]),
+    );
+  });
+
+  test('-0, NaN, infinities, undefined, bigint and dates keep their kind', () => {
+    const value = [
+      -0,
+      Number.NaN,
+      Number.POSITIVE_INFINITY,
+      Number.NEGATIVE_INFINITY,
+      undefined,
+      10n ** 30n,
+      new Date(5),
+    ];
+    expect(trip(value)).toStrictEqual(value);
+    expect((trip(new Date(Number.NaN)) as Date).getTime()).toBeNaN();
+    expect(trip({ a: undefined })).toStrictEqual({ a: undefined });
+  });
+
+  test('regular expressions and URLs keep their text', () => {
+    const [pattern, url] = trip([/a+/giu, new URL('https://example.com/a?b=c#d')]) as [RegExp, URL];
+    expect(String(pattern)).toBe('/a+/giu');
+    expect(url).toBeInstanceOf(URL);
+    expect(url.href).toBe('https://example.com/a?b=c#d');
+  });
+
+  test('an object of the user that looks like a tag stays an object', () => {
+    const value = { $: ['Date', '2026-01-01T00:00:00.000Z'], and: { $: { $: 1 } } };
+    expect(trip(value)).toStrictEqual(value);
+  });
+
+  test('a key __proto__ is data, in both directions', () => {
+    const value = JSON.parse('{"a":{"__proto__":{"polluted":true},"b":1}}');
+    const copy = trip(value) as { a: object };
+    expect(Object.hasOwn(copy.a, '__proto__')).toBe(true);
+    expect(Object.getPrototypeOf(copy.a)).toBe(Object.prototype);
+    expect(JSON.stringify(copy)).toBe(JSON.stringify(value));
+    expect(({} as { polluted?: true }).polluted).toBeUndefined();
+  });
+
+  test('an object without a prototype stays one', () => {
+    const value = Object.assign(Object.create(null), { a: 1, $: 2 });
+    const copy = trip(value) as object;
+    expect(Object.getPrototypeOf(copy)).toBe(null);
+    expect({ ...copy }).toEqual({ a: 1, $: 2 });
+  });
+
+  test('cycles and shared references are kept', () => {
+    const shared = { at: new Date(1) };
+    const value: Record<string, unknown> = { first: shared, again: shared, date: shared.at, list: [] };
+    value.self = value;
+    (value.list as unknown[]).push(value.list, new Map([[shared, value]]), new Set([value]));
+    const copy = trip(value) as typeof value & { list: [unknown, Map<unknown, unknown>, Set<unknown>] };
+    expect(copy.self).toBe(copy);
+    expect(copy.again).toBe(copy.first);
+    expect(copy.date).toBe((copy.first as typeof shared).at);
+    expect(copy.list[0]).toBe(copy.list);
+    expect(copy.list[1].get(copy.first)).toBe(copy);
+    expect(copy.list[2].has(copy)).toBe(true);
+    expect(copy).not.toBe(value);
+  });
+
+  test('a view keeps its bytes and nothing of the buffer around them', () => {
+    const view = new Uint16Array(new ArrayBuffer(1000), 10, 3);
+    view.set([1, 2, 65_535]);
+    const copy = trip(view) as Uint16Array;
+    expect(copy).toStrictEqual(new Uint16Array([1, 2, 65_535]));
+    expect(copy.buffer.byteLength).toBe(6);
+    const bytes = Uint8Array.from({ length: 256 }, (_, index) => index);
+    expect(codec.encode(bytes)).toEqual({ $: ['Uint8Array', Buffer.from(bytes).toString('base64')] });
+  });
+
+  test('proxies of plain objects are just read', () => {
+    const state = new Proxy({ list: new Proxy([1, { a: 2 }], {}) }, {});
+    expect(trip(state)).toStrictEqual({ list: [1, { a: 2 }] });
+  });
+
+  test('objects of another realm are plain objects, and errors are errors', () => {
+    expect(trip(runInNewContext('({ a: [1], m: new Map([[1, new Date(5)]]), u: new Uint8Array(2) })'))).toStrictEqual({
+      a: [1],
+      m: new Map([[1, new Date(5)]]),
+      u: new Uint8Array(2),
+    });
+    expect(trip(runInNewContext('new TypeError("x")'))).toBeInstanceOf(TypeError);
+  });
+
+  test('a Blob or File goes through as it is where the store allows it', () => {
+    const blob = new Blob(['abc'], { type: 'text/plain' });
+    const file = new File(['abcd'], 'a.txt');
+    const live = createCodec({ blobs: true });
+    const copy = live.decode(live.encode({ blob, file, again: blob })) as Record<string, unknown>;
+    expect(copy.blob).toBe(blob);
+    expect(copy.file).toBe(file);
+    expect(copy.again).toBe(blob);
+    expect(sameJson(live.encode(blob), live.encode(new Blob(['ab'], { type: 'text/plain' })))).toBe(false);
+    expect(refusal({ blob })).toMatchObject({ code: 'NOT_SERIALIZABLE', path: '$.blob' });
+  });
+});
+
+describe('what can not be kept is refused, with its path', () => {
+  class User {
+    name = 'ada';
+  }
+  const holes: unknown[] = [1];
+  holes[2] = 3;
+  test.each<[string, unknown, string]>([
+    ['a function', { user: { onClick: () => {} } }, '$.user.onClick'],
+    ['a symbol', [Symbol('x')], '$[0]'],
+    ['a symbol as key', { a: { [Symbol('x')]: 1 } }, '$.a[Symbol(x)]'],
+    ['a promise', { a: Promise.resolve() }, '$.a'],
+    ['a class instance', { 'the user': new User() }, '$["the user"]'],
+    ['an object with a prototype of its own', Object.create({ a: 1 }), '$'],
+    ['a class without base', Object.create(Object.create(null, { constructor: { value: Date } })), '$'],
+    ['an array with a hole', { a: holes }, '$.a'],
+    ['an array of nothing but a length', new Array(5), '$'],
+    ['an array with an extra property', Object.assign([1], { x: 1 }), '$'],
+    ['an array with a hole and an extra property', Object.assign([1], { length: 2, x: 1 }), '$'],
+    ['a WeakMap', new WeakMap(), '$'],
+    ['a boxed number', Object(1), '$'],
+    ['a subclass of Map', new (class Map2 extends Map {})(), '$'],
+    [
+      'a subclass that is called Map',
+      new (class extends Map {
+        static override readonly name = 'Map';
+      })(),
+      '$',
+    ],
+    ['a subclass of Date', new (class extends Date {})(), '$'],
+    ['a subclass of Array', new (class extends Array {})(), '$'],
+    ['a Buffer', Buffer.from('x'), '$'],
+    ['a Date with extra properties', Object.assign(new Date(), { x: 1 }), '$'],
+    [
+      'a class that borrows a tag',
+      new (class {
+        get [Symbol.toStringTag]() {
+          return 'Map';
+        }
+      })(),
+      '$',
+    ],
+    ['a proxy of a Map', new Proxy(new Map(), {}), '$'],
+    ['a generator', (function* () {})(), '$'],
+    ['a SharedArrayBuffer', new SharedArrayBuffer(1), '$'],
+    ['a function inside a Map', { m: new Map([['k', { f() {} }]]) }, '$.m[0][1].f'],
+    ['a function inside a Set', new Set([1, () => {}]), '$[1]'],
+    [
+      'a getter that throws',
+      {
+        a: {
+          get b() {
+            throw new Error('no');
+          },
+        },
+      },
+      '$.a.b',
+    ],
+  ])('%s', (_, value, path) => {
+    const error = refusal(value);
+    expect(error).toBeInstanceOf(StepfastError);
+    expect(error).toMatchObject({ code: 'NOT_SERIALIZABLE', path });
+    expect(error.message).toContain(`Can not store the payload: ${path} `);
+    expect(error.message).not.toContain('ada');
+  });
+
+  test('a URL, where the platform has none', () => {
+    expect(refusal(new URL('https://x.y'), createCodec())).toMatchObject({ code: 'NOT_SERIALIZABLE' });
+  });
+
+  test('nesting is kept up to the limit and refused beyond it', () => {
+    const nest = (levels: number): unknown => {
+      let value: unknown = {};
+      for (let i = 0; i < levels; i++) value = i % 2 ? { v: value } : i % 4 ? new Map([[1, value]]) : [value];
+      return value;
+    };
+    expect(() => trip(nest(MAX_DEPTH))).not.toThrow();
+    expect(refusal(nest(MAX_DEPTH + 1)).message).toContain(String(MAX_DEPTH));
+    expect(refusal(nest(100_000))).toMatchObject({ code: 'NOT_SERIALIZABLE' });
+  });
+
+  test('a value over the size limit is refused early, with limit and size', () => {
+    expect(() => codec.encode('x'.repeat(1_048_576))).not.toThrow();
+    expect(refusal('x'.repeat(1_048_577))).toMatchObject({ code: 'VALUE_TOO_LARGE' });
+    let reads = 0;
+    const list = Array.from({ length: 1000 }, () => ({
+      get a() {
+        reads++;
+        return 'x'.repeat(100);
+      },
+    }));
+    const error = refusal(list, createCodec({ maxBytes: 2000 }));
+    expect(error.code).toBe('VALUE_TOO_LARGE');
+    expect(error.message).toMatch(/limit of 2000 bytes \(at least 20\d\d/);
+    expect(reads).toBeLessThan(20);
+    expect(refusal(new Uint8Array(1_000_000))).toMatchObject({ code: 'VALUE_TOO_LARGE' });
+    expect(refusal(new Array(4e9))).toMatchObject({ code: 'VALUE_TOO_LARGE' });
+  });
+});
+
+describe('a damaged tree is reported as STORE_CORRUPT', () => {
+  test.each<[string, Json]>([
+    ['unknown tag', { $: ['Function', 'alert(1)'] }],
+    ['tag that is no list', { $: 1 }],
+    ['null for a tag', { $: null }],
+    ['reference to nothing', { $: ['ref', 7] }],
+    ['reference to a property of the list', [{ $: ['ref', 'length'] }]],
+    ['bytes that are no base64', { $: ['Uint8Array', '<>'] }],
+    ['number of bytes that does not fit', { $: ['Float64Array', 'AAAA'] }],
+    ['bigint', { $: ['bigint', 'x'] }],
+    ['live leaf where none is allowed', { $: ['Blob', {}] }],
+  ])('%s', (_, json) => {
+    expect(() => codec.decode(json)).toThrow(expect.objectContaining({ code: 'STORE_CORRUPT' }));
+  });
+
+  test('nesting that would overflow the stack', () => {
+    let json: Json = 1;
+    let error: Record<string, Json> = { name: 'Error', message: '' };
+    for (let i = 0; i < 100_000; i++)
+      [json, error] = [i % 2 ? [json] : { a: json }, { name: 'Error', message: '', cause: error }];
+    const corrupt = expect.objectContaining({
+      code: 'STORE_CORRUPT',
+      cause: expect.objectContaining({ message: 'nested too deeply' }),
+    });
+    expect(() => codec.decode(json)).toThrow(corrupt);
+    expect(() => codec.decode({ $: ['Error', error] })).toThrow(corrupt);
+  });
+});
+
+describe('errors', () => {
+  test('name, message, stack, code, cause, errors and data survive as a value', () => {
+    class PaymentError extends Error {
+      override name = 'PaymentError';
+      code = 'CARD_DECLINED';
+      data = { reasons: new Set(['limit']) };
+    }
+    const original = new PaymentError('declined', { cause: new AggregateError([new TypeError('a'), 'b'], 'both') });
+    const copy = trip({ error: original, again: original }) as {
+      error: PaymentError & { cause: AggregateError };
+      again: unknown;
+    };
+    expect(copy.again).toBe(copy.error);
+    const { error } = copy;
+    expect(error).toMatchObject({ message: 'declined', code: 'CARD_DECLINED', data: original.data });
+    expect([error.name, error.stack]).toEqual(['PaymentError', original.stack]);
+    expect(Object.keys(error).sort()).toEqual(['code', 'data']);
+    expect(error.cause).toBeInstanceOf(AggregateError);
+    expect(error.cause.errors[0]).toBeInstanceOf(TypeError);
+    expect(error.cause.errors[1]).toMatchObject({ message: 'b', data: 'b' });
+  });
+
+  test.each([
+    EvalError,
+    RangeError,
+    ReferenceError,
+    SyntaxError,
+    TypeError,
+    URIError,
+  ])('%o comes back as itself', (Class) => {
+    const copy = trip(new Class('m')) as Error;
+    expect(copy).toBeInstanceOf(Class);
+    expect(Object.hasOwn(copy, 'name')).toBe(false);
+  });
+
+  test('a DOMException keeps its name', () => {
+    expect(trip(new DOMException('m', 'AbortError'))).toMatchObject({ name: 'AbortError', message: 'm' });
+  });
+
+  test.each([
+    ['x', 'x'],
+    [undefined, 'undefined'],
+    [null, 'null'],
+    [42, '42'],
+    [{ a: 1 }, '[object Object]'],
+  ])('a thrown %j is recorded with the value', (thrown, message) => {
+    const recorded = codec.encodeError(thrown);
+    expect(recorded).toMatchObject({ name: 'Error', message });
+    const error = codec.decodeError(JSON.parse(JSON.stringify(recorded)));
+    expect(error).toMatchObject({ message });
+    expect((error as { data?: unknown }).data).toStrictEqual(thrown);
+  });
+
+  test('what can not be kept of an error is left out, and reporting never throws', () => {
+    expect(codec.encodeError(Object.assign(new Error('m'), { code: 11_000, data: { f() {} } }))).toMatchObject({
+      message: 'm',
+      code: 11000,
+    });
+    expect(codec.encodeError(Object.assign(new Error('m'), { code: {}, data: { f() {} } }))).not.toHaveProperty('data');
+    expect(codec.encodeError(Object.assign(new Error('m'), { code: {} }))).not.toHaveProperty('code');
+    for (const thrown of [
+      Symbol('s'),
+      () => {},
+      Object.create(null),
+      new Proxy(new Error('m'), {
+        get() {
+          throw new Error('no');
+        },
+      }),
+    ]) {
+      expect(codec.encodeError(thrown)).toMatchObject({ name: 'Error', message: expect.any(String) });
+    }
+    const tiny = createCodec({ maxBytes: 10 });
+    expect(tiny.encodeError(Object.assign(new Error('m'.repeat(50)), { data: 'd'.repeat(50) })).message).toHaveLength(
+      50,
+    );
+  });
+
+  test('what was left out does not shift the references after it', () => {
+    const shared = { a: 1 };
+    const error = Object.assign(new Error('m'), { data: [shared, {}, () => {}] });
+    const copy = trip([error, shared, shared, error]) as unknown[];
+    expect(copy[1]).toStrictEqual({ a: 1 });
+    expect(copy[2]).toBe(copy[1]);
+    expect(copy[3]).toBe(copy[0]);
+  });
+
+  test('stack and message are cut off at their limit', () => {
+    const recorded = codec.encodeError(Object.assign(new Error('m'.repeat(20_000)), { stack: 's'.repeat(20_000) }));
+    expect([recorded.message.length, recorded.stack?.length]).toEqual([MAX_ERROR_TEXT, MAX_ERROR_TEXT]);
+  });
+
+  test('cycles of causes end at the named depth, and wide ones at the named count', () => {
+    const loop = new Error('loop');
+    loop.cause = loop;
+    let depth = 0;
+    for (let at = codec.encodeError(loop).cause; at; at = at.cause) depth++;
+    expect(depth).toBe(MAX_CAUSE_DEPTH);
+
+    const wide = new AggregateError([], 'wide');
+    wide.errors = Array.from({ length: 50 }, () => wide);
+    expect(JSON.stringify(codec.encodeError(wide)).match(/"message"/g)).toHaveLength(MAX_CAUSES + 1);
+    expect(() => trip(wide)).not.toThrow();
+  });
+
+  test('an error within its own data is the same error again', () => {
+    const error = Object.assign(new Error('m'), { data: {} as Record<string, unknown> });
+    error.data.self = [error, error];
+    const copy = trip(error) as typeof error;
+    expect(copy.data.self).toEqual([copy, copy]);
+    const again = codec.decodeError(codec.encodeError(error)) as typeof error;
+    expect((again.data.self as unknown[])[1]).toBe(again);
+  });
+
+  test('an error at the deepest level comes back with its causes', () => {
+    let value: unknown = new Error('a', { cause: new Error('b') });
+    for (let i = 0; i < MAX_DEPTH - 1; i++) value = [value];
+    let copy = trip(value);
+    while (Array.isArray(copy)) copy = copy[0];
+    expect(copy).toMatchObject({ message: 'a', cause: { message: 'b' } });
+  });
+
+  test('the step of an error is kept', () => {
+    const recorded = codec.encodeError(new StepfastError('STEP_FAILED', 'm', { step: 'charge' }));
+    expect(recorded).toMatchObject({ name: 'StepfastError', code: 'STEP_FAILED', step: 'charge' });
+    expect(codec.decodeError(recorded)).toMatchObject({ name: 'StepfastError', code: 'STEP_FAILED', step: 'charge' });
+  });
+
+  test('an error without a stack does not show where it was decoded', () => {
+    expect(codec.decodeError({ name: 'X', message: 'm' }).stack).toBe('X: m');
+  });
+});
+
+describe('equality of encoded values', () => {
+  test('ignores the order of keys and nothing else', () => {
+    expect(sameJson({ a: 1, b: [1, { c: null }] }, { b: [1, { c: null }], a: 1 })).toBe(true);
+    for (const [a, b] of [
+      [
+        [1, 2],
+        [2, 1],
+      ],
+      [1, '1'],
+      [null, {}],
+      [{}, []],
+      [[], {}],
+      [{ a: 1 }, { b: 1 }],
+      [{ a: 1 }, {}],
+      [{}, { a: 1 }],
+      [{ toString: 1 }, { a: 1 }],
+    ] as [Json, Json][]) {
+      expect(sameJson(a, b)).toBe(false);
+    }
+    expect(sameJson(codec.encode(-0), codec.encode(0))).toBe(false);
+    expect(sameJson(codec.encode(new Date(1)), codec.encode(new Date(1)))).toBe(true);
+  });
+});
