@@ -1,0 +1,529 @@
+import { type Codec, createCodec, sameJson } from './codec.js';
+import { digestOf, forgetsFor } from './digest.js';
+import { type Duration, durationMs, instantMs } from './duration.js';
+import { isStepfastError, StepfastError } from './errors.js';
+import { type RunSnapshot, snapshotOf, type TimelineEntry, timelineOf } from './inspect.js';
+import { type AnyJob, checkName, type DefineJob, defineJob, type Job, show, validate } from './job.js';
+import type { JournalEntry } from './journal.js';
+import type { Clock, Platform } from './platform.js';
+import { type RetryOptions, resolveRetry } from './retry.js';
+import { createScheduler } from './scheduler.js';
+import { checkKey } from './step.js';
+import type { Batch, CommitOutcome, ListQuery, RunChange, Store, StoredRun } from './store.js';
+
+/** How an engine is made. */
+export interface EngineOptions {
+  /** Where runs are kept. */
+  readonly store: Store;
+  /** Time. Default: that of the platform. `stepfast/testing` has a simulated one. */
+  readonly clock?: Clock;
+  /** Hears of everything that went wrong and has no caller to tell: never payloads. Default: the console. */
+  readonly onError?: (error: unknown) => void;
+  /** Retries of every step, unless job, start or step say otherwise. */
+  readonly retry?: RetryOptions;
+  /** How long the store's word that a run is ours is good for, in milliseconds. Default 15,000. */
+  readonly leaseMs?: number;
+  /** Largest encoded value, in bytes. Default 1 MiB. */
+  readonly maxValueBytes?: number;
+  /** `always` drops the handler at each outcome, so that every wake-up is a replay: for tests. Default `resume`. */
+  readonly replay?: 'resume' | 'always';
+}
+
+export interface StartOptions {
+  /** The run's own id, 1 to 256 characters. Default: a new one. */
+  readonly id?: string;
+  /** The same key and payload give the same run, also from two tabs at once. */
+  readonly idempotencyKey?: string;
+  readonly queue?: string;
+  readonly startAt?: Date | number | string;
+  readonly delay?: Duration;
+  readonly tags?: readonly string[];
+  readonly retry?: RetryOptions;
+  /** Queues a run of a job that is not registered here, for a context that has it. */
+  readonly allowUnregistered?: boolean;
+}
+
+export interface DispatchOptions {
+  /** Only waits with the same key may take the event; without one, only waits without one. */
+  readonly correlationKey?: string;
+  /** The same key (on this name and correlation key) and payload give the first receipt, for the event's life. */
+  readonly idempotencyKey?: string;
+  /** How long the event is kept, taken or not. Default 30 days. */
+  readonly ttl?: Duration;
+  /** For this run alone. */
+  readonly runId?: string;
+}
+
+/** What `dispatch` resolves with: the event is durable. */
+export interface Receipt {
+  readonly id: string;
+  readonly deduplicated: boolean;
+  /** Runs that had an open matching wait. */
+  readonly resumed: readonly string[];
+}
+
+/** A run, as its starter holds it. */
+export interface RunHandle<Result = unknown> {
+  readonly id: string;
+  /** False: a run with this id or idempotency key was there already. */
+  readonly created: boolean;
+  status(): Promise<RunSnapshot['status']>;
+  /** Resolves with what the handler returned; rejects with the error that ended the run. */
+  result(): Promise<Result>;
+  cancel(): Promise<void>;
+  retry(): Promise<void>;
+  /** Calls back with a new snapshot at each change, the first at once. Returns its undoing. */
+  subscribe(listener: (snapshot: RunSnapshot<Result>) => void): () => void;
+}
+
+export interface ListFilter {
+  readonly status?: ListQuery['status'];
+  readonly job?: string;
+  readonly tag?: string;
+  /** 1 to 1,000. Default 100. */
+  readonly limit?: number;
+}
+
+/** Runs, seen and commanded from outside. */
+export interface Runs {
+  /** The run as it is now, or `undefined`. */
+  get(runId: string): Promise<RunSnapshot | undefined>;
+  /** A page of runs, newest first; hand `cursor` back for the next. */
+  list(
+    filter?: ListFilter,
+    cursor?: string,
+  ): Promise<{ readonly runs: readonly RunSnapshot[]; readonly cursor?: string }>;
+  /** All that happened to a run, in order. */
+  timeline(runId: string): Promise<readonly TimelineEntry[]>;
+  subscribe(runId: string, listener: (snapshot: RunSnapshot) => void): () => void;
+  /** Ends a run for good; one that has ended stays as it is. */
+  cancel(runId: string): Promise<void>;
+  /** Takes a failed run up again: completed steps are kept, failures forgotten, budgets fresh. `from`: redo from a step. */
+  retry(runId: string, options?: { readonly from?: string }): Promise<void>;
+}
+
+/** An engine: what `createStepfast` returns. */
+export interface Stepfast {
+  /** Defines a job and registers it here. */
+  readonly job: DefineJob;
+  /** Registers a job that was defined elsewhere. `replace`: for hot reload. */
+  register(job: AnyJob, options?: { readonly replace?: boolean }): void;
+  /** Opens the store and recovers what was left; any other call does so by itself. */
+  ready(): Promise<void>;
+  /** Stops cleanly: runs are let go, the store is closed. */
+  close(): Promise<void>;
+  start<Payload, Result>(
+    job: Job<Payload, Result>,
+    ...rest: undefined extends Payload
+      ? [payload?: Payload, options?: StartOptions]
+      : [payload: Payload, options?: StartOptions]
+  ): Promise<RunHandle<Result>>;
+  start(job: string, payload?: unknown, options?: StartOptions): Promise<RunHandle>;
+  /** Hands an event to every run that waits for it, or will. */
+  dispatch(name: string, payload?: unknown, options?: DispatchOptions): Promise<Receipt>;
+  readonly runs: Runs;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+const EVENT_TTL_MS = 30 * 24 * 60 * 60 * 1000;
+const MAX_BACKLOG = 1_000;
+/** While somebody waits for the end of a run: how often to look if no hint comes from the context that drives it. */
+const RECHECK_MS = 3_000;
+
+/** Wires the parts; decides little. */
+export function createEngine(platform: Platform, options: EngineOptions): Stepfast {
+  const { store } = options;
+  if (typeof store?.commit !== 'function')
+    throw new StepfastError('INVALID_OPTION', `store is ${show(store)}. Give one, for example memoryStore().`);
+  resolveRetry(options.retry);
+  const { clock } = platform;
+  const leaseMs = durationMs(options.leaseMs ?? 15_000, 'leaseMs');
+  const owner = platform.newId();
+  const jobs = new Map<string, AnyJob>();
+  const listeners = new Map<string, Set<() => void>>();
+  const undo: (() => void)[] = [];
+  const codec: Codec = createCodec({
+    URL: platform.URL,
+    blobs: store.capabilities.blobs,
+    ...(options.maxValueBytes !== undefined && { maxBytes: options.maxValueBytes }),
+  });
+  let isClosed = false;
+  let isDriving = false;
+  let opening: Promise<void> | undefined;
+
+  const report = (error: unknown) => {
+    try {
+      (options.onError ?? platform.report)(error);
+    } catch {
+      // An error handler that throws has nobody left to tell, and must not break a run (spec B).
+    }
+  };
+  const changed = (runId: string | undefined) => {
+    const heard = runId === undefined ? [...listeners.values()] : [listeners.get(runId) ?? []];
+    for (const set of heard) for (const listener of [...set]) listener();
+  };
+  const listen = (runId: string, listener: () => void) => {
+    const set = listeners.get(runId) ?? new Set();
+    listeners.set(runId, set.add(listener));
+    return () => {
+      set.delete(listener);
+      if (!set.size && listeners.get(runId) === set) listeners.delete(runId);
+    };
+  };
+
+  // ---- life ---------------------------------------------------------------------------------------------------------
+
+  const openAs = (mode: 'drive' | 'use') => store.open({ owner, now: clock.now(), leaseMs, mode, onError: report });
+  const drive = async () => {
+    if (isDriving) return;
+    await openAs('drive');
+    isDriving = true;
+  };
+  /** Drives if it can; where another process does, this one uses the store through it (spec O3). */
+  const tryDrive = async () => {
+    try {
+      await drive();
+      return true;
+    } catch (error) {
+      if (isStepfastError(error, 'STORE_LOCKED')) return false;
+      throw error;
+    }
+  };
+  const open = async () => {
+    if (isClosed) throw new StepfastError('CLOSED', 'This engine is closed. Create a new one to go on.');
+    opening ??= (async () => {
+      if (jobs.size === 0 || !(await tryDrive())) await openAs('use');
+      undo.push(
+        store.watch((runId) => {
+          changed(runId);
+          scheduler.look();
+        }),
+        platform.onWake(scheduler.look),
+      );
+      scheduler.look();
+    })().catch((error) => {
+      opening = undefined;
+      throw error;
+    });
+    await opening;
+  };
+  const scheduler = createScheduler({
+    platform,
+    codec,
+    owner,
+    leaseMs,
+    alwaysReplays: options.replay === 'always',
+    retry: options.retry,
+    store,
+    jobs,
+    drives: tryDrive,
+    changed,
+    report,
+  });
+
+  // ---- start and dispatch -------------------------------------------------------------------------------------------
+
+  const commit = async (parts: Omit<Batch, 'now'>): Promise<CommitOutcome> => {
+    await open();
+    const release = clock.hold?.();
+    try {
+      return await store.commit({ now: clock.now(), ...parts });
+    } finally {
+      release?.();
+    }
+  };
+  const load = async (runId: string): Promise<StoredRun | undefined> => {
+    await open();
+    return store.load(runId);
+  };
+  const found = async (runId: string): Promise<StoredRun> => {
+    const run = await load(runId);
+    if (run) return run;
+    throw new StepfastError('RUN_NOT_FOUND', `There is no run ${show(runId)}.`, { runId });
+  };
+  const conflict = (what: string, key: unknown) =>
+    new StepfastError(
+      'IDEMPOTENCY_CONFLICT',
+      `${what} ${show(key)} was used before, with another payload. Use a new key for new work, or the old payload to get the old answer.`,
+    );
+
+  const start = async (given: string | AnyJob, payload?: unknown, startOptions: StartOptions = {}) => {
+    const name = checkName(typeof given === 'string' ? given : given?.name, 'a job');
+    const { id, idempotencyKey, tags, retry, startAt, delay } = startOptions;
+    const job = jobs.get(name);
+    if (!job && !startOptions.allowUnregistered)
+      throw new StepfastError(
+        'UNKNOWN_JOB',
+        `Job "${name}" is not registered here. Register it, or start it with allowUnregistered for a context that has it.`,
+        { job: name },
+      );
+    if (id !== undefined) checkId(id, 'id', 'INVALID_ID');
+    if (idempotencyKey !== undefined) checkId(idempotencyKey, 'idempotencyKey', 'INVALID_KEY');
+    if (retry) resolveRetry(retry);
+    if (startOptions.queue !== undefined) checkName(startOptions.queue, 'a queue');
+    if (tags && !(Array.isArray(tags) && tags.every((tag) => typeof tag === 'string' && tag)))
+      throw new StepfastError('INVALID_OPTION', 'tags must be an array of texts that are not empty.');
+    if (startAt !== undefined && delay !== undefined)
+      throw new StepfastError('INVALID_OPTION', 'startAt and delay are both given. Give one.');
+    const raw = codec.encode(payload, `the payload of job "${name}"`);
+    const checked = job?.options.payload
+      ? codec.encode(await validate(job.options.payload, payload, `The payload of job "${name}"`), 'the payload')
+      : raw;
+    const now = clock.now();
+    const due =
+      delay !== undefined
+        ? now + durationMs(delay, 'delay')
+        : startAt !== undefined
+          ? instantMs(startAt, 'startAt')
+          : now;
+    const entry: JournalEntry = {
+      kind: 'started',
+      at: now,
+      payload: checked,
+      ...(!sameJson(raw, checked) && { given: raw }),
+      ...(retry && { retry: codec.encode(retry) }),
+    };
+    const outcome = await commit({
+      starts: [
+        {
+          runId: id ?? platform.newId(),
+          job: name,
+          version: job?.options.version ?? 1,
+          queue: startOptions.queue ?? scheduler.queueOf(job),
+          dueAt: Math.max(due, now),
+          entry,
+          ...(idempotencyKey !== undefined && { idempotencyKey }),
+          ...(tags?.length && { tags: [...tags] }),
+        },
+      ],
+    });
+    if (outcome.kind !== 'committed') throw unexpected(outcome);
+    const { runId, kind } = outcome.starts[0]!;
+    const created = kind === 'created';
+    if (!created) {
+      const old = await found(runId);
+      const first = old.journal[0] as Extract<JournalEntry, { kind: 'started' }>;
+      if (old.row.job !== name || !sameJson(first.given ?? first.payload, raw))
+        throw conflict(id === undefined ? 'idempotencyKey' : 'id', id ?? idempotencyKey);
+    } else scheduler.look();
+    return handle(runId, created);
+  };
+
+  const dispatch = async (name: string, payload?: unknown, dispatchOptions: DispatchOptions = {}): Promise<Receipt> => {
+    checkName(name, 'an event');
+    const { correlationKey, idempotencyKey, ttl, runId } = dispatchOptions;
+    checkKey(correlationKey);
+    if (correlationKey !== undefined && /undefined|null|NaN|\[object/.test(correlationKey))
+      platform.warn(`The correlation key ${show(correlationKey)} looks like a value that was missing.`);
+    if (idempotencyKey !== undefined) checkId(idempotencyKey, 'idempotencyKey', 'INVALID_KEY');
+    if (runId !== undefined) checkId(runId, 'runId', 'INVALID_ID');
+    const encoded = codec.encode(payload, `the payload of event "${name}"`);
+    const outcome = await commit({
+      events: [
+        {
+          id: platform.newId(),
+          name,
+          payload: encoded,
+          ttlMs: ttl === undefined ? EVENT_TTL_MS : durationMs(ttl, 'ttl'),
+          maxBacklog: MAX_BACKLOG,
+          ...(correlationKey !== undefined && { key: correlationKey }),
+          ...(idempotencyKey !== undefined && { idempotencyKey }),
+          ...(runId !== undefined && { runId }),
+        },
+      ],
+    });
+    if (outcome.kind === 'refused') {
+      const said =
+        outcome.code === 'RUN_NOT_FOUND'
+          ? `There is no active run ${show(runId)} for event "${name}".`
+          : `${MAX_BACKLOG} events "${name}" with this correlation key wait to be taken. Let runs take them, or give them a shorter ttl.`;
+      throw new StepfastError(outcome.code, `${said} Nothing was stored.`, runId === undefined ? {} : { runId });
+    }
+    if (outcome.kind !== 'committed') throw unexpected(outcome);
+    const { id, kind, resumed, payload: first } = outcome.events[0]!;
+    const deduplicated = kind === 'deduplicated';
+    if (deduplicated && !sameJson(first ?? null, encoded)) throw conflict('idempotencyKey', idempotencyKey);
+    if (resumed.length) scheduler.look();
+    return { id, deduplicated, resumed };
+  };
+
+  // ---- runs ---------------------------------------------------------------------------------------------------------
+
+  const view = (run: StoredRun) => snapshotOf(run, codec, scheduler.blockedBy(run.row));
+  const get = async (runId: string) => {
+    const run = await load(runId);
+    return run && view(run);
+  };
+  /** Changes a run from outside: whoever drives it loses the fence. */
+  const command = async (change: RunChange) => {
+    const outcome = await commit({ run: change });
+    if (outcome.kind !== 'committed') return outcome;
+    scheduler.stop(
+      change.runId,
+      new StepfastError('LEASE_LOST', `Run ${change.runId} was ended or taken up again from outside.`),
+    );
+    changed(change.runId);
+    scheduler.look();
+    return outcome;
+  };
+  const cancel = async (runId: string) => {
+    const { row } = await found(runId);
+    if (row.endedAt !== undefined) return;
+    const now = clock.now();
+    const { version, startedAt } = row;
+    const state = {
+      status: 'cancelled' as const,
+      version,
+      waits: [],
+      endedAt: now,
+      ...(startedAt !== undefined && { startedAt }),
+    };
+    await command({ runId, fence: 'any', raise: true, append: [{ kind: 'cancelled', at: now }], state });
+  };
+  const retry = async (runId: string, { from }: { readonly from?: string } = {}) => {
+    const { row, journal } = await found(runId);
+    if (row.status !== 'failed')
+      throw new StepfastError('RUN_NOT_FAILED', `Run ${runId} is ${row.status}; only a failed run can be retried.`, {
+        runId,
+      });
+    const now = clock.now();
+    const forgets = forgetsFor(digestOf(journal), from);
+    if (from !== undefined && !forgets.length)
+      throw new StepfastError('INVALID_OPTION', `from is ${show(from)}, but run ${runId} has no step of that name.`, {
+        runId,
+      });
+    const { version, startedAt } = row;
+    const state = {
+      status: 'queued' as const,
+      version,
+      waits: [],
+      dueAt: now,
+      ...(startedAt !== undefined && { startedAt }),
+    };
+    const append: JournalEntry[] = [{ kind: 'retried', at: now, forgets }];
+    const outcome = await command({ runId, fence: row.fence, raise: true, append, state });
+    if (outcome.kind === 'fenced') return; // somebody else retried it in the same moment
+  };
+  const subscribe = (runId: string, listener: (snapshot: RunSnapshot) => void) => {
+    let isReading = false;
+    let isStale = true;
+    const read = async () => {
+      isStale = true;
+      if (isReading) return;
+      isReading = true;
+      try {
+        while (isStale) {
+          isStale = false;
+          const snapshot = await get(runId);
+          if (snapshot && !isUndone) listener(snapshot);
+        }
+      } catch (error) {
+        if (!isClosed) report(error);
+      } finally {
+        isReading = false;
+      }
+    };
+    let isUndone = false;
+    const unlisten = listen(runId, () => void read());
+    void read();
+    return () => {
+      isUndone = true;
+      unlisten();
+    };
+  };
+  const result = async (runId: string): Promise<unknown> => {
+    for (;;) {
+      let unlisten: (() => void) | undefined;
+      let undoPatience: (() => void) | undefined;
+      const news = new Promise<void>((resolve) => {
+        unlisten = listen(runId, resolve);
+        undoPatience = platform.patience(RECHECK_MS, resolve);
+      });
+      try {
+        const { row, journal } = await found(runId);
+        const { end } = digestOf(journal);
+        if (row.endedAt !== undefined && end?.kind === 'completed') return codec.decode(end.value);
+        if (row.endedAt !== undefined && end?.kind === 'failed') throw codec.decodeError(end.error);
+        if (row.endedAt !== undefined)
+          throw new StepfastError('RUN_CANCELLED', `Run ${runId} was cancelled.`, { runId });
+        await news;
+      } finally {
+        unlisten?.();
+        undoPatience?.();
+      }
+    }
+  };
+  const handle = (runId: string, created: boolean): RunHandle => ({
+    id: runId,
+    created,
+    status: async () => view(await found(runId)).status,
+    result: () => result(runId),
+    cancel: () => cancel(runId),
+    retry: () => retry(runId),
+    subscribe: (listener) => subscribe(runId, listener),
+  });
+
+  const register: Stepfast['register'] = (job, { replace = false } = {}) => {
+    if (jobs.has(job.name) && jobs.get(job.name) !== job && !replace)
+      throw new StepfastError(
+        'DUPLICATE_JOB',
+        `Job "${job.name}" is registered already. Give one another name, or register(job, { replace: true }).`,
+        { job: job.name },
+      );
+    jobs.set(job.name, job);
+    scheduler.refit();
+    if (opening) scheduler.look();
+  };
+  const close = async () => {
+    if (isClosed) return;
+    isClosed = true;
+    await opening?.catch(() => undefined); // its caller was told
+    for (const each of undo) each();
+    await scheduler.close();
+    await store.close();
+    changed(undefined);
+  };
+
+  return {
+    job: ((name: string, ...rest: [never]) => {
+      const job = defineJob(name, ...rest);
+      register(job);
+      return job;
+    }) as DefineJob,
+    register,
+    async ready() {
+      await open();
+      if (jobs.size > 0) await drive();
+      scheduler.look();
+    },
+    close,
+    start: start as Stepfast['start'],
+    dispatch,
+    runs: {
+      get,
+      async list({ limit = 100, ...filter } = {}, cursor) {
+        if (!(Number.isInteger(limit) && limit >= 1 && limit <= 1_000))
+          throw new StepfastError('INVALID_OPTION', `limit is ${show(limit)}. Give an integer from 1 to 1000.`);
+        await open();
+        const page = await store.list({ ...filter, limit, ...(cursor !== undefined && { cursor }) });
+        return { runs: page.runs.map(view), ...(page.nextCursor !== undefined && { cursor: page.nextCursor }) };
+      },
+      timeline: async (runId) => timelineOf(await found(runId), codec),
+      subscribe,
+      cancel,
+      retry,
+    },
+    [Symbol.asyncDispose ?? 'dispose']: close,
+  } as Stepfast;
+}
+
+function checkId(id: unknown, option: string, code: 'INVALID_ID' | 'INVALID_KEY'): void {
+  if (typeof id === 'string' && id !== '' && id.length <= 256) return;
+  throw new StepfastError(code, `${option} is ${show(id)}. Give a text of 1 to 256 characters.`);
+}
+
+const unexpected = (outcome: CommitOutcome) =>
+  new StepfastError(
+    'STORE_UNAVAILABLE',
+    `The store answered "${outcome.kind}" to a commit that can not get this answer.`,
+  );

@@ -1,0 +1,39 @@
+import { createEngine, type EngineOptions, type Stepfast } from './engine.js';
+import { systemPlatform } from './system.js';
+
+/**
+ * Creates an engine. Synchronous, no I/O, no side effect until first use.
+ *
+ * @param options.store Where runs are kept, for example `indexedDBStore()` or `fileStore({ dir })`.
+ * @throws {StepfastError} `INVALID_OPTION`, `INVALID_DURATION`.
+ * @example const stepfast = createStepfast({ store: indexedDBStore({ name: 'app' }) });
+ */
+export const createStepfast = (options: EngineOptions): Stepfast =>
+  createEngine(systemPlatform(options?.clock), options ?? {});
+
+export type { Duration } from './duration.js';
+// The engine and its runs
+export type {
+  DispatchOptions,
+  EngineOptions,
+  ListFilter,
+  Receipt,
+  RunHandle,
+  Runs,
+  StartOptions,
+  Stepfast,
+} from './engine.js';
+export type { ErrorCode, ErrorPlace } from './errors.js';
+// Errors
+export { EventTimeoutError, FatalError, isStepfastError, RetryableError, StepError, StepfastError } from './errors.js';
+export type { RunError, RunSnapshot, RunStatus, TimelineEntry } from './inspect.js';
+export type { AnyJob, DefineJob, Handler, HandlerContext, Job, JobOptions, StandardSchema } from './job.js';
+// Jobs and steps
+export { defineJob } from './job.js';
+export type { JournalEntry } from './journal.js';
+export type { Json } from './json.js';
+export type { Clock } from './platform.js';
+export type { RetryOptions } from './retry.js';
+export type { ReceivedEvent, Step, StepContext, StepOptions, TimedOut, WaitOptions } from './step.js';
+// For authors of stores and platforms
+export type * from './store.js';

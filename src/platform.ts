@@ -1,0 +1,41 @@
+/*
+ * The seams between the core and where it runs. The core asks these and nothing else for time, timers, randomness and
+ * ids; `system.ts` is their standard implementation, `stepfast/testing` has a simulated clock.
+ */
+
+declare global {
+  // The platform's own type where there is one; the core is compiled without any platform's types.
+  interface AbortSignal {
+    readonly aborted: boolean;
+  }
+}
+
+/** Time, as the engine sees it. */
+export interface Clock {
+  /** Epoch milliseconds. May jump either way; stored instants decide, never differences. */
+  now(): number;
+  /** Calls back once, at `at` or a little later; also earlier is allowed, the engine looks again. Returns its undoing. */
+  setTimer(at: number, callback: () => void): () => void;
+  /** Told that work is under way until the returned function is called. A simulated clock waits for it. */
+  hold?(): () => void;
+}
+
+/** What the platform gives to an engine. */
+export interface Platform {
+  readonly clock: Clock;
+  /** A macrotask: calls back after every microtask that is queued now, and those that they queue. */
+  hop(callback: () => void): void;
+  /** Real time, even under a simulated clock: how long to be patient with things that no clock moves. */
+  patience(ms: number, callback: () => void): () => void;
+  newId(): string;
+  /** 0 to 1, 1 excluded. */
+  random(): number;
+  newAbort(): { readonly signal: AbortSignal; abort(reason: unknown): void };
+  /** Calls back when the page became visible, was thawed, or is online again. Returns its undoing. */
+  onWake(callback: () => void): () => void;
+  /** For developers; silent in production. */
+  warn(message: string): void;
+  /** Errors that nobody else hears of. */
+  report(error: unknown): void;
+  readonly URL: new (href: string) => unknown;
+}

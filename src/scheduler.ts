@@ -1,0 +1,228 @@
+import { createDriver, type Driver, type DriverHost } from './driver.js';
+import { isStepfastError, StepfastError } from './errors.js';
+import type { AnyJob } from './job.js';
+import type { DueRun, RunRow, Store } from './store.js';
+import { stampOf } from './transition.js';
+
+/*
+ * Which run goes next, and when to look again. The truth about what is due is always asked of the store; hints and
+ * timers only decide when to ask (spec Q4). Nothing polls while idle.
+ */
+
+/** Runs that one queue drives at once, unless it says otherwise (spec Q2). */
+export const DEFAULT_CONCURRENCY = 8;
+/** While another context owns due work: how often to see whether it still lives. */
+const LIVENESS_MS = 3_000;
+/** How long a living owner may leave a due run alone before others may take it. */
+const GRACE_MS = 5_000;
+/** Waiting runs whose handlers are kept in memory; more are dropped, and replayed when something comes. */
+const MAX_RESIDENT = 1_000;
+const PAGE = 32;
+
+interface SchedulerOptions
+  extends Pick<DriverHost, 'platform' | 'codec' | 'owner' | 'leaseMs' | 'alwaysReplays' | 'retry'> {
+  readonly store: Store;
+  readonly jobs: ReadonlyMap<string, AnyJob>;
+  /** Opens the store for driving if it can. False: another process has it. */
+  readonly drives: () => Promise<boolean>;
+  readonly changed: (runId: string) => void;
+  readonly report: (error: unknown) => void;
+}
+
+/** Why a run can not go on here. */
+export interface Blocked {
+  readonly stamp: string;
+  readonly error: Error;
+}
+
+export type Scheduler = ReturnType<typeof createScheduler>;
+
+/** Finds due runs, drives them, and sets the one timer. */
+export function createScheduler(options: SchedulerOptions) {
+  const { platform, store, jobs, owner, report } = options;
+  const { clock } = platform;
+  const drivers = new Map<string, Driver>();
+  const blocked = new Map<string, Blocked>();
+  const skip = new Map<string, string>();
+  const crowded = new Map<string, number>();
+  const enters: (() => void)[] = [];
+  let inFlight = 0;
+  let isSolo = false;
+  let suspects = 0;
+  let isLooking = false;
+  let looksAgain = false;
+  let isClosed = false;
+  let armedAt = Infinity;
+  let undoTimer: (() => void) | undefined;
+
+  const queueOf = (job: AnyJob | undefined) => {
+    const queue = job?.options.queue;
+    return typeof queue === 'object' ? queue : { name: queue ?? 'default' };
+  };
+  const concurrency = (queue: string) => {
+    for (const job of jobs.values()) {
+      const own = queueOf(job);
+      if (own.name === queue && 'concurrency' in own && own.concurrency) return own.concurrency;
+    }
+    return DEFAULT_CONCURRENCY;
+  };
+
+  const arm = (at: number) => {
+    if (isClosed || !(at < armedAt)) return;
+    undoTimer?.();
+    armedAt = at;
+    undoTimer = clock.setTimer(at, () => {
+      armedAt = Infinity;
+      undoTimer = undefined;
+      const now = clock.now();
+      for (const driver of drivers.values()) if (driver.isActive() && driver.nextAt() <= now) void driver.pump();
+      look();
+    });
+  };
+
+  const host: DriverHost = {
+    ...options,
+    commit: (run) => store.commit({ now: clock.now(), run }),
+    load: (runId) => store.load(runId),
+    async enter(isSuspect) {
+      if (isSuspect) suspects++;
+      while (isSolo || (isSuspect ? inFlight > 0 : suspects > 0))
+        await new Promise<void>((resolve) => enters.push(resolve));
+      isSolo = isSuspect;
+      inFlight++;
+      return () => {
+        inFlight--;
+        if (isSuspect) {
+          isSolo = false;
+          suspects--;
+        }
+        for (const resolve of enters.splice(0)) resolve();
+      };
+    },
+    concurrency,
+    rests(driver) {
+      arm(driver.nextAt());
+      if (waiters > 0 && !driver.isActive()) look(); // its slot is free
+    },
+    gone(driver, hasNoSlot) {
+      if (drivers.get(driver.runId) === driver) drivers.delete(driver.runId);
+      if (!hasNoSlot) return look();
+      // Other contexts hold the slots: no hint tells when one is free, so look again in a while.
+      crowded.set(driver.row().queue, clock.now() + LIVENESS_MS);
+      arm(clock.now() + LIVENESS_MS);
+    },
+    idle: (row) => void skip.set(row.runId, stampOf(row)),
+    blocked(row, error) {
+      const stamp = stampOf(row);
+      blocked.set(row.runId, { stamp, error });
+      skip.set(row.runId, stamp);
+      options.changed(row.runId);
+      report(error);
+    },
+  };
+
+  let waiters = 0;
+  const fullQueues = () => {
+    const used = new Map<string, number>();
+    for (const driver of drivers.values())
+      if (driver.isActive()) used.set(driver.row().queue, (used.get(driver.row().queue) ?? 0) + 1);
+    const now = clock.now();
+    const full = [...used].filter(([queue, count]) => count >= concurrency(queue)).map(([queue]) => queue);
+    return [...full, ...[...crowded].filter(([, until]) => until > now).map(([queue]) => queue)];
+  };
+
+  const takeUp = async ({ row, offers, interrupted }: DueRun) => {
+    const known = drivers.get(row.runId);
+    if (known) return known.wake(row, offers);
+    const job = jobs.get(row.job);
+    if (!job || fullQueues().includes(row.queue)) return;
+    const stored = await store.load(row.runId);
+    if (!stored || stored.row.fence !== row.fence || isClosed || drivers.has(row.runId)) return;
+    if (drivers.size >= MAX_RESIDENT) {
+      const idle = [...drivers.values()].find((driver) => !driver.isActive());
+      idle?.leave();
+    }
+    const driver = createDriver(host, job, stored, { offers, interrupted });
+    drivers.set(row.runId, driver);
+    void driver.pump();
+  };
+
+  const lookOnce = async () => {
+    if (jobs.size === 0) return;
+    if (!(await options.drives())) return arm(clock.now() + LIVENESS_MS);
+    const versions = Object.fromEntries([...jobs].map(([name, job]) => [name, job.options.version ?? 1]));
+    const full = fullQueues();
+    waiters = full.length;
+    const query = { now: clock.now(), owner, jobs: versions, limit: PAGE, graceMs: GRACE_MS, skip, full };
+    const page = await store.due(query);
+    if (isClosed) return;
+    const before = drivers.size;
+    for (const run of page.runs) await takeUp(run).catch(report);
+    if (page.runs.length === PAGE && drivers.size > before) looksAgain = true;
+    waiters = fullQueues().length;
+    const next = [...drivers.values()].filter((driver) => driver.isActive()).map((driver) => driver.nextAt());
+    arm(Math.min(page.nextDueAt ?? Infinity, page.foreign ? clock.now() + LIVENESS_MS : Infinity, ...next));
+  };
+
+  /** Asks the store for due work; calls that come meanwhile become one more look. */
+  const look = (): void => {
+    if (isClosed) return;
+    if (isLooking) {
+      looksAgain = true;
+      return;
+    }
+    isLooking = true;
+    const release = clock.hold?.();
+    const loop = async () => {
+      do {
+        looksAgain = false;
+        await lookOnce();
+      } while (looksAgain && !isClosed);
+    };
+    loop()
+      .catch((error) => {
+        if (isClosed || isStepfastError(error, 'CLOSED')) return;
+        report(error);
+        platform.patience(LIVENESS_MS, look); // the store failed: the only thing that brings the next look
+      })
+      .finally(() => {
+        isLooking = false;
+        release?.();
+        if (looksAgain) look();
+      });
+  };
+
+  return {
+    look,
+    concurrency,
+    queueOf: (job: AnyJob | undefined) => queueOf(job).name,
+    /** The registrations have changed: what was unfit may fit now. */
+    refit() {
+      blocked.clear();
+      skip.clear();
+    },
+    /** Why a run can not go on here, as far as it is known (spec R5). */
+    blockedBy(row: RunRow): Error | undefined {
+      const found = blocked.get(row.runId);
+      if (found?.stamp === stampOf(row)) return found.error;
+      const isReady = row.dueAt !== undefined && row.dueAt <= clock.now() && row.status !== 'running';
+      const job = jobs.get(row.job);
+      if (!isReady || (job && (job.options.version ?? 1) >= row.version)) return undefined;
+      const lacks = job ? `version ${row.version} of job "${row.job}"` : `job "${row.job}"`;
+      return new StepfastError(
+        'UNKNOWN_JOB',
+        `This context has not registered ${lacks}. Register it, and the run goes on.`,
+        { runId: row.runId, job: row.job },
+      );
+    },
+    /** Ends what this engine does for a run that was ended from outside. */
+    stop(runId: string, reason: unknown) {
+      drivers.get(runId)?.leave(reason);
+    },
+    async close() {
+      isClosed = true;
+      undoTimer?.();
+      await Promise.all([...drivers.values()].map((driver) => driver.release().catch(report)));
+    },
+  };
+}

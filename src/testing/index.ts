@@ -1,0 +1,2 @@
+/** Tools for tests of jobs and of stores. */
+export { type SimulatedClock, simulatedClock } from './clock.js';
