@@ -229,8 +229,8 @@ export function createCodec({ URL, maxBytes = MAX_VALUE_BYTES, blobs }: CodecOpt
           return {};
         }
       };
-      const { code, step, stack, cause, errors } = Object.fromEntries(
-        ['code', 'step', 'stack', 'cause', 'errors'].map((key) => [key, get(key)]),
+      const { code, step, identity, stack, cause, errors } = Object.fromEntries(
+        ['code', 'step', 'identity', 'stack', 'cause', 'errors'].map((key) => [key, get(key)]),
       );
       const [recordedCause] = cause === undefined ? [] : follow(cause);
       // `read` visits in this order too: cause, errors, data.
@@ -241,6 +241,7 @@ export function createCodec({ URL, maxBytes = MAX_VALUE_BYTES, blobs }: CodecOpt
           code: typeof code === 'string' ? show(code) : code,
         }),
         ...(typeof step === 'string' && { step: show(step) }),
+        ...(Array.isArray(identity) && { identity: [identity[0], show(identity[1]), Number(identity[2])] as never }),
         ...(typeof stack === 'string' && { stack: show(stack) }),
         ...(recordedCause && { cause: recordedCause }),
         ...(Array.isArray(errors) && { errors: errors.slice(0, MAX_CAUSES).flatMap(follow) }),

@@ -145,10 +145,10 @@ export function forgetsFor(
   digest: Digest,
   from: string | undefined,
 ): readonly (readonly [Namespace, string, number])[] {
-  const names = new Set<string>();
+  const reachable = new Set<string>();
   const collect = (error: RecordedError | undefined) => {
     if (!error) return;
-    if (error.step !== undefined) names.add(error.step);
+    if (error.identity) reachable.add(JSON.stringify(error.identity));
     collect(error.cause);
     error.errors?.forEach(collect);
   };
@@ -156,8 +156,8 @@ export function forgetsFor(
   const isFailure = (kind: string) => kind === 'step-failed' || kind === 'wait-timed-out';
   let isPast = false;
   const ids: (readonly [Namespace, string, number])[] = [];
-  for (const { entry } of digest.outcomes) {
-    isPast ||= from === undefined ? isFailure(entry.kind) && names.has(entry.id[0]) : entry.id[0] === from;
+  for (const { key, entry } of digest.outcomes) {
+    isPast ||= from === undefined ? isFailure(entry.kind) && reachable.has(key) : entry.id[0] === from;
     if (isPast && (from !== undefined || isFailure(entry.kind))) ids.push([namespaceOf(entry), ...entry.id] as const);
   }
   if (from !== undefined)

@@ -48,7 +48,7 @@ export interface DriverHost {
   enter(isSuspect: boolean): Promise<() => void>;
   concurrency(queue: string): number;
   /** Something that people can see has changed. */
-  changed(runId: string): void;
+  changed(runId: string, row?: RunRow): void;
   /** The driver rests until its `nextAt`. */
   rests(driver: Driver): void;
   /** `hasNoSlot`: its queue is full, though not by runs of this engine. */
@@ -61,6 +61,9 @@ export interface DriverHost {
 
 /** Named limits of one run (spec R7, R12). */
 export const LIMITS = { outcomes: 10_000, openWaits: 1_000, stallMs: 2_000, backoffMs: 1_000, maxBackoffMs: 30_000 };
+
+/** So many interruptions in a row, and a run is driven with nothing else of its context in flight (spec F5). */
+const SUSPECT = 2;
 
 export type Driver = ReturnType<typeof createDriver>;
 
@@ -80,6 +83,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     offers: new Map(),
   };
   const started = stored.journal[0] as Extract<JournalEntry, { kind: 'started' }>;
+  const startRetry = started.retry === undefined ? undefined : (codec.decode(started.retry) as RetryOptions);
   const runAbort = platform.newAbort();
   let isOwner = false;
   let isInterrupted = due.interrupted;
@@ -89,9 +93,13 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   let isStirred = false;
   /** An outcome is committed before the handler hears of it: what it asked for in reaction was bad. */
   let isCareful = false;
+  /** Outcomes that are durable and that the handler has not heard of: told in the next turn. */
+  const feeds: (() => void)[] = [];
   let fault: Error | undefined;
   let drift: Extract<JournalEntry, { kind: 'drift' }> | undefined;
   let undoPatience: (() => void) | undefined;
+  /** Held while functions are in flight: a suspect (spec F5) has its context to itself. */
+  let turn: (() => void) | undefined;
   let confirmedAt = 0;
   let nextAt = Infinity;
   let backoffMs = LIMITS.backoffMs;
@@ -99,7 +107,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   const hold = () => clock.hold?.() ?? (() => undefined);
   const place = { runId, job: jobName };
   const policyOf = (options?: RetryOptions): RetryPolicy =>
-    resolveRetry(options, started.retry as RetryOptions | undefined, job.options.retry, host.retry);
+    resolveRetry(options, startRetry, job.options.retry, host.retry);
   const addOffers = (events: readonly EventRow[]) => {
     for (const event of events) run.offers.set(event.seq, event);
   };
@@ -108,6 +116,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   // ---- the pass -----------------------------------------------------------------------------------------------------
 
   const dropPass = () => {
+    feeds.length = 0;
     run.replay?.drop();
     undoPatience?.();
     run.replay = run.ending = fault = drift = undefined;
@@ -154,7 +163,9 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   const react = async (draft: Draft) => {
     isStirred = false;
     const pass = run.replay!;
+    for (const feed of feeds.splice(0)) feed();
     const turn = await pass.turn();
+    const isEnding = turn.ending && !run.ending;
     run.ending ??= turn.ending;
     fault ??= turn.fault;
     if (fault) return;
@@ -162,6 +173,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
       run.asks.set(ask.key, ask);
       open(draft, ask);
     }
+    if (isEnding) warnUnawaited();
     undoPatience?.();
     undoPatience = undefined;
     if (turn.isStalled)
@@ -170,6 +182,12 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
         drift = { kind: 'drift', at: clock.now(), ids: ids.map(({ key }) => JSON.parse(key)), slack };
         stir();
       });
+  };
+
+  const warnUnawaited = () => {
+    const names = [...run.asks.values()].flatMap(({ id, command }) => (command.kind === 'run' ? `"${id[0]}"` : []));
+    if (names.length)
+      platform.warn(`Job "${jobName}" ended without awaiting ${names.join(', ')}: finished first, results unused.`);
   };
 
   const open = (draft: Draft, { key, id, command }: Ask) => {
@@ -218,12 +236,12 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   const settle = async (draft: Draft, { key }: Ask, entry: OutcomeEntry, isLater = false) => {
     record(draft, entry);
     run.asks.delete(key);
-    const feed = () => {
-      run.replay?.feed(key, entry);
-      isStirred = true;
-    };
+    const feed = () => run.replay?.feed(key, entry);
     if (isLater) {
-      draft.later.push(feed);
+      draft.later.push(() => {
+        feeds.push(feed);
+        isStirred = true;
+      });
       return;
     }
     feed();
@@ -233,7 +251,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   /** Functions that ended, in the order in which they did. */
   const takeFacts = async (draft: Draft, isLater: boolean) => {
     for (const fact of run.facts) {
-      if (fault) return;
+      if (fault || draft.later.length) return; // later: the handler hears of one at a time (spec R7)
       draft.facts.add(fact);
       const { ask, attempt, at, outcome } = fact;
       const { id, key } = ask;
@@ -257,10 +275,15 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
 
   /** The delay before the next attempt; `undefined`: there is none (spec F1, F3). */
   const retryDelay = (error: unknown, policy: RetryPolicy, failures: number): number | undefined => {
-    const { code, name, after } = (error ?? {}) as { readonly [key: string]: unknown };
-    if (failures >= policy.maxAttempts || name === 'FatalError') return undefined;
+    const { code, after } = (error ?? {}) as { readonly [key: string]: unknown };
+    if (failures >= policy.maxAttempts || isNamed(error, 'FatalError')) return undefined;
     if (code === 'NOT_SERIALIZABLE' || code === 'VALUE_TOO_LARGE') return undefined;
-    if (name === 'RetryableError' && after !== undefined) return durationMs(after, 'RetryableError.after');
+    if (after !== undefined && isNamed(error, 'RetryableError'))
+      try {
+        return durationMs(after, 'RetryableError.after');
+      } catch (invalid) {
+        host.report(invalid); // the step failed, whatever is wrong with its wish: the policy decides
+      }
     return retryDelayMs(policy, failures, platform.random());
   };
 
@@ -319,15 +342,20 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     const starting = run.digest.end ? [] : startable(run, draft);
     const next = stateOf(run, { now, owner, version: job.options.version ?? 1, starting: starting.length });
     nextAt = next.nextAt;
+    // Before the commit that says `running`: a run that only waits behind a suspect must not be blamed for its crashes.
+    if (starting.length) turn ??= await host.enter(isSuspect());
+    if (isGone) return giveTurn();
     if (needsCommit(draft, next.state)) {
       if (!(await commit(draft, next.state))) return;
     } else if (!isOwner) host.idle(run.row);
     else if (starting.length && clock.now() - confirmedAt >= host.leaseMs && !(await confirm())) return;
-    for (const feed of draft.later) feed();
+    for (const then of draft.later) then();
     for (const ask of starting) enter(ask);
     if (run.digest.end) leave();
     else if (host.alwaysReplays && draft.entries.some(isOutcome)) restart();
   };
+
+  const isSuspect = () => run.digest.interruptions + (isInterrupted ? 1 : 0) >= SUSPECT;
 
   const needsCommit = (draft: Draft, state: RunState) => {
     if (draft.entries.length) return true;
@@ -359,7 +387,10 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   /** Brings the handler to where the facts are. */
   const advance = async (draft: Draft) => {
     if (!run.replay) {
-      if ((run.digest.handlerFailures?.retryAt ?? 0) > draft.now) return;
+      if ((run.digest.handlerFailures?.retryAt ?? 0) > draft.now) {
+        isStirred = false; // the handler backs off
+        return;
+      }
       startPass();
     }
     if (drift) record(draft, drift);
@@ -398,7 +429,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
       run.facts = run.facts.filter((fact) => !draft.facts.has(fact));
       addOffers(outcome.offers);
       for (const { seq } of takes) run.offers.delete(seq);
-      host.changed(runId);
+      host.changed(runId, run.row);
       return true;
     }
     if (outcome.kind === 'overtaken') {
@@ -460,14 +491,11 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     };
     run.running.set(key, { end });
     const call = async (): Promise<Fact['outcome']> => {
-      const left = await host.enter(run.digest.interruptions >= 2);
       try {
         const value = await fn({ attempt, idempotencyKey: idempotencyKeyOf(runId, id), signal });
         return { value: codec.encode(value, `what step "${id[0]}" returned`) };
       } catch (error) {
         return { error };
-      } finally {
-        left();
       }
     };
     void call().then((outcome) => {
@@ -493,11 +521,12 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     try {
       do await round();
       while (!isGone && isDue());
-      if (!isGone) host.rests(driver);
     } catch (error) {
       trouble(error);
     } finally {
       isPumping = false;
+      if (isGone || run.row.slot === undefined) giveTurn();
+      if (!isGone) host.rests(driver);
       release();
     }
   };
@@ -524,14 +553,22 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     stir();
   };
 
+  const giveTurn = () => {
+    turn?.();
+    turn = undefined;
+  };
+
   const leave = (reason?: unknown, hasNoSlot = false) => {
     if (isGone) return;
     isGone = true;
     dropPass();
+    giveTurn();
     runAbort.abort(reason);
     for (const { end } of run.running.values()) end(reason);
     host.gone(driver, hasNoSlot);
   };
+
+  const isActive = () => run.row.slot !== undefined || isPumping;
 
   const driver = {
     runId,
@@ -540,7 +577,9 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     row: () => run.row,
     nextAt: () => nextAt,
     /** Holds a slot, or is about to. */
-    isActive: () => run.row.slot !== undefined || isPumping,
+    isActive,
+    /** When to pump it by the engine's own timer: instants that its row, held by us, does not show as due. */
+    timerAt: () => (isActive() || run.row.unsettled ? nextAt : Infinity),
     /** A look found the run due or woken. */
     wake(row: RunRow, events: readonly EventRow[]) {
       if (isPumping) {
@@ -553,6 +592,10 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
       isStirred ||= !run.replay;
       void pump();
     },
+    /** Another context has changed the run: whether it is still ours is asked of the store. */
+    verify(): void {
+      if (isOwner && run.running.size) void confirm().catch(host.report);
+    },
     /** Lets the run go without counting as an interruption: for `close` (spec F5). */
     async release(): Promise<void> {
       const isHeld = !isGone && isOwner && run.row.slot !== undefined;
@@ -562,6 +605,13 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   };
   return driver;
 }
+
+/** Whether an error is of this class or a subclass, of this or another copy of the library. */
+const isNamed = (error: unknown, name: string): boolean => {
+  for (let proto = error; proto instanceof Object; proto = Object.getPrototypeOf(proto))
+    if (Object.hasOwn(proto, 'name') && (proto as { readonly name?: unknown }).name === name) return true;
+  return false;
+};
 
 const lost = (runId: string) =>
   new StepfastError('LEASE_LOST', `Run ${runId} was ended from outside, or another context drives it now.`, { runId });

@@ -9,7 +9,7 @@ import type { Clock, Platform } from './platform.js';
 import { type RetryOptions, resolveRetry } from './retry.js';
 import { createScheduler } from './scheduler.js';
 import { checkKey } from './step.js';
-import type { Batch, CommitOutcome, ListQuery, RunChange, Store, StoredRun } from './store.js';
+import type { Batch, CommitOutcome, ListQuery, RunChange, RunRow, Store, StoredRun } from './store.js';
 
 /** How an engine is made. */
 export interface EngineOptions {
@@ -140,7 +140,7 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
   const leaseMs = durationMs(options.leaseMs ?? 15_000, 'leaseMs');
   const owner = platform.newId();
   const jobs = new Map<string, AnyJob>();
-  const listeners = new Map<string, Set<() => void>>();
+  const listeners = new Map<string, Set<(row?: RunRow) => void>>();
   const undo: (() => void)[] = [];
   const codec: Codec = createCodec({
     URL: platform.URL,
@@ -158,11 +158,12 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
       // An error handler that throws has nobody left to tell, and must not break a run (spec B).
     }
   };
-  const changed = (runId: string | undefined) => {
+  /** Tells those who listen to a run, with its row where it is known. `undefined`: anything may have changed. */
+  const changed = (runId: string | undefined, row?: RunRow) => {
     const heard = runId === undefined ? [...listeners.values()] : [listeners.get(runId) ?? []];
-    for (const set of heard) for (const listener of [...set]) listener();
+    for (const set of heard) for (const listener of [...set]) listener(row);
   };
-  const listen = (runId: string, listener: () => void) => {
+  const listen = (runId: string, listener: (row?: RunRow) => void) => {
     const set = listeners.get(runId) ?? new Set();
     listeners.set(runId, set.add(listener));
     return () => {
@@ -194,9 +195,10 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
     opening ??= (async () => {
       if (jobs.size === 0 || !(await tryDrive())) await openAs('use');
       undo.push(
-        store.watch((runId) => {
+        store.watch((runId, isOwn) => {
+          if (isOwn) return; // whoever made the commit tells, and knows more
           changed(runId);
-          scheduler.look();
+          scheduler.hint(runId);
         }),
         platform.onWake(scheduler.look),
       );
@@ -436,7 +438,9 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
       let unlisten: (() => void) | undefined;
       let undoPatience: (() => void) | undefined;
       const news = new Promise<void>((resolve) => {
-        unlisten = listen(runId, resolve);
+        unlisten = listen(runId, (row) => {
+          if (!row || row.endedAt !== undefined) resolve();
+        });
         undoPatience = platform.patience(RECHECK_MS, resolve);
       });
       try {
@@ -471,7 +475,7 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
         { job: job.name },
       );
     jobs.set(job.name, job);
-    scheduler.refit();
+    scheduler.refit(job);
     if (opening) scheduler.look();
   };
   const close = async () => {

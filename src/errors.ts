@@ -37,6 +37,8 @@ export interface ErrorPlace {
   readonly job?: string;
   readonly runId?: string;
   readonly step?: string;
+  /** Of a recorded failure: what it is in the journal, for `runs.retry`. */
+  readonly identity?: readonly ['step' | 'wait', string, number];
   /** Path inside a value, e.g. `$.user.onClick`. */
   readonly path?: string;
   /** What a schema said. */
@@ -59,6 +61,7 @@ export class StepfastError extends Error implements ErrorPlace {
   declare readonly job?: string;
   declare readonly runId?: string;
   declare readonly step?: string;
+  declare readonly identity?: readonly ['step' | 'wait', string, number];
   declare readonly path?: string;
   declare readonly issues?: readonly unknown[];
   declare readonly file?: string;

@@ -28,8 +28,9 @@ export interface RecordedError {
   readonly data?: Json;
   readonly cause?: RecordedError;
   readonly errors?: readonly RecordedError[];
-  /** The step whose final failure this is, or that it carries. */
+  /** The step or wait whose final failure this is. */
   readonly step?: string;
+  readonly identity?: readonly [Namespace, string, number];
 }
 
 /** Fields of every outcome. */

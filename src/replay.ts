@@ -141,7 +141,6 @@ export function createReplay(options: ReplayOptions) {
       const set = aside.get(key);
       if (set) release(set);
       else if (!recordedKeys.has(key)) opened.push(made);
-      else if (queue[head]?.key === key) releaseNext(); // asked for after the release before: no macrotask needed
     }
     if (!isTurning) options.onAsk();
   }

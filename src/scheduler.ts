@@ -25,7 +25,7 @@ interface SchedulerOptions
   readonly jobs: ReadonlyMap<string, AnyJob>;
   /** Opens the store for driving if it can. False: another process has it. */
   readonly drives: () => Promise<boolean>;
-  readonly changed: (runId: string) => void;
+  readonly changed: (runId: string, row?: RunRow) => void;
   readonly report: (error: unknown) => void;
 }
 
@@ -52,6 +52,8 @@ export function createScheduler(options: SchedulerOptions) {
   let isLooking = false;
   let looksAgain = false;
   let isClosed = false;
+  /** Due work was left in the store for want of a slot or of room on the page. */
+  let hasMore = false;
   let armedAt = Infinity;
   let undoTimer: (() => void) | undefined;
 
@@ -75,7 +77,7 @@ export function createScheduler(options: SchedulerOptions) {
       armedAt = Infinity;
       undoTimer = undefined;
       const now = clock.now();
-      for (const driver of drivers.values()) if (driver.isActive() && driver.nextAt() <= now) void driver.pump();
+      for (const driver of drivers.values()) if (driver.timerAt() <= now) void driver.pump();
       look();
     });
   };
@@ -102,11 +104,11 @@ export function createScheduler(options: SchedulerOptions) {
     concurrency,
     rests(driver) {
       arm(driver.nextAt());
-      if (waiters > 0 && !driver.isActive()) look(); // its slot is free
+      if (hasMore && !driver.isActive()) look(); // its slot is free
     },
     gone(driver, hasNoSlot) {
       if (drivers.get(driver.runId) === driver) drivers.delete(driver.runId);
-      if (!hasNoSlot) return look();
+      if (!hasNoSlot) return hasMore ? look() : undefined;
       // Other contexts hold the slots: no hint tells when one is free, so look again in a while.
       crowded.set(driver.row().queue, clock.now() + LIVENESS_MS);
       arm(clock.now() + LIVENESS_MS);
@@ -121,27 +123,27 @@ export function createScheduler(options: SchedulerOptions) {
     },
   };
 
-  let waiters = 0;
-  const fullQueues = () => {
+  /** Slots in use here, by queue; a queue whose slots other contexts hold counts as full for a while. */
+  const slotsInUse = (): Map<string, number> => {
     const used = new Map<string, number>();
-    for (const driver of drivers.values())
-      if (driver.isActive()) used.set(driver.row().queue, (used.get(driver.row().queue) ?? 0) + 1);
+    for (const driver of drivers.values()) {
+      const { queue } = driver.row();
+      if (driver.isActive()) used.set(queue, (used.get(queue) ?? 0) + 1);
+    }
     const now = clock.now();
-    const full = [...used].filter(([queue, count]) => count >= concurrency(queue)).map(([queue]) => queue);
-    return [...full, ...[...crowded].filter(([, until]) => until > now).map(([queue]) => queue)];
+    for (const [queue, until] of crowded)
+      if (until > now) used.set(queue, Infinity);
+      else crowded.delete(queue);
+    return used;
   };
 
   const takeUp = async ({ row, offers, interrupted }: DueRun) => {
     const known = drivers.get(row.runId);
     if (known) return known.wake(row, offers);
     const job = jobs.get(row.job);
-    if (!job || fullQueues().includes(row.queue)) return;
-    const stored = await store.load(row.runId);
+    const stored = job && (await store.load(row.runId));
     if (!stored || stored.row.fence !== row.fence || isClosed || drivers.has(row.runId)) return;
-    if (drivers.size >= MAX_RESIDENT) {
-      const idle = [...drivers.values()].find((driver) => !driver.isActive());
-      idle?.leave();
-    }
+    if (drivers.size >= MAX_RESIDENT) [...drivers.values()].find((driver) => !driver.isActive())?.leave();
     const driver = createDriver(host, job, stored, { offers, interrupted });
     drivers.set(row.runId, driver);
     void driver.pump();
@@ -151,17 +153,27 @@ export function createScheduler(options: SchedulerOptions) {
     if (jobs.size === 0) return;
     if (!(await options.drives())) return arm(clock.now() + LIVENESS_MS);
     const versions = Object.fromEntries([...jobs].map(([name, job]) => [name, job.options.version ?? 1]));
-    const full = fullQueues();
-    waiters = full.length;
-    const query = { now: clock.now(), owner, jobs: versions, limit: PAGE, graceMs: GRACE_MS, skip, full };
+    const used = slotsInUse();
+    const isFull = (queue: string) => (used.get(queue) ?? 0) >= concurrency(queue);
+    const full = [...used.keys()].filter(isFull);
+    // What is being taken up has not been claimed yet: the store would return it again.
+    const left = new Map(skip);
+    for (const driver of drivers.values()) if (driver.isActive()) left.set(driver.runId, stampOf(driver.row()));
+    const query = { now: clock.now(), owner, jobs: versions, limit: PAGE, graceMs: GRACE_MS, skip: left, full };
     const page = await store.due(query);
     if (isClosed) return;
-    const before = drivers.size;
-    for (const run of page.runs) await takeUp(run).catch(report);
-    if (page.runs.length === PAGE && drivers.size > before) looksAgain = true;
-    waiters = fullQueues().length;
-    const next = [...drivers.values()].filter((driver) => driver.isActive()).map((driver) => driver.nextAt());
-    arm(Math.min(page.nextDueAt ?? Infinity, page.foreign ? clock.now() + LIVENESS_MS : Infinity, ...next));
+    for (const run of page.runs) {
+      const { queue, slot } = run.row;
+      if (slot === undefined && isFull(queue)) continue;
+      if (slot === undefined) used.set(queue, (used.get(queue) ?? 0) + 1);
+      await takeUp(run).catch(report);
+    }
+    const isPage = page.runs.length === PAGE;
+    hasMore = isPage || [...used.keys()].some(isFull);
+    looksAgain ||= isPage && ![...used.keys()].every(isFull);
+    let next = page.nextDueAt ?? Infinity;
+    for (const driver of drivers.values()) next = Math.min(next, driver.timerAt());
+    arm(page.foreign ? Math.min(next, clock.now() + LIVENESS_MS) : next);
   };
 
   /** Asks the store for due work; calls that come meanwhile become one more look. */
@@ -197,9 +209,10 @@ export function createScheduler(options: SchedulerOptions) {
     concurrency,
     queueOf: (job: AnyJob | undefined) => queueOf(job).name,
     /** The registrations have changed: what was unfit may fit now. */
-    refit() {
+    refit(job: AnyJob) {
       blocked.clear();
       skip.clear();
+      for (const driver of drivers.values()) if (driver.row().job === job.name && !driver.isActive()) driver.leave();
     },
     /** Why a run can not go on here, as far as it is known (spec R5). */
     blockedBy(row: RunRow): Error | undefined {
@@ -214,6 +227,11 @@ export function createScheduler(options: SchedulerOptions) {
         `This context has not registered ${lacks}. Register it, and the run goes on.`,
         { runId: row.runId, job: row.job },
       );
+    },
+    /** Another context has changed this run, or (`undefined`) any. */
+    hint(runId: string | undefined) {
+      for (const driver of runId === undefined ? drivers.values() : [drivers.get(runId)]) driver?.verify();
+      look();
     },
     /** Ends what this engine does for a run that was ended from outside. */
     stop(runId: string, reason: unknown) {

@@ -154,7 +154,7 @@ export function createStep(replay: () => Replay, codec: Codec): Step {
           throw new StepError(
             'STEP_FAILED',
             `Step "${name}" failed for good at attempt ${attempt}: ${error.message}`,
-            { step: name },
+            { step: name, identity: ['step', ...outcome.id] },
             { cause },
           );
         },
@@ -184,7 +184,7 @@ export function createStep(replay: () => Replay, codec: Codec): Step {
           throw new EventTimeoutError(
             'EVENT_TIMEOUT',
             `No event ${events.map((each) => `"${each}"`).join(' or ')} came by ${new Date(deadline).toISOString()}.`,
-            { step: String(name) },
+            { step: String(name), identity: ['wait', ...outcome.id] },
           );
         },
       );

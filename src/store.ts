@@ -10,7 +10,7 @@ import type { Json } from './json.js';
  * S3. `commit` of a wait and `commit` of an event read and write the same records, so whichever comes second sees the
  *     first: the wait is offered the event, or the event wakes the wait. No clock, lock or message takes part.
  * S4. An event is never written into a journal by the store: it wakes runs, and their owner takes it.
- * S5. `seq` numbers what a store accepts (runs and events) in commit order, and `acceptedAt` never goes backwards.
+ * S5. `seq` numbers what a store accepts (runs and events) in commit order; `acceptedAt` is the `now` of the commit.
  * S6. A store keeps no live reference: what it returns and what it was given share no mutable object with it.
  * S7. Hints of `watch` may be lost, doubled or late; truth is always read again.
  * S8. A commit whose promise rejects may or may not have happened (a lost response); one that resolves with anything
@@ -216,7 +216,7 @@ export interface DueRun {
 export interface DuePage {
   /** Oldest `dueAt` first, then by `seq`. Never a run that `owner` itself is running, unless it was woken. */
   readonly runs: readonly DueRun[];
-  /** The least `dueAt` after `now` of a run of these jobs. */
+  /** The least `dueAt` after `now` of a run of these jobs; may be absent when `runs` is as long as the limit. */
   readonly nextDueAt?: number;
   /** Another living owner has due work: look again in a few seconds. */
   readonly foreign: boolean;
@@ -257,6 +257,8 @@ export interface StoreCapabilities {
   readonly blobs: boolean;
 }
 
+export type StoreListener = (runId: string | undefined, isOwn?: boolean) => void;
+
 /** Where journals are kept. Implement these seven methods and run the conformance suite of `stepfast/testing`. */
 export interface Store {
   readonly name: string;
@@ -269,8 +271,11 @@ export interface Store {
   due(query: DueQuery): Promise<DuePage>;
   load(runId: string): Promise<StoredRun | undefined>;
   list(query: ListQuery): Promise<ListPage>;
-  /** Calls back with ids of runs that changed, in this or another context. `undefined`: anything may have. */
-  watch(listener: (runId: string | undefined) => void): () => void;
+  /**
+   * Calls back with ids of runs that changed, in this or another context. `undefined`: anything may have. `isOwn`: by a
+   * commit of this very store object, which its engine knows of already.
+   */
+  watch(listener: StoreListener): () => void;
   /** Lets go of everything at once, as a crash of the context would. For tests. */
   abandon?(): void;
 }

@@ -1,4 +1,3 @@
-import type { JournalEntry } from './journal.js';
 import type { EventRow, ListQuery, RunRow } from './store.js';
 import { pairKey, pairsOf, type Reads, type StoreClock, type Writes } from './transition.js';
 
@@ -27,11 +26,40 @@ class Index<T> {
   }
 }
 
+/** Items in order of a number, then of `seq`: an array with binary search, whose shifts are cheap block moves. */
+class Ordered<T extends { readonly seq: number }> {
+  readonly items: T[] = [];
+  readonly #rank: (item: T) => number;
+  constructor(rank: (item: T) => number) {
+    this.#rank = rank;
+  }
+  #find(item: T): number {
+    const rank = this.#rank(item);
+    let low = 0;
+    let high = this.items.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      const other = this.items[middle]!;
+      const order = this.#rank(other) - rank || other.seq - item.seq;
+      if (order < 0) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+  add(item: T): void {
+    this.items.splice(this.#find(item), 0, item);
+  }
+  delete(item: T): void {
+    const at = this.#find(item);
+    if (this.items[at]?.seq === item.seq) this.items.splice(at, 1);
+  }
+}
+
 /** In-memory tables: the reads of a transition, and `apply` for its writes. */
 export class Tables implements Reads {
   readonly runs = new Map<string, RunRow>();
   readonly log = new Map<number, EventRow>();
-  lastClock: StoreClock = { seq: 0, acceptedAt: 0 };
+  lastClock: StoreClock = { seq: 0 };
   readonly #keys = new Map<string, string>();
   readonly #waiting = new Index<string>();
   readonly #holding = new Index<string>();
@@ -39,8 +67,8 @@ export class Tables implements Reads {
   readonly #eventIds = new Map<string, number>();
   readonly #eventKeys = new Map<string, number>();
   readonly #untaken = new Map<string, number>();
-  /** Run ids by due time: a sorted array of [dueAt, seq, runId], rebuilt from a heap-free map when asked. */
-  readonly #due = new Map<string, RunRow>();
+  readonly #due = new Ordered<RunRow>((row) => row.dueAt!);
+  readonly #expiring = new Ordered<EventRow>((event) => event.expiresAt);
 
   clock(): StoreClock {
     return this.lastClock;
@@ -72,22 +100,15 @@ export class Tables implements Reads {
     return this.#untaken.get(pair) ?? 0;
   }
   expired(now: number): EventRow[] {
-    const found: EventRow[] = [];
-    // Insertion order is acceptance order; lifetimes differ little, so the oldest few are looked at each time.
-    for (const event of this.log.values()) {
-      if (found.length >= 8 || event.acceptedAt > now) break;
-      if (event.expiresAt > now) break;
-      found.push(event);
-    }
-    return found;
+    return this.#expiring.items.slice(0, 8).filter((event) => event.expiresAt <= now);
   }
   slots(queue: string): number {
     return this.#holding.get(queue).size;
   }
 
   /** Rows with something due, ordered by (`dueAt`, `seq`). */
-  dueRows(): RunRow[] {
-    return [...this.#due.values()].sort((a, b) => a.dueAt! - b.dueAt! || a.seq - b.seq);
+  dueRows(): readonly RunRow[] {
+    return this.#due.items;
   }
 
   /** Writes what a committed transition decided. Journals are the caller's. */
@@ -105,7 +126,7 @@ export class Tables implements Reads {
     if (row.idempotencyKey !== undefined) this.#keys.set(keyOf(row.job, row.idempotencyKey), row.runId);
     for (const pair of pairsOf(row)) this.#waiting.add(pair, row.runId);
     if (row.slot !== undefined) this.#holding.add(row.slot, row.runId);
-    if (row.dueAt !== undefined) this.#due.set(row.runId, row);
+    if (row.dueAt !== undefined) this.#due.add(row);
   }
 
   /** Forgets a run that is kept elsewhere. */
@@ -120,7 +141,7 @@ export class Tables implements Reads {
   #unindex(row: RunRow): void {
     for (const pair of pairsOf(row)) this.#waiting.delete(pair, row.runId);
     if (row.slot !== undefined) this.#holding.delete(row.slot, row.runId);
-    this.#due.delete(row.runId);
+    if (row.dueAt !== undefined) this.#due.delete(row);
   }
 
   putEvent(event: EventRow): void {
@@ -128,6 +149,8 @@ export class Tables implements Reads {
     const old = this.log.get(event.seq);
     this.log.set(event.seq, event);
     this.#count(pair, (event.taken ? 0 : 1) - (old && !old.taken ? 1 : 0));
+    if (old) this.#expiring.delete(old);
+    this.#expiring.add(event);
     if (old) return;
     this.#events.add(pair, event.seq);
     this.#eventIds.set(event.id, event.seq);
@@ -140,6 +163,7 @@ export class Tables implements Reads {
     if (!event) return;
     const pair = pairKey(event.name, event.key);
     this.log.delete(seq);
+    this.#expiring.delete(event);
     this.#events.delete(pair, seq);
     if (!event.taken) this.#count(pair, -1);
     if (this.#eventIds.get(event.id) === seq) this.#eventIds.delete(event.id);
@@ -171,8 +195,3 @@ export function listPage(rows: Iterable<RunRow>, query: ListQuery): { rows: RunR
   const page = fitting.slice(0, query.limit);
   return { rows: page, ...(fitting.length > page.length && { nextCursor: String(page.at(-1)!.seq) }) };
 }
-
-/** A journal as a caller may keep it. Entries are immutable, so the array alone is copied. */
-export const copyJournal = (journal: readonly JournalEntry[] | undefined): readonly JournalEntry[] => [
-  ...(journal ?? []),
-];

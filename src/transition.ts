@@ -20,16 +20,17 @@ import type {
  * everything in `Writes`, or nothing when the outcome is not `committed`.
  *
  * T1. All checks come before any write, and later parts of a batch see the rows that earlier parts have written.
- * T2. `seq` and `acceptedAt` are given here, from the store's last ones: they grow with the order of commits (spec E3, E5).
+ * T2. `seq` is given here, from the store's last one: it grows with the order of commits, and alone gives order (spec E3).
+ *     `acceptedAt` is the instant of the commit, as deadlines are: a clock that ran ahead and was corrected leaves no
+ *     trace (spec E5, Q4).
  * T3. A run is woken by an event, never written: only `woken` and `dueAt` of its row change (spec E4).
  */
 
 type Awaitable<T> = T | PromiseLike<T>;
 
-/** The last sequence number and event instant that a store has given out. */
+/** The last sequence number that a store has given out. */
 export interface StoreClock {
   readonly seq: number;
-  readonly acceptedAt: number;
 }
 
 /** The reads a store offers inside its atomic scope. */
@@ -107,7 +108,7 @@ export async function transition(reads: Reads, batch: Batch): Promise<{ outcome:
   const read = async (runId: string) => writes.runs.get(runId)?.row ?? (await reads.run(runId));
   const put = (row: RunRow, append: readonly JournalEntry[] = []) =>
     writes.runs.set(row.runId, { row, append: [...(writes.runs.get(row.runId)?.append ?? []), ...append] });
-  const tick = () => (writes.clock = { seq: writes.clock.seq + 1, acceptedAt: Math.max(now, writes.clock.acceptedAt) });
+  const tick = () => (writes.clock = { seq: writes.clock.seq + 1 });
   // What this batch has written so far goes before what the store holds (T1).
   const fresh = (pair: string) =>
     [...writes.events.values()].filter((event) => pairKey(event.name, event.key) === pair);
@@ -181,7 +182,8 @@ export async function transition(reads: Reads, batch: Batch): Promise<{ outcome:
       if (open.length >= event.maxBacklog) return { kind: 'refused', code: 'EVENT_BACKLOG_FULL', index };
     }
     for (const old of await reads.expired(now)) writes.drops.add(old.seq);
-    const { seq, acceptedAt } = tick();
+    const { seq } = tick();
+    const acceptedAt = now;
     const { ttlMs, maxBacklog: _, ...given } = event;
     const accepted: EventRow = { ...given, seq, acceptedAt, expiresAt: acceptedAt + ttlMs, resumed: [] };
     const candidates = new Map((await reads.waiting(pair)).map((row) => [row.runId, row]));
@@ -240,18 +242,20 @@ export function selectDue(
   let foreign = false;
   for (const row of rows) {
     const { dueAt, owner } = row;
+    if (runs.length >= query.limit) break;
     if (dueAt === undefined || !(row.version <= (query.jobs[row.job] ?? 0))) continue;
     if (dueAt > query.now) return { runs, nextDueAt: dueAt, foreign };
-    if (query.skip?.get(row.runId) === stampOf(row)) continue;
-    if (row.slot === undefined && query.full?.includes(row.queue)) continue;
-    const mine = owner === undefined || owner === query.owner;
     const isHeld = row.status === 'running' || row.unsettled;
+    if (owner === query.owner && isHeld && !row.woken) continue;
+    if (row.slot === undefined && query.full?.includes(row.queue)) continue;
+    const left = query.skip?.get(row.runId);
+    if (left !== undefined && left === stampOf(row)) continue;
+    const mine = owner === undefined || owner === query.owner;
     if (!mine && isAlive(owner) && (isHeld || dueAt > query.now - query.graceMs)) {
       foreign = true;
       continue;
     }
-    if (owner === query.owner && isHeld && !row.woken) continue;
-    if (runs.length < query.limit) runs.push({ row, interrupted: row.status === 'running' && !mine });
+    runs.push({ row, interrupted: row.status === 'running' && !mine });
   }
   return { runs, foreign };
 }

@@ -1,7 +1,10 @@
+import 'fake-indexeddb/auto';
+import './fake-locks.js';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe } from 'vitest';
+import { indexedDBStore } from '../adapters/indexeddb/index.js';
 import { memoryMedium, memoryStore } from '../adapters/memory/index.js';
 import { createStepfast, type EngineOptions, type Stepfast, type Store } from '../src/index.js';
 import { type SimulatedClock, simulatedClock } from '../src/testing/clock.js';
@@ -21,6 +24,10 @@ export const media: Readonly<Record<string, Medium>> = {
   memory: () => {
     const medium = memoryMedium();
     return () => memoryStore({ medium });
+  },
+  indexeddb: () => {
+    const name = freshName();
+    return () => indexedDBStore({ name });
   },
 };
 

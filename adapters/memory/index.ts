@@ -1,7 +1,7 @@
 import { StepfastError } from '../../src/errors.js';
 import type { JournalEntry } from '../../src/journal.js';
-import type { OpenOptions, Store } from '../../src/store.js';
-import { copyJournal, listPage, Tables } from '../../src/tables.js';
+import type { OpenOptions, Store, StoreListener } from '../../src/store.js';
+import { listPage, Tables } from '../../src/tables.js';
 import { selectDue, transition, withOffers } from '../../src/transition.js';
 
 /*
@@ -14,7 +14,7 @@ export interface MemoryMedium {
   readonly tables: Tables;
   readonly journals: Map<string, JournalEntry[]>;
   readonly owners: Set<string>;
-  readonly listeners: Set<(runId: string | undefined) => void>;
+  readonly listeners: Set<(runId: string, by: Store) => void>;
   /** The tail of the queue of commits: one at a time. */
   turn: Promise<unknown>;
 }
@@ -39,7 +39,7 @@ export function memoryMedium(): MemoryMedium {
 export function memoryStore(options: { readonly medium?: MemoryMedium } = {}): Store {
   const medium = options.medium ?? memoryMedium();
   const { tables, journals, owners, listeners } = medium;
-  const mine = new Set<(runId: string | undefined) => void>();
+  const mine = new Set<(runId: string, by: Store) => void>();
   let owner: string | undefined;
   let onError: (error: unknown) => void = () => undefined;
   let isClosed = false;
@@ -60,10 +60,10 @@ export function memoryStore(options: { readonly medium?: MemoryMedium } = {}): S
   };
   const stored = (runId: string) => {
     const row = tables.run(runId);
-    return row && { row, journal: copyJournal(journals.get(runId)) };
+    return row && { row, journal: journals.get(runId) ?? [] };
   };
 
-  return {
+  const store: Store = {
     name: 'memory',
     capabilities: { durability: 'none', owners: 'many', blobs: true },
     open: (open: OpenOptions) =>
@@ -90,7 +90,7 @@ export function memoryStore(options: { readonly medium?: MemoryMedium } = {}): S
           if (journal) journal.push(...append);
           else journals.set(runId, [...append]);
         }
-        for (const runId of writes.runs.keys()) for (const listener of listeners) listener(runId);
+        for (const runId of writes.runs.keys()) for (const listener of listeners) listener(runId, store);
         return outcome;
       });
     },
@@ -108,10 +108,10 @@ export function memoryStore(options: { readonly medium?: MemoryMedium } = {}): S
         const { rows, ...rest } = listPage(tables.runs.values(), query);
         return { runs: rows.map((row) => stored(row.runId)!), ...rest };
       }),
-    watch(listener) {
-      const hear = (runId: string | undefined) => {
+    watch(listener: StoreListener) {
+      const hear = (runId: string, by: Store) => {
         try {
-          listener(runId);
+          listener(runId, by === store);
         } catch (error) {
           onError(error); // a listener is not part of the commit that it hears of
         }
@@ -124,4 +124,5 @@ export function memoryStore(options: { readonly medium?: MemoryMedium } = {}): S
       };
     },
   };
+  return store;
 }

@@ -1,2 +1,10 @@
 /** Tools for tests of jobs and of stores. */
 export { type SimulatedClock, simulatedClock } from './clock.js';
+export {
+  type ConformanceCase,
+  type ConformanceResult,
+  conformanceCases,
+  type FreshMedium,
+  runConformance,
+  storeConformance,
+} from './conformance.js';

@@ -1,0 +1,29 @@
+import { StepfastError } from '../../src/errors.js';
+
+/** Where stored data is damaged, and the run it belonged to, where that is known. */
+export interface Damage {
+  readonly runId?: string;
+  readonly file: string;
+  readonly offset: number;
+  /** Kept, so that the key still leads to the run and does not start a second one. */
+  readonly key?: readonly [job: string, idempotencyKey: string];
+}
+
+/** The error that everything touching a quarantined run gets, and `onError` once. */
+export function corrupt(damage: Damage): StepfastError {
+  const { runId, file, offset } = damage;
+  const whose = runId === undefined ? 'a record' : `run "${runId}"`;
+  return new StepfastError(
+    'STORE_CORRUPT',
+    `The stored data of ${whose} is damaged (file "${file}", byte ${offset}). ` +
+      'It is kept as it is and left alone, other runs go on. Restore the file from a backup, or start the work anew.',
+    { ...(runId !== undefined && { runId }), file, offset },
+  );
+}
+
+export const tooNew = (file: string, version: unknown): StepfastError =>
+  new StepfastError(
+    'STORE_TOO_NEW',
+    `"${file}" was written by a newer stepfast (format ${String(version)}). Update stepfast; nothing was changed.`,
+    { file },
+  );

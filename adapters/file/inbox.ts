@@ -1,0 +1,176 @@
+import fs from 'node:fs';
+import { join } from 'node:path';
+import { type ErrorCode, StepfastError } from '../../src/errors.js';
+import { FORMAT_VERSION } from '../../src/journal.js';
+import type { Batch, CommitOutcome } from '../../src/store.js';
+import { replaceFile, sweep, TEMPORARY } from './atomic-write.js';
+import { tooNew } from './damage.js';
+import type { Disk } from './disk.js';
+import { exists, freshName, namesIn, readRegular, removeFile } from './files.js';
+
+/*
+ * Commits of processes that do not own the folder: `inbox/<id>.json` asks, `outbox/<id>.json` answers.
+ *
+ * The owner commits, answers, and removes the request, in this order: a crash between leaves a request that the next
+ * owner commits again, and the ids in it (made by the sender) make that the same event or run. The sender gives up a
+ * request only when its owner is provably dead, and then commits itself. None of these files needs a sync: they matter
+ * to living processes only.
+ */
+
+export const INBOX = 'inbox';
+export const OUTBOX = 'outbox';
+const REQUEST = /^[0-9a-f]{24}\.json$/;
+
+/** `fs.watch` misses changes on some file systems, so the owner also looks by a timer that keeps no process alive. */
+const LOOK_MS = 1_000;
+/** Only while somebody waits for an answer. */
+const ANSWER_LOOK_MS = 100;
+
+type Reply =
+  | { readonly outcome: CommitOutcome }
+  | { readonly error: { readonly code: ErrorCode; readonly message: string; readonly place: object } };
+
+/** Calls back when something in the folder may have changed. Never keeps the process alive. */
+export function watchFolder(folder: string, onChange: () => void): () => void {
+  try {
+    const watcher = fs.watch(folder, { persistent: false }, onChange);
+    watcher.on('error', () => watcher.close()); // the timers beside it still look
+    return () => watcher.close();
+  } catch {
+    return () => undefined; // no watches left, or none on this file system: the timers beside it still look
+  }
+}
+
+/** Resolves after a while, or as soon as the folder changes. */
+export function folderChange(folder: string, waitMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      unwatch();
+      resolve();
+    };
+    const timer = setTimeout(done, waitMs);
+    const unwatch = watchFolder(folder, done);
+  });
+}
+
+/**
+ * Asks the owner to commit.
+ *
+ * @param isOwned Whether the owner still lives.
+ * @returns The owner's outcome; `undefined` when it died before it answered, or the answer is lost: try again.
+ */
+export async function ask(
+  disk: Disk,
+  dir: string,
+  batch: Batch,
+  isOwned: () => Promise<boolean>,
+): Promise<CommitOutcome | undefined> {
+  const id = freshName();
+  const request = join(dir, INBOX, `${id}.json`);
+  const answer = join(dir, OUTBOX, `${id}.json`);
+  await replaceFile(disk, request, JSON.stringify({ v: FORMAT_VERSION, id, batch }), { durable: false });
+  try {
+    for (;;) {
+      // Both asked before the look at the answer: one that came before the death, or before the request was removed, is seen.
+      const isAlive = await isOwned();
+      const isAsked = exists(request);
+      const reply = await takeReply(disk, answer);
+      if (reply && 'outcome' in reply) return reply.outcome;
+      if (reply) {
+        const { code, message, place } = reply.error;
+        throw new StepfastError(code, message.slice(0, -(code.length + 3)), place);
+      }
+      if (!isAlive || !isAsked) return undefined; // also when the answer was swept: asking again is harmless
+      const changed = folderChange(join(dir, OUTBOX), ANSWER_LOOK_MS);
+      if (exists(answer)) continue; // came before the watch began
+      await changed;
+    }
+  } finally {
+    await removeFile(disk, request);
+  }
+}
+
+async function takeReply(disk: Disk, answer: string): Promise<Reply | undefined> {
+  const bytes = await readRegular(disk, answer);
+  if (!bytes) return undefined;
+  await removeFile(disk, answer);
+  return JSON.parse(bytes.toString('utf8')) as Reply;
+}
+
+export interface Service {
+  /** Handles what is there now. */
+  look(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** Serves the inbox. `commit` decides; a rejection with `CLOSED` leaves the request to the next owner. */
+export function serve(
+  disk: Disk,
+  dir: string,
+  commit: (batch: Batch) => Promise<CommitOutcome>,
+  onError: (error: unknown) => void,
+): Service {
+  const underWay = new Map<string, Promise<void>>();
+  let isStopped = false;
+
+  const handle = async (name: string) => {
+    const request = join(dir, INBOX, name);
+    let reply: Reply;
+    try {
+      const bytes = await readRegular(disk, request);
+      if (!bytes) return; // withdrawn
+      const { v, batch } = JSON.parse(bytes.toString('utf8')) as { v: number; batch: Batch };
+      if (v > FORMAT_VERSION) throw tooNew(`${INBOX}/${name}`, v);
+      reply = { outcome: await commit(batch) };
+    } catch (thrown) {
+      const error =
+        thrown instanceof StepfastError
+          ? thrown
+          : new StepfastError(
+              'STORE_CORRUPT',
+              `The request "${name}" could not be read.`,
+              { file: `${INBOX}/${name}` },
+              { cause: thrown },
+            );
+      if (error.code === 'CLOSED') return;
+      const { code, message, name: _, stack: __, cause: ___, ...place } = error;
+      reply = { error: { code, message, place } };
+    }
+    await replaceFile(disk, join(dir, OUTBOX, name), JSON.stringify(reply), { durable: false });
+    await removeFile(disk, request);
+  };
+
+  const look = async () => {
+    for (const name of isStopped ? [] : namesIn(join(dir, INBOX), '.json')) {
+      if (!REQUEST.test(name) || underWay.has(name)) continue;
+      const work = handle(name)
+        .catch(onError)
+        .finally(() => underWay.delete(name));
+      underWay.set(name, work);
+    }
+    await Promise.all(underWay.values());
+  };
+  const tryLook = () => void look().catch(onError);
+
+  const sweepOld = async () => {
+    for (const folder of [INBOX, OUTBOX])
+      for (const name of namesIn(join(dir, folder), TEMPORARY)) await sweep(disk, join(dir, folder, name));
+    // Answers whose senders are gone.
+    for (const name of namesIn(join(dir, OUTBOX), '.json')) await sweep(disk, join(dir, OUTBOX, name));
+  };
+
+  const unwatch = watchFolder(join(dir, INBOX), tryLook);
+  const timer = setInterval(tryLook, LOOK_MS);
+  timer.unref();
+  void sweepOld().catch(onError);
+  return {
+    look,
+    async stop() {
+      isStopped = true;
+      unwatch();
+      clearInterval(timer);
+      await Promise.all(underWay.values());
+    },
+  };
+}

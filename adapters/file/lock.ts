@@ -1,0 +1,223 @@
+import fs from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { StepfastError } from '../../src/errors.js';
+import { replaceFile, sweep, TEMPORARY, writeTemporary } from './atomic-write.js';
+import type { Disk } from './disk.js';
+import { CREATE, codeOf, exists, freshName, namesIn, readRegular, removeFile, syncFolder, writeAll } from './files.js';
+
+/*
+ * Who drives the folder: generation files `lock/<n>.json`, the highest n owns, and n is the fence of its records.
+ *
+ * L1. To own is to have created the file n+1 (by `link`, which fails if the name is there) after finding the owner n
+ *     released or provably dead. A contender paused between look and link finds its name taken, or, if the winner of
+ *     n+1 has gone on to n+2 and removed it, finds a higher one when it looks again after its link: it then withdraws.
+ * L2. Nobody removes or renames the highest file. Only a winner removes lower ones.
+ * L3. Provably dead: same host and process namespace, and another boot, or no such process, or another start time of
+ *     that pid. Silence or age proves nothing: a process may be stopped for a day and go on.
+ */
+
+export interface Holder {
+  readonly v: 1;
+  readonly token: string;
+  readonly pid: number;
+  readonly host: string;
+  /** Clock ticks after boot at which the process began (Linux): tells a pid that was given out again. */
+  readonly startTime?: string;
+  readonly bootId?: string;
+  /** The process namespace (Linux): a pid of another container says nothing here. */
+  readonly namespace?: string;
+  /** `leaving`: an owner dropped by a test still has a write under way. */
+  readonly state: 'held' | 'leaving' | 'released';
+}
+
+export interface Lock {
+  /** Grows with each owner of the folder. */
+  readonly fence: number;
+  /** Whether this is still the highest generation; two looks at names, cheap enough for every group commit. */
+  isHeld(): boolean;
+  release(): Promise<void>;
+  /** Test hook: marks the lock at once, without waiting for the disk. */
+  drop(state: 'leaving' | 'released'): void;
+}
+
+export type Acquired =
+  | { readonly kind: 'acquired'; readonly lock: Lock }
+  | { readonly kind: 'held'; readonly holder: Holder };
+
+const textOf = (path: string): string | undefined => {
+  try {
+    return fs.readFileSync(path, 'utf8');
+  } catch {
+    return undefined; // not Linux, or no such process: the caller knows which of the two it asks about
+  }
+};
+
+/** Field 22 of /proc/<pid>/stat; the name in field 2 may hold blanks and brackets, so count from its end. */
+function startTimeOf(pid: number): string | undefined {
+  const stat = textOf(`/proc/${pid}/stat`);
+  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+}
+
+function namespaceOf(): string | undefined {
+  try {
+    return fs.readlinkSync('/proc/self/ns/pid');
+  } catch {
+    return undefined; // not Linux
+  }
+}
+
+function describeSelf(): Holder {
+  const startTime = startTimeOf(process.pid);
+  const bootId = textOf('/proc/sys/kernel/random/boot_id')?.trim();
+  const namespace = namespaceOf();
+  return {
+    v: 1,
+    token: freshName(),
+    pid: process.pid,
+    host: hostname(),
+    state: 'held',
+    ...(startTime !== undefined && { startTime }),
+    ...(bootId !== undefined && { bootId }),
+    ...(namespace !== undefined && { namespace }),
+  };
+}
+
+/** Whether the holder can no longer act. Anything short of proof is `false`. */
+export function isGone(holder: Holder, self: Holder = describeSelf()): boolean {
+  if (holder.state === 'released') return true;
+  if (holder.host !== self.host) return false;
+  if (holder.bootId !== undefined && self.bootId !== undefined && holder.bootId !== self.bootId) return true;
+  if (holder.namespace !== self.namespace) return false;
+  try {
+    process.kill(holder.pid, 0);
+  } catch (error) {
+    return codeOf(error) === 'ESRCH'; // EPERM: it lives, under another user
+  }
+  if (holder.startTime === undefined) return false;
+  const startTime = startTimeOf(holder.pid);
+  return startTime !== undefined && startTime !== holder.startTime;
+}
+
+const generationsIn = (folder: string): number[] =>
+  namesIn(folder, '.json')
+    .map((name) => (/^\d{1,15}\.json$/.test(name) ? Number.parseInt(name, 10) : 0))
+    .filter((n) => n > 0)
+    .sort((a, b) => a - b);
+
+const fileOf = (folder: string, n: number): string => join(folder, `${n}.json`);
+
+const unreadable = (file: string, cause?: unknown): StepfastError =>
+  new StepfastError(
+    'STORE_LOCKED',
+    `The lock "${file}" can not be read, so nobody can tell whether its owner lives. Make sure that no other process uses the folder, then remove that file.`,
+    { file },
+    { cause },
+  );
+
+/** The present generation and its holder; `undefined` when nobody ever owned the folder. */
+export async function readHolder(disk: Disk, folder: string): Promise<{ n: number; holder: Holder } | undefined> {
+  for (;;) {
+    const n = generationsIn(folder).at(-1);
+    if (n === undefined) return undefined;
+    const text = await readRegular(disk, fileOf(folder, n));
+    if (text === undefined) continue; // a winner has just removed it: there is a higher one
+    try {
+      const holder = JSON.parse(text.toString('utf8')) as Holder;
+      if (typeof holder.pid === 'number' && typeof holder.token === 'string') return { n, holder };
+    } catch (error) {
+      throw unreadable(fileOf(folder, n), error);
+    }
+    throw unreadable(fileOf(folder, n));
+  }
+}
+
+/** Whether somebody lives who may drive the folder. */
+export async function livingHolder(disk: Disk, folder: string): Promise<Holder | undefined> {
+  const found = await readHolder(disk, folder);
+  return found && !isGone(found.holder) ? found.holder : undefined;
+}
+
+/** Creates a file that is complete from its first moment, unless the name is taken. */
+async function createWhole(disk: Disk, folder: string, path: string, text: string): Promise<boolean> {
+  const temporary = await writeTemporary(disk, folder, text, true);
+  try {
+    await disk.link(temporary, path);
+  } catch (error) {
+    if (codeOf(error) === 'EEXIST') return false;
+    if (!['EPERM', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'EMLINK'].includes(codeOf(error) ?? '')) throw error;
+    return await createExclusively(disk, path, text); // no links on this file system (FAT, some network ones)
+  } finally {
+    await removeFile(disk, temporary);
+  }
+  return true;
+}
+
+async function createExclusively(disk: Disk, path: string, text: string): Promise<boolean> {
+  let fd: number;
+  try {
+    fd = await disk.open(path, CREATE);
+  } catch (error) {
+    if (codeOf(error) === 'EEXIST') return false;
+    throw error;
+  }
+  try {
+    await writeAll(disk, fd, Buffer.from(text));
+    await disk.sync(fd);
+  } finally {
+    await disk.close(fd);
+  }
+  return true;
+}
+
+/**
+ * Takes the lock if nobody living holds it.
+ *
+ * @param beforeLink Test hook: a contender is paused here, between its look and its link.
+ */
+export async function acquire(disk: Disk, folder: string, beforeLink?: () => Promise<void>): Promise<Acquired> {
+  const self = describeSelf();
+  for (;;) {
+    const found = await readHolder(disk, folder);
+    if (found?.holder.state === 'leaving' && !isGone(found.holder, self)) {
+      await new Promise((resolve) => setTimeout(resolve, LEAVING_LOOK_MS));
+      continue;
+    }
+    if (found && !isGone(found.holder, self)) return { kind: 'held', holder: found.holder };
+    const fence = (found?.n ?? 0) + 1;
+    const path = fileOf(folder, fence);
+    await beforeLink?.();
+    if (!(await createWhole(disk, folder, path, JSON.stringify(self)))) continue;
+    await syncFolder(disk, folder);
+    const generations = generationsIn(folder);
+    if (generations.at(-1) !== fence) {
+      await removeFile(disk, path); // late: owners after this generation have come, and removed the one before me
+      continue;
+    }
+    for (const n of generations) if (n < fence) await removeFile(disk, fileOf(folder, n));
+    for (const name of namesIn(folder, TEMPORARY)) await sweep(disk, join(folder, name));
+    return { kind: 'acquired', lock: holding(disk, folder, fence, self) };
+  }
+}
+
+/** How often to look whether the last write of a dropped owner has ended: a matter of milliseconds. */
+const LEAVING_LOOK_MS = 5;
+
+function holding(disk: Disk, folder: string, fence: number, self: Holder): Lock {
+  const path = fileOf(folder, fence);
+  const isHeld = () => exists(path) && !exists(fileOf(folder, fence + 1));
+  const marked = (state: Holder['state']) => JSON.stringify({ ...self, state });
+  return {
+    fence,
+    isHeld,
+    async release() {
+      if (isHeld()) await replaceFile(disk, path, marked('released'));
+    },
+    drop(state) {
+      const temporary = join(folder, freshName() + TEMPORARY);
+      if (!isHeld()) return;
+      fs.writeFileSync(temporary, marked(state), { mode: 0o600, flag: 'wx' });
+      fs.renameSync(temporary, path);
+    },
+  };
+}

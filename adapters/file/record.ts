@@ -1,0 +1,149 @@
+import { crc32 } from 'node:zlib';
+import { FORMAT_VERSION, type JournalEntry } from '../../src/journal.js';
+import type { EventRow, RunRow } from '../../src/store.js';
+import type { StoreClock } from '../../src/transition.js';
+import type { Damage } from './damage.js';
+
+/*
+ * One line of the log: one committed batch.
+ *
+ *   {"v":1,"n":7,"f":2,"g":7,"seq":4,"runs":[["id",3]],"was":[["id"],[]],"prev":"<crc>","size":[210,98],
+ *    "sum":["<crc>","<crc>"],"head":"<crc>","state":{...},"journal":[...]}
+ *
+ * F1. `{"v":N,` opens and `"head"` checks the header in every version, for ever: so a newer one can be told from damage.
+ * F2. `n` numbers the records without a gap, each run's pair numbers the records of that run: a lost record shows.
+ * F3. The header has its own checksum and names the runs, so damage of the rest can be attributed to them; `was` names
+ *     the runs of the records 1 and 16 before, so that a damaged header, or a damaged disk page, can be as well.
+ * F4. `g` is the first record that was not known to be on disk when this one was written: only what comes after the
+ *     last record with another `g` can be torn. `f` is the fence of the lock that the writer held.
+ * F5. `state` (rows, events) is all that a start-up parses; `journal[i]`, entries of the i-th run, stays on disk.
+ */
+
+/** Distances of the earlier records whose runs a header names. */
+export const WITNESSES = [1, 16] as const;
+
+export interface Header {
+  readonly v: number;
+  readonly n: number;
+  readonly f: number;
+  readonly g: number;
+  readonly seq: number;
+  readonly runs: readonly (readonly [runId: string, revision: number])[];
+  readonly was: readonly (readonly string[])[];
+  /** `head` of the record before. */
+  readonly prev: string;
+  readonly size: readonly [state: number, journal: number];
+  readonly sum: readonly [state: string, journal: string];
+}
+
+/** The part of a record that is kept in memory. */
+export interface RecordState {
+  /** In the order of the header's `runs`. */
+  readonly rows?: readonly RunRow[];
+  readonly events?: readonly EventRow[];
+  readonly drops?: readonly number[];
+  readonly clock?: StoreClock;
+  /** The first record of a segment: how many records its snapshot has, and which runs are quarantined. */
+  readonly snapshot?: { readonly segment: number; readonly records: number; readonly quarantined: readonly Damage[] };
+}
+
+export type Found =
+  | {
+      readonly kind: 'record';
+      readonly header: Header;
+      readonly head: string;
+      readonly end: number;
+      readonly state: readonly [from: number, to: number];
+      readonly journal: readonly [from: number, to: number];
+    }
+  /** The header is sound, what it describes is not, or not all there. */
+  | { readonly kind: 'damaged' | 'cut'; readonly header: Header; readonly head: string; readonly end: number }
+  /** The header is sound and of a version that this code does not know. */
+  | { readonly kind: 'too-new'; readonly version: number }
+  | { readonly kind: 'garbage' };
+
+const HEAD = Buffer.from(',"head":"');
+const STATE = '","state":';
+const JOURNAL = ',"journal":';
+const END = '}\n';
+const NEWLINE = 10;
+const HEAD_LIMIT = 1 << 20;
+
+const hex = (sum: number): string => sum.toString(16).padStart(8, '0');
+const checksum = (bytes: string | Buffer): string => hex(crc32(bytes));
+
+/** A record as text, with the checksum of its header for the next one. */
+export function encodeRecord(
+  place: Omit<Header, 'v' | 'size' | 'sum'>,
+  state: string,
+  journal: string,
+): { line: string; head: string } {
+  const { n, f, g, seq, runs, was, prev } = place;
+  const size = [Buffer.byteLength(state), Buffer.byteLength(journal)];
+  const sum = [checksum(state), checksum(journal)];
+  const text = JSON.stringify({ v: FORMAT_VERSION, n, f, g, seq, runs, was, prev, size, sum }).slice(0, -1);
+  const head = checksum(text);
+  return { line: `${text},"head":"${head}${STATE}${state}${JOURNAL}${journal}${END}`, head };
+}
+
+function parseHeader(bytes: Buffer): Header | undefined {
+  try {
+    return JSON.parse(bytes.toString('utf8') + '}') as Header;
+  } catch {
+    return undefined; // not a header, whatever its checksum: the caller treats it as damage
+  }
+}
+
+/** Reads the record that begins at `at`. Nothing is believed that its checksum does not confirm. */
+export function findRecord(bytes: Buffer, at: number): Found {
+  if (bytes.toString('latin1', at, at + 5) !== '{"v":') return { kind: 'garbage' };
+  const mark = bytes.subarray(at, at + HEAD_LIMIT).indexOf(HEAD);
+  if (mark < 0) return { kind: 'garbage' };
+  const text = bytes.subarray(at, at + mark);
+  const headAt = at + mark + HEAD.length;
+  const head = bytes.toString('latin1', headAt, headAt + 8);
+  if (checksum(text) !== head) return { kind: 'garbage' };
+  const header = parseHeader(text);
+  if (!header) return { kind: 'garbage' };
+  if (header.v > FORMAT_VERSION) return { kind: 'too-new', version: header.v };
+  const stateAt = headAt + 8 + STATE.length;
+  const stateEnd = stateAt + header.size[0];
+  const journalAt = stateEnd + JOURNAL.length;
+  const journalEnd = journalAt + header.size[1];
+  const end = journalEnd + END.length;
+  if (end > bytes.length) return { kind: 'cut', header, head, end };
+  const sound =
+    bytes.toString('latin1', headAt + 8, stateAt) === STATE &&
+    bytes.toString('latin1', stateEnd, journalAt) === JOURNAL &&
+    checksum(bytes.subarray(stateAt, stateEnd)) === header.sum[0] &&
+    checksum(bytes.subarray(journalAt, journalEnd)) === header.sum[1];
+  // The last two bytes carry nothing: damage of them alone costs nothing.
+  if (!sound) return { kind: 'damaged', header, head, end };
+  return { kind: 'record', header, head, end, state: [stateAt, stateEnd], journal: [journalAt, journalEnd] };
+}
+
+/** Where the line at `at` ends: after its newline, or with the bytes. */
+export function lineEnd(bytes: Buffer, at: number): number {
+  const newline = bytes.indexOf(NEWLINE, at);
+  return newline < 0 ? bytes.length : newline + 1;
+}
+
+export const stateOf = (bytes: Buffer, found: Found & { kind: 'record' }): RecordState =>
+  JSON.parse(bytes.toString('utf8', ...found.state)) as RecordState;
+
+export const journalsOf = (bytes: Buffer, found: Found & { kind: 'record' }): JournalEntry[][] =>
+  JSON.parse(bytes.toString('utf8', ...found.journal)) as JournalEntry[][];
+
+/** The runs of a record whose header is damaged, if the rest still reads: a guess, used only to name what may be hit. */
+export function guessRuns(line: Buffer): string[] | undefined {
+  const text = line.toString('utf8');
+  const from = text.indexOf(STATE);
+  const to = text.lastIndexOf(JOURNAL);
+  if (from < 0 || to < from) return undefined;
+  try {
+    const state = JSON.parse(text.slice(from + STATE.length, to)) as RecordState;
+    return (state.rows ?? []).map((row) => row.runId);
+  } catch {
+    return undefined; // the rest is damaged too: the caller suspects more runs
+  }
+}

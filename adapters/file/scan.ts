@@ -1,0 +1,162 @@
+import type { JournalEntry } from '../../src/journal.js';
+import { corrupt, type Damage, tooNew } from './damage.js';
+import type { Disk } from './disk.js';
+import { readAt } from './files.js';
+import { accept, acceptDamaged, attribute, type Image, quarantine, settle } from './image.js';
+import { findRecord, guessRuns, type Header, journalsOf, lineEnd, stateOf } from './record.js';
+
+/*
+ * Reading a segment, believing nothing.
+ *
+ * A bad stretch is *torn* only if it can be the unfinished write of the last group: it is cut off by the end of the
+ * file, or has blocks of zeros that a file system leaves where data never arrived, and no later group follows (a later
+ * group was written after the sync of this one). Nothing of a torn group was acknowledged, so it may be cut off.
+ * Everything else is *damage*: its bytes stay, the runs it hit are put aside, and somebody is told.
+ */
+
+const SECTOR = 512;
+
+/** Whether the zeros in these last bytes lie as a lost write leaves them: in whole sectors, or up to the end. */
+function hasLostSectors(bytes: Buffer, at: number, base: number): boolean {
+  let found = false;
+  for (let from = bytes.indexOf(0, at); from >= 0; ) {
+    let to = from;
+    while (to < bytes.length && bytes[to] === 0) to++;
+    const startsWell = from === at || (base + from) % SECTOR === 0;
+    const endsWell = to === bytes.length || (base + to) % SECTOR === 0;
+    if (!startsWell || !endsWell) return false;
+    found = true;
+    from = bytes.indexOf(0, to);
+  }
+  return found;
+}
+
+/** The last header in these bytes that can be believed. */
+function lastHeader(bytes: Buffer, from: number): Header | undefined {
+  let last: Header | undefined;
+  for (let at = from; at < bytes.length; ) {
+    const found = findRecord(bytes, at);
+    if (found.kind === 'record' || found.kind === 'damaged') last = found.header;
+    at = found.kind === 'record' || found.kind === 'damaged' ? found.end : lineEnd(bytes, at);
+  }
+  return last;
+}
+
+/** A line of a version to come, whose own checksum rules may be other ones. */
+export function newerVersion(bytes: Buffer): number | undefined {
+  try {
+    const line = JSON.parse(bytes.toString('utf8', 0, lineEnd(bytes, 0))) as { v?: unknown; head?: unknown };
+    // With a `head`, the checksum decides (findRecord): one flipped bit must not pass for a new version.
+    return typeof line.v === 'number' && line.v > 1 && line.head === undefined ? line.v : undefined;
+  } catch {
+    return undefined; // not a line of any version: damage
+  }
+}
+
+export type ScanEnd = 'done' | 'torn' | 'rewritten';
+
+/**
+ * Reads on from `image.length`; `bytes` are what the file holds from there.
+ *
+ * @returns `torn` when unfinished bytes follow; `rewritten` when the file is not the one that was read before.
+ */
+export function scan(image: Image, bytes: Buffer, mode: 'own' | 'follow'): ScanEnd {
+  const base = image.length;
+  const first = base === 0;
+  if (first && findRecord(bytes, 0).kind === 'garbage') {
+    const version = newerVersion(bytes);
+    if (version !== undefined) throw tooNew(image.file, version);
+  }
+  let last: Header | undefined;
+  let lastFrom = -1;
+  let damage: Damage | undefined;
+  let end: ScanEnd = 'done';
+  for (let at = 0; at < bytes.length; ) {
+    const found = findRecord(bytes, at);
+    const here: Damage = { file: image.file, offset: base + at };
+    if (found.kind === 'too-new') throw tooNew(image.file, found.version);
+    if (found.kind === 'record') {
+      const { header, head } = found;
+      const isFirst = image.length === 0 && !damage;
+      if (!isFirst && (header.n <= image.n || header.f < image.fence)) {
+        // Doubled, moved, or written by an owner of the past: nothing of it counts.
+        if (mode === 'follow') return 'rewritten';
+        damage = here;
+        image.losses.push(here);
+      } else {
+        if (!isFirst && !damage && header.n === image.n + 1 && header.prev !== image.head) {
+          if (mode === 'follow') return 'rewritten';
+          damage = here;
+          image.losses.push(here);
+          for (const [runId] of header.runs) quarantine(image, { ...here, runId });
+        }
+        attribute(image, header, damage ?? here);
+        accept(image, header, head, stateOf(bytes, found), base + at, base + found.end);
+        damage = undefined;
+      }
+      at = found.end;
+      continue;
+    }
+    const to = found.kind === 'damaged' ? found.end : found.kind === 'cut' ? bytes.length : lineEnd(bytes, at);
+    if (lastFrom < 0) last = lastHeader(bytes, (lastFrom = to));
+    const n = 'header' in found ? found.header.n : image.n + 1;
+    const follows = last !== undefined && last.n > image.n;
+    if (!(follows && last!.g > n)) {
+      const isCut = found.kind === 'cut' || (found.kind === 'garbage' && bytes.at(-1) !== 10 && to === bytes.length);
+      if (isCut || hasLostSectors(bytes, at, base) || (mode === 'follow' && !follows)) {
+        end = 'torn';
+        break;
+      }
+    }
+    damage = here;
+    image.losses.push(here);
+    if (found.kind === 'damaged') {
+      attribute(image, found.header, here);
+      acceptDamaged(image, found.header, found.head, here, base + to);
+    } else if (!follows) {
+      const runs = guessRuns(bytes.subarray(at, to));
+      image.n++;
+      if (runs) for (const runId of runs) quarantine(image, { ...here, runId });
+      else image.missing.set(image.n, here);
+    }
+    image.length = base + to;
+    at = to;
+  }
+  settle(image);
+  return end;
+}
+
+/** Reads nearer to each other than this are one read. */
+const READ_GAP = 16 << 10;
+const READ_LIMIT = 4 << 20;
+
+/** Reads a run's journal back from its ranges. */
+export async function readJournal(
+  disk: Disk,
+  fd: number,
+  file: string,
+  runId: string,
+  ranges: readonly number[],
+): Promise<JournalEntry[]> {
+  const journal: JournalEntry[] = [];
+  for (let index = 0; index < ranges.length; ) {
+    const from = ranges[index]!;
+    let next = index + 2;
+    while (
+      next < ranges.length &&
+      ranges[next]! - ranges[next - 1]! < READ_GAP &&
+      ranges[next + 1]! - from < READ_LIMIT
+    )
+      next += 2;
+    const bytes = await readAt(disk, fd, from, ranges[next - 1]! - from);
+    for (; index < next; index += 2)
+      for (let at = ranges[index]! - from; at < ranges[index + 1]! - from; ) {
+        const found = findRecord(bytes, at);
+        if (found.kind !== 'record') throw corrupt({ runId, file, offset: from + at });
+        const mine = found.header.runs.findIndex(([id]) => id === runId);
+        if (mine >= 0) for (const entry of journalsOf(bytes, found)[mine]!) journal.push(entry);
+        at = found.end;
+      }
+  }
+  return journal;
+}

@@ -1,0 +1,179 @@
+import type { Batch, CommitOutcome, EventRow } from '../../src/store.js';
+import { pairKey, pairsOf, type Reads, type StoreClock, transition, type Writes } from '../../src/transition.js';
+import { assertFormat, type Lease, type RunRecord, type WriteTx } from './schema.js';
+
+/*
+ * Commits. A transaction costs much, a row little, so all commits that queue up while one transaction is under way
+ * share the next.
+ *
+ * W1. Inside a transaction nothing is awaited but its own requests: it would end behind our back, in some engines only.
+ * W2. A caller hears of its commit at the `complete` event, never at the success of a request.
+ * W3. A batch that fails takes the whole group back; each is then tried in a transaction of its own.
+ * W4. What may have happened (a connection lost at its end) is not tried again; the caller decides (S8).
+ */
+
+/** Most commits in one transaction: readers wait behind it. */
+const MAX_GROUP = 128;
+/** A tail of a journal is moved to a chunk when it holds as many entries, or as many characters. */
+const MAX_TAIL = 64;
+const MAX_TAIL_SIZE = 16_384;
+
+type EventIndex = { getAll(range: IDBKeyRange): Promise<{ row: EventRow }[]> };
+
+/** `Reads.events` over the index of that name. */
+export const eventsBy =
+  (index: EventIndex): Reads['events'] =>
+  async (pair, after) =>
+    (await index.getAll(IDBKeyRange.bound([pair, after], [pair, Infinity], true))).map(({ row }) => row);
+
+/** The reads of a transition inside one transaction, and the writing of what it decided. */
+function scope(tx: WriteTx) {
+  const runs = tx.objectStore('runs');
+  const spill = tx.objectStore('spill');
+  const events = tx.objectStore('events');
+  const meta = tx.objectStore('meta');
+  const records = new Map<string, RunRecord>();
+  const failures: unknown[] = [];
+  let clock: StoreClock | undefined;
+
+  /** For writes, which nobody awaits: the end of the transaction tells, `failures` why. */
+  const quietly = (request: Promise<unknown>) => void request.catch((error: unknown) => failures.push(error));
+  const keep = (record: RunRecord) => {
+    records.set(record.row.runId, record);
+    return record.row;
+  };
+  /** The newest: one of the same id or key that has expired may not be swept yet. */
+  const newest = async (index: 'id' | 'key', key: IDBValidKey) =>
+    (await events.index(index).openCursor(IDBKeyRange.only(key), 'prev'))?.value.row;
+
+  const reads: Reads = {
+    clock: async () => (clock ??= (await meta.get('clock')) as StoreClock),
+    async run(runId) {
+      const record = records.get(runId) ?? (await runs.get(runId));
+      return record && keep(record);
+    },
+    runByKey: (job, key) => runs.index('key').getKey([job, key]),
+    waiting: async (pair) => (await runs.index('pairs').getAll(pair)).map(keep),
+    events: eventsBy(events.index('pair')),
+    event: async (seq) => (await events.get(seq))?.row,
+    eventById: (id) => newest('id', id),
+    eventByKey: (pair, key) => newest('key', [pair, key]),
+    backlog: (pair) => events.index('untaken').count(pair),
+    expired: async (now) =>
+      (await events.index('expires').getAll(IDBKeyRange.upperBound(now), 8)).map(({ row }) => row),
+    slots: (queue) => runs.index('slot').count(queue),
+  };
+
+  const write = (writes: Writes) => {
+    for (const { row, append } of writes.runs.values()) {
+      let { tail, chunks, size }: Omit<RunRecord, 'row' | 'pairs'> = records.get(row.runId) ?? {
+        tail: [],
+        chunks: 0,
+        size: 0,
+      };
+      tail = [...tail, ...append];
+      size += JSON.stringify(append).length;
+      if (tail.length >= MAX_TAIL || size > MAX_TAIL_SIZE) {
+        quietly(spill.put(tail, [row.runId, chunks++]));
+        tail = [];
+        size = 0;
+      }
+      const record = { row, tail, chunks, size, pairs: pairsOf(row) };
+      keep(record);
+      quietly(runs.put(record));
+    }
+    for (const row of writes.events.values()) {
+      const pair = pairKey(row.name, row.key);
+      quietly(events.put({ row, pair, ...(!row.taken && { untaken: pair }) }));
+    }
+    for (const seq of writes.drops) quietly(events.delete(seq));
+    if (writes.clock !== clock) quietly(meta.put((clock = writes.clock), 'clock'));
+  };
+
+  return { reads, write, meta, quietly, failures };
+}
+
+const nameOf = (error: unknown): string => (error as Error | undefined)?.name ?? '';
+
+interface Queued {
+  readonly batch: Batch;
+  readonly resolve: (outcome: CommitOutcome) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** Runs commits in the order in which they were asked for, as few transactions as possible. */
+export function committer(host: {
+  /** A new transaction, for immediate use. */
+  begin(): Promise<WriteTx>;
+  /** To be renewed along with the commits, where leases are in use. */
+  lease(now: number): Lease | undefined;
+  onCommitted(runIds: ReadonlySet<string>): void;
+}): { commit(batch: Batch): Promise<CommitOutcome>; idle(): Promise<void> } {
+  const queue: Queued[] = [];
+  let pumping: Promise<void> | undefined;
+
+  const attempt = async (group: readonly Queued[]): Promise<void> => {
+    const outcomes: CommitOutcome[] = [];
+    const changed = new Set<string>();
+    let thrown: unknown;
+    let causes: unknown[] = [];
+    let aborted: unknown;
+    try {
+      const tx = await host.begin();
+      const done = tx.done.catch((error: unknown) => (aborted = error));
+      const { reads, write, meta, quietly, failures } = scope(tx);
+      try {
+        const [format] = await Promise.all([meta.get('format'), reads.clock()]);
+        assertFormat(format, 'minWriter');
+        for (const { batch } of group) {
+          const { outcome, writes } = await transition(reads, batch);
+          outcomes.push(outcome);
+          if (outcome.kind !== 'committed') continue;
+          write(writes);
+          for (const runId of writes.runs.keys()) changed.add(runId);
+        }
+        const lease = host.lease(group[0]!.batch.now);
+        if (lease) quietly(meta.put(lease, leaseKey(lease.owner)));
+      } catch (error) {
+        thrown = error;
+        try {
+          tx.abort(); // else the writes before a failed one would be kept
+        } catch {
+          // it has ended already, which `done` tells
+        }
+      }
+      await done;
+      causes = [aborted, failures[0], thrown];
+    } catch (error) {
+      for (const { reject } of group) reject(error);
+      return;
+    }
+    if (!causes.some(Boolean)) {
+      for (const [index, { resolve }] of group.entries()) resolve(outcomes[index]!);
+      if (changed.size) host.onCommitted(changed);
+      return;
+    }
+    // `AbortError` only tells that there is a cause. One that was named means that nothing of the group was kept.
+    const cause = causes.find((error) => error && nameOf(error) !== 'AbortError') ?? thrown ?? aborted;
+    if (group.length > 1 && aborted && !/^(Abort|Unknown)/.test(nameOf(cause)))
+      for (const one of group) await attempt([one]);
+    else for (const { reject } of group) reject(cause);
+  };
+
+  const pump = async () => {
+    await undefined; // whatever else is asked for in this turn joins the first group
+    while (queue.length) await attempt(queue.splice(0, MAX_GROUP));
+    pumping = undefined;
+  };
+
+  return {
+    commit: (batch) =>
+      new Promise((resolve, reject) => {
+        queue.push({ batch, resolve, reject });
+        pumping ??= pump();
+      }),
+    idle: async () => pumping,
+  };
+}
+
+export const leaseKey = (owner: string): string => `lease:${owner}`;

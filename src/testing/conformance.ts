@@ -1,0 +1,157 @@
+import type { Store } from '../store.js';
+import { addressed } from './conformance/addressed.js';
+import { atomicity } from './conformance/atomicity.js';
+import { dueWork } from './conformance/due.js';
+import { type ConformanceCase, type ConformanceEnv, leaseMs, type Medium, now } from './conformance/env.js';
+import { events } from './conformance/events.js';
+import { fences } from './conformance/fences.js';
+import { check } from './conformance/kit.js';
+import { life } from './conformance/life.js';
+import { lists } from './conformance/list.js';
+import { ownedWork } from './conformance/owners.js';
+import { slots } from './conformance/slots.js';
+import { starts } from './conformance/starts.js';
+import { takes } from './conformance/takes.js';
+import { values } from './conformance/values.js';
+import { waits } from './conformance/waits.js';
+
+/*
+ * The suite that every store passes. It needs no test runner and no platform beyond timers: `runConformance` runs it
+ * in a page, `storeConformance` registers it with the `describe` and `it` of a runner.
+ */
+
+export type { ConformanceCase, ConformanceEnv, Medium } from './conformance/env.js';
+
+/** Makes a new, empty medium; what it returns gives a new store object over that medium with each call. */
+export type FreshMedium = () => Medium | Promise<Medium>;
+
+/** Every case, in the order in which they are best read. */
+export const conformanceCases: readonly ConformanceCase[] = [
+  ...starts,
+  ...fences,
+  ...atomicity,
+  ...events,
+  ...addressed,
+  ...waits,
+  ...takes,
+  ...dueWork,
+  ...ownedWork,
+  ...slots,
+  ...values,
+  ...lists,
+  ...life,
+];
+
+/** Why a store is not asked for some cases, by the name of the case. */
+export type ConformanceSkips = { readonly [name: string]: string };
+
+/** The two functions of a test runner that the suite needs; those of Vitest, Jest, Mocha and `node:test` fit. */
+export interface ConformanceRunner {
+  readonly describe: (name: string, body: () => void) => unknown;
+  readonly it: (name: string, body: () => Promise<void>, timeoutMs?: number) => unknown;
+}
+
+export type ConformanceResult = {
+  readonly kind: 'passed' | 'skipped' | 'failed';
+  readonly group: string;
+  readonly name: string;
+} & (
+  | { readonly kind: 'passed' }
+  | { readonly kind: 'skipped'; readonly reason: string }
+  | { readonly kind: 'failed'; readonly error: unknown }
+);
+
+const timeoutMs = 60_000;
+
+/** Runs one case on a fresh medium. Gives the reason when what the store declares rules the case out. */
+async function runCase(one: ConformanceCase, freshMedium: FreshMedium): Promise<string | undefined> {
+  const medium = await freshMedium();
+  const opened: Store[] = [];
+  let first: Store | undefined = medium();
+  const { owners } = first.capabilities;
+  const reason =
+    one.owners === 'many' && owners === 'one'
+      ? 'one context at a time drives this store'
+      : one.abandons && !first.abandon
+        ? 'this store has no abandon()'
+        : undefined;
+  const open: ConformanceEnv['open'] = async (mode = 'drive', owner = 'a', options = {}) => {
+    const store = first ?? medium();
+    first = undefined;
+    const onError = (error: unknown) => void background.push(error);
+    await store.open({ owner, now, leaseMs, mode, onError, ...options });
+    opened.push(store);
+    return store;
+  };
+  const background: unknown[] = [];
+  const openOther: ConformanceEnv['openOther'] = (owner = 'b') => open(owners === 'many' ? 'drive' : 'use', owner);
+  try {
+    if (reason === undefined) await one.run({ now, owners, open, openOther });
+    // A store that had to report something in the background of a case that provokes nothing is not well.
+    if (background.length) throw background[0];
+  } finally {
+    for (const store of opened.reverse()) await store.close();
+    await medium.dispose?.();
+  }
+  return reason;
+}
+
+function checkSkips(skip: ConformanceSkips): void {
+  const names = new Set(conformanceCases.map(({ name }) => name));
+  for (const name of Object.keys(skip)) check(names.has(name), `"${name}" in \`skip\` is not a conformance case`);
+}
+
+/** Runs the suite without a test runner, in a page for instance, one case after the other. */
+export async function runConformance(
+  freshMedium: FreshMedium,
+  options: { readonly skip?: ConformanceSkips; readonly onResult?: (result: ConformanceResult) => void } = {},
+): Promise<readonly ConformanceResult[]> {
+  const { skip = {}, onResult } = options;
+  checkSkips(skip);
+  const results: ConformanceResult[] = [];
+  for (const one of conformanceCases) {
+    const { group, name } = one;
+    let result: ConformanceResult;
+    try {
+      const reason = Object.hasOwn(skip, name) ? skip[name]! : await runCase(one, freshMedium);
+      result = reason === undefined ? { kind: 'passed', group, name } : { kind: 'skipped', group, name, reason };
+    } catch (error) {
+      result = { kind: 'failed', group, name, error };
+    }
+    results.push(result);
+    onResult?.(result);
+  }
+  return results;
+}
+
+/**
+ * Registers the suite with a test runner.
+ *
+ * @param options.skip Reasons by case name; a skipped case shows its reason. A name that is no case is refused.
+ * @example
+ * import { describe, it } from 'vitest';
+ * storeConformance('memory', () => { const medium = memoryMedium(); return () => memoryStore({ medium }); }, { describe, it });
+ */
+export function storeConformance(
+  name: string,
+  freshMedium: FreshMedium,
+  options: ConformanceRunner & { readonly skip?: ConformanceSkips },
+): void {
+  const { describe, it, skip = {} } = options;
+  checkSkips(skip);
+  describe(`${name} store`, () => {
+    for (const group of new Set(conformanceCases.map((one) => one.group)))
+      describe(group, () => {
+        for (const one of conformanceCases.filter((each) => each.group === group)) {
+          const given = Object.hasOwn(skip, one.name) ? skip[one.name] : undefined;
+          // A rest parameter keeps the function's length 0: runners take a named one for a callback.
+          const body = async (...context: readonly unknown[]) => {
+            const reason = given ?? (await runCase(one, freshMedium));
+            const test = context[0] as { skip?: (reason: string) => unknown } | undefined;
+            if (reason !== undefined) await test?.skip?.(reason);
+          };
+          it(given === undefined ? one.name : `${one.name} (skipped: ${given})`, body, timeoutMs);
+        }
+      });
+  });
+}

@@ -1,0 +1,129 @@
+import { stampOf } from '../../transition.js';
+import { caseGroup, claimed, commit, due, dueIds, now, rowOf, slept, start, stepped } from './env.js';
+import { equal, hostileStrings } from './kit.js';
+
+const { cases, fact } = caseGroup('due work');
+
+/** The cases about looking for work (spec F4, O1, O6, Q4). */
+export const dueWork = cases;
+
+fact('nothing is due in an empty store', async ({ open }) => {
+  equal(await due(await open()), { runs: [], foreign: false }, 'the page');
+});
+
+fact('a queued run is due, with its row as it is kept', async ({ open }) => {
+  const store = await open();
+  await start(store, 'r', { tags: ['t'] });
+  const { runs } = await due(store);
+  equal(runs, [{ row: await rowOf(store, 'r'), offers: [], interrupted: false }], 'the runs');
+});
+
+fact('due runs come in the order of their instants', async ({ open }) => {
+  const store = await open();
+  for (const [runId, dueAt] of [
+    ['third', now - 1],
+    ['first', now - 9],
+    ['second', now - 5],
+    ['last', now],
+  ] as const)
+    await start(store, runId, { dueAt });
+  equal(dueIds(await due(store)), ['first', 'second', 'third', 'last'], 'the runs');
+});
+
+fact('runs that are due at one instant come in the order of their creation', async ({ open }) => {
+  const store = await open();
+  const runIds = ['b', 'a', 'd', 'c', '10', '9'];
+  for (const runId of runIds) await start(store, runId);
+  equal(dueIds(await due(store)), runIds, 'the runs');
+});
+
+fact('a page of due work keeps to its limit and starts with the oldest', async ({ open }) => {
+  const store = await open();
+  for (const runId of ['a', 'b', 'c', 'd']) await start(store, runId);
+  equal(dueIds(await due(store, { limit: 2 })), ['a', 'b'], 'the runs');
+});
+
+fact('only runs of the asked jobs are due', async ({ open }) => {
+  const store = await open();
+  await start(store, 'a', { job: 'x' });
+  await start(store, 'b', { job: 'y' });
+  await start(store, 'c', { job: 'z' });
+  equal(dueIds(await due(store, { jobs: { x: 1, z: 1 } })), ['a', 'c'], 'the runs');
+  equal(dueIds(await due(store, { jobs: {} })), [], 'the runs of no job');
+});
+
+fact('jobs with hostile names are looked up as data', async ({ open }) => {
+  const store = await open();
+  for (const [index, job] of hostileStrings.entries()) await start(store, `r${index}`, { job });
+  equal(dueIds(await due(store, { jobs: {} })), [], 'the runs of no job');
+  for (const [index, job] of hostileStrings.entries())
+    equal(dueIds(await due(store, { jobs: Object.fromEntries([[job, 1]]) })), [`r${index}`], JSON.stringify(job));
+});
+
+fact('runs of a newer version of their job are left to who has it', async ({ open }) => {
+  const store = await open();
+  await start(store, 'old', { version: 1 });
+  await start(store, 'same', { version: 2 });
+  await start(store, 'new', { version: 3 });
+  equal(dueIds(await due(store, { jobs: { job: 2 } })), ['old', 'same'], 'the runs');
+});
+
+fact('a run to be skipped is left out until something of it changes', async ({ open }) => {
+  const store = await open();
+  await claimed(store, 'r');
+  await start(store, 'other');
+  await commit(store, { run: slept('r', now) });
+  const skip = new Map([['r', stampOf(await rowOf(store, 'r'))]]);
+  equal(dueIds(await due(store, { skip })), ['other'], 'the runs');
+  await commit(store, { run: { ...slept('r', now), append: [stepped('s')] } });
+  equal(dueIds(await due(store, { skip })), ['r', 'other'], 'the runs after a commit');
+});
+
+fact('skipped runs do not use up the limit', async ({ open }) => {
+  const store = await open();
+  for (const runId of ['a', 'b', 'c']) await start(store, runId);
+  const skip = new Map([['a', stampOf(await rowOf(store, 'a'))]]);
+  equal(dueIds(await due(store, { skip, limit: 2 })), ['b', 'c'], 'the runs');
+});
+
+fact('runs without a slot are left out where their queue is full', async ({ open }) => {
+  const store = await open();
+  await claimed(store, 'holds');
+  await commit(store, {
+    run: { runId: 'holds', fence: 1, append: [], state: { ...slept('', now).state, slot: 'queue' } },
+  });
+  await start(store, 'needs');
+  await start(store, 'elsewhere', { queue: 'other' });
+  equal(dueIds(await due(store, { full: ['queue'] })), ['holds', 'elsewhere'], 'the runs');
+});
+
+fact('the next instant ahead is told, of the asked jobs and versions alone', async ({ open }) => {
+  const store = await open();
+  await start(store, 'now');
+  await start(store, 'later', { dueAt: now + 500 });
+  await start(store, 'sooner', { dueAt: now + 400 });
+  await start(store, 'other job', { dueAt: now + 100, job: 'other' });
+  await start(store, 'newer version', { dueAt: now + 200, version: 2 });
+  const { runs, nextDueAt } = await due(store);
+  equal([runs.map(({ row }) => row.runId), nextDueAt], [['now'], now + 400], 'the runs and the instant');
+});
+
+fact('no next instant is told when nothing is ahead', async ({ open }) => {
+  const store = await open();
+  await start(store, 'r');
+  equal('nextDueAt' in (await due(store)), false, 'whether it is told');
+});
+
+fact('a scheduled run is due from its instant on', async ({ open }) => {
+  const store = await open();
+  await start(store, 'r', { dueAt: now + 100 });
+  equal(dueIds(await due(store, { now: now + 99 })), [], 'one millisecond before');
+  equal(dueIds(await due(store, { now: now + 100 })), ['r'], 'at the instant');
+});
+
+fact('timers beyond 2^31 milliseconds are kept and told', async ({ open }) => {
+  const store = await open();
+  const dueAt = now + 2 ** 31 + 5;
+  await start(store, 'r', { dueAt });
+  equal((await due(store)).nextDueAt, dueAt, 'the instant');
+});

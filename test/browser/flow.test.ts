@@ -1,0 +1,168 @@
+import type { Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Browser, launchBrowser, type Site, servePages } from './chromium.js';
+
+/*
+ * Pins: the onboarding flow goes on after a reload, and after SIGKILL of the browser, in each of its states; recorded
+ * steps do not run again; a wait that ran out while the app was closed fails; tabs share runs.
+ */
+
+let browser: Browser;
+let site: Site;
+beforeAll(async () => {
+  [browser, site] = await Promise.all([launchBrowser(), servePages('flow')]);
+});
+afterAll(async () => {
+  await Promise.all([browser?.close(), site?.close()]);
+});
+
+const openApp = (db: string, more = '') => browser.open(`${site.origin}/flow?db=${db}${more}`);
+const start = (page: Page) => page.evaluate(() => app.start());
+const dispatch = (page: Page) => page.evaluate(() => app.dispatch());
+const until = (page: Page, id: string, status: 'waiting' | 'completed' | 'failed') =>
+  page.evaluate(([id, status]) => app.until(id, status), [id, status] as const);
+const times = (effect: string) => site.effects.filter((one) => one === effect).length;
+const done = { onboarded: true, email: 'ada@example.com', by: '42' };
+
+const interruptions: readonly [title: string, again: (page: Page) => Promise<Page>][] = [
+  ['a reload', (page) => page.reload().then(() => page)],
+  [
+    'a closed and reopened tab',
+    async (page) => {
+      const url = page.url();
+      await page.close({ runBeforeUnload: true });
+      return browser.open(url);
+    },
+  ],
+  [
+    'SIGKILL of the browser',
+    async (page) => {
+      const url = page.url();
+      await browser.killAndReopen();
+      return browser.open(url);
+    },
+  ],
+];
+
+describe.each(interruptions)('after %s', (title, again) => {
+  const db = (state: string) => `${title.replaceAll(' ', '-')}-${state}`;
+
+  it('a step that was in flight runs again, and the flow goes on', async () => {
+    const name = db('step');
+    let page = await openApp(name);
+    const release = site.hold(`${name}-create-user`);
+    const { id } = await start(page);
+    await site.reached(`${name}-create-user`, 1);
+    page = await again(page);
+    await site.reached(`${name}-create-user`, 2);
+    release();
+    await until(page, id, 'waiting');
+    expect(times(`${name}-send-verification-email`)).toBe(1);
+    await page.close();
+  });
+
+  it('a step that was recorded does not run again when the next one was in flight', async () => {
+    const name = db('second');
+    let page = await openApp(name);
+    const release = site.hold(`${name}-send-verification-email`);
+    const { id } = await start(page);
+    await site.reached(`${name}-send-verification-email`, 1);
+    page = await again(page);
+    await site.reached(`${name}-send-verification-email`, 2);
+    release();
+    await until(page, id, 'waiting');
+    expect(times(`${name}-create-user`)).toBe(1);
+    await page.close();
+  });
+
+  it('a waiting run still waits, and an event completes it', async () => {
+    const name = db('waiting');
+    let page = await openApp(name);
+    const { id } = await start(page);
+    await until(page, id, 'waiting');
+    page = await again(page);
+    await until(page, id, 'waiting');
+    expect(await dispatch(page)).toEqual([id]);
+    expect((await until(page, id, 'completed')).result).toEqual(done);
+    for (const effect of ['create-user', 'send-verification-email', 'unlock-account'])
+      expect(times(`${name}-${effect}`), effect).toBe(1);
+    await page.close();
+  });
+
+  it('an event that was taken stays taken while the step behind it runs again', async () => {
+    const name = db('third');
+    let page = await openApp(name);
+    const { id } = await start(page);
+    await until(page, id, 'waiting');
+    const release = site.hold(`${name}-unlock-account`);
+    await dispatch(page);
+    await site.reached(`${name}-unlock-account`, 1);
+    page = await again(page);
+    await site.reached(`${name}-unlock-account`, 2);
+    release();
+    expect((await until(page, id, 'completed')).result).toEqual(done);
+    expect(times(`${name}-create-user`)).toBe(1);
+    await page.close();
+  });
+
+  it('a completed run is there with its result, and starting it again gives the same one', async () => {
+    const name = db('completed');
+    let page = await openApp(name);
+    const { id } = await start(page);
+    await until(page, id, 'waiting');
+    await dispatch(page);
+    await until(page, id, 'completed');
+    const before = site.effects.length;
+    page = await again(page);
+    expect((await until(page, id, 'completed')).result).toEqual(done);
+    expect(await start(page)).toEqual({ id, created: false });
+    expect(site.effects).toHaveLength(before);
+    await page.close();
+  });
+
+  it('a wait whose time ran out meanwhile fails the run', async () => {
+    const name = db('timeout');
+    let page = await openApp(name, '&timeout=1500');
+    const { id } = await start(page);
+    await until(page, id, 'waiting');
+    page = await again(page);
+    expect(await until(page, id, 'failed')).toMatchObject({ code: 'EVENT_TIMEOUT' });
+    expect(times(`${name}-unlock-account`)).toBe(0);
+    await page.close();
+  });
+});
+
+it('two tabs that start the same run at once get one run, and its steps run once', async () => {
+  const [one, two] = await Promise.all([openApp('both'), openApp('both')]);
+  const starts = await Promise.all([start(one), start(two)]);
+  expect(new Set(starts.map(({ id }) => id)).size).toBe(1);
+  expect(starts.filter(({ created }) => created)).toHaveLength(1);
+  const { id } = starts[0];
+  await Promise.all([until(one, id, 'waiting'), until(two, id, 'waiting')]);
+  expect(times('both-create-user')).toBe(1);
+  await Promise.all([one.close(), two.close()]);
+});
+
+it('an event dispatched in another tab completes the run, and both tabs see it', async () => {
+  const [one, two] = await Promise.all([openApp('other'), openApp('other')]);
+  const { id } = await start(one);
+  await until(two, id, 'waiting');
+  expect(await dispatch(two)).toEqual([id]);
+  for (const page of [one, two]) expect((await until(page, id, 'completed')).result).toEqual(done);
+  expect(times('other-unlock-account')).toBe(1);
+  await Promise.all([one.close(), two.close()]);
+});
+
+it('when the tab that drives a run is closed in the middle of a step, another tab takes the run over', async () => {
+  const driver = await openApp('takeover');
+  const release = site.hold('takeover-create-user');
+  const { id } = await start(driver);
+  await site.reached('takeover-create-user', 1);
+  const other = await openApp('takeover');
+  await driver.close();
+  await site.reached('takeover-create-user', 2);
+  release();
+  await until(other, id, 'waiting');
+  expect(times('takeover-send-verification-email')).toBe(1);
+  await other.close();
+});

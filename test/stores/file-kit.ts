@@ -1,0 +1,96 @@
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type FileStoreOptions, fileStore } from '../../adapters/file/index.js';
+import { createFileStore, type FileStoreInternals } from '../../adapters/file/store.js';
+import type { JournalEntry } from '../../src/journal.js';
+import type { Batch, CommitOutcome, NewRun, OpenOptions, RunState, Store } from '../../src/store.js';
+
+export const now = 1_800_000_000_000;
+
+/** An empty folder of this test. */
+export const freshDir = (): string => join(mkdtempSync(join(tmpdir(), 'stepfast-')), 'store');
+
+export const freshMedium = () => {
+  const dir = freshDir();
+  return () => fileStore({ dir });
+};
+
+export interface Opened {
+  readonly store: Store;
+  /** What `onError` has heard. */
+  readonly errors: (Error & {
+    readonly code?: string;
+    readonly file?: string;
+    readonly offset?: number;
+    runId?: string;
+  })[];
+}
+
+export async function openStore(
+  options: FileStoreOptions,
+  mode: OpenOptions['mode'] = 'drive',
+  internals: FileStoreInternals = {},
+): Promise<Opened> {
+  const store = createFileStore(options, internals);
+  const errors: Opened['errors'] = [];
+  await store.open({ owner: 'a', now, leaseMs: 10_000, mode, onError: (error) => void errors.push(error as Error) });
+  return { store, errors };
+}
+
+export const newRun = (runId: string, more: Partial<NewRun> = {}): NewRun => ({
+  runId,
+  job: 'job',
+  version: 1,
+  queue: 'default',
+  dueAt: now,
+  entry: { kind: 'started', at: now, payload: { of: runId } },
+  ...more,
+});
+
+export const startOf = (runId: string, more: Partial<NewRun> = {}): Batch => ({ now, starts: [newRun(runId, more)] });
+
+export const dispatchOf = (id: string, key?: string): Batch => ({
+  now,
+  events: [{ id, name: 'e', payload: { of: id }, ttlMs: 60_000, maxBacklog: 1_000, ...(key !== undefined && { key }) }],
+});
+
+export const running: RunState = { status: 'running', version: 1, owner: 'a', waits: [] };
+export const completed: RunState = { status: 'completed', version: 1, waits: [], endedAt: now };
+
+export const stepDone = (index: number): JournalEntry => ({
+  kind: 'step-completed',
+  at: now,
+  id: ['step', index],
+  asked: index,
+  attempt: 1,
+  value: { result: index },
+});
+
+/** One step of a run nobody has claimed: fence 0 all along. */
+export const stepOf = (runId: string, index: number, state: RunState = running): Batch => ({
+  now,
+  run: { runId, fence: 0, append: [stepDone(index)], state },
+});
+
+export const endOf = (runId: string): Batch => ({
+  now,
+  run: { runId, fence: 0, append: [{ kind: 'completed', at: now, value: 'done' }], state: completed },
+});
+
+export const cancelOf = (runId: string): Batch => ({
+  now,
+  run: {
+    runId,
+    fence: 'any',
+    raise: true,
+    append: [{ kind: 'cancelled', at: now }],
+    state: { status: 'cancelled', version: 1, waits: [], endedAt: now },
+  },
+});
+
+export async function committed(store: Store, batch: Batch): Promise<CommitOutcome & { kind: 'committed' }> {
+  const outcome = await store.commit(batch);
+  if (outcome.kind !== 'committed') throw new Error(`expected a commit, got ${JSON.stringify(outcome)}`);
+  return outcome;
+}

@@ -1,0 +1,248 @@
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { nodeDisk } from '../../adapters/file/disk.js';
+import { acquire, isGone, readHolder } from '../../adapters/file/lock.js';
+import { cancelOf, committed, dispatchOf, freshDir, now, openStore, startOf, stepOf } from './file-kit.js';
+import { type Child, childScript, startChild } from './file-process.js';
+
+/*
+ * Pins: one owner of a folder, taken over only from a provably dead one; everybody else commits through it (spec O3).
+ */
+
+const script = childScript();
+const children: Child[] = [];
+const child = (...args: string[]) => {
+  const started = startChild(script, ...args);
+  children.push(started);
+  return started;
+};
+afterAll(() => {
+  for (const { process } of children) if (process.exitCode === null) process.kill('SIGKILL');
+});
+
+const freshLock = () => {
+  const folder = join(freshDir(), 'lock');
+  mkdirSync(folder, { recursive: true });
+  return folder;
+};
+const deferred = () => {
+  let release = () => {};
+  const promise = new Promise<void>((resolve) => (release = resolve));
+  return { promise, release };
+};
+
+describe('the lock', () => {
+  it('is won by one of many contenders that all saw it free', async () => {
+    const folder = freshLock();
+    const gate = deferred();
+    let arrived = 0;
+    const pause = () => {
+      if (++arrived === 8) gate.release();
+      return gate.promise;
+    };
+    const outcomes = await Promise.all(Array.from({ length: 8 }, () => acquire(nodeDisk, folder, pause)));
+    expect(outcomes.filter(({ kind }) => kind === 'acquired')).toHaveLength(1);
+  });
+
+  it('is not won by a contender that slept between its look and its link, however many owners came since', async () => {
+    for (const owners of [1, 2, 3]) {
+      const folder = freshLock();
+      const dead = { v: 1, token: 't', pid: 1, host: 'here', state: 'released' };
+      writeFileSync(join(folder, '5.json'), JSON.stringify(dead));
+      const asleep = deferred();
+      const paused = deferred();
+      let pauses = 0;
+      const sleeper = acquire(nodeDisk, folder, async () => {
+        if (pauses++) return;
+        paused.release();
+        await asleep.promise;
+      });
+      await paused.promise;
+      let last = await acquire(nodeDisk, folder);
+      for (let next = 1; next < owners; next++) {
+        if (last.kind === 'acquired') await last.lock.release();
+        last = await acquire(nodeDisk, folder);
+      }
+      asleep.release();
+      expect((await sleeper).kind).toBe('held');
+      expect(last.kind === 'acquired' && last.lock.isHeld()).toBe(true);
+      expect(readdirSync(folder)).toEqual([`${5 + owners}.json`]);
+    }
+  });
+
+  it('grows a fence with each owner, which its records carry', async () => {
+    const dir = freshDir();
+    for (const fence of [1, 2, 3]) {
+      const { store } = await openStore({ dir });
+      await committed(store, startOf(`run ${fence}`));
+      await store.close();
+      const lines = readFileSync(join(dir, 'log', '00000001.jsonl'), 'utf8')
+        .trim()
+        .split('\n');
+      expect(JSON.parse(lines.at(-1)!)).toMatchObject({ f: fence });
+    }
+  });
+
+  it('believes a holder dead only on proof', async () => {
+    const folder = freshLock();
+    const taken = await acquire(nodeDisk, folder);
+    expect(taken.kind).toBe('acquired');
+    const { holder } = (await readHolder(nodeDisk, folder))!;
+    const gone = child('nothing', folder);
+    await gone.ended;
+    expect(isGone(holder)).toBe(false);
+    expect(isGone({ ...holder, token: 'another store of this process' })).toBe(false);
+    expect(isGone({ ...holder, pid: gone.pid })).toBe(true);
+    expect(isGone({ ...holder, pid: gone.pid, host: 'elsewhere' })).toBe(false);
+    expect(isGone({ ...holder, state: 'released' })).toBe(true);
+    if (holder.startTime !== undefined) {
+      expect(isGone({ ...holder, startTime: '1' })).toBe(true);
+      expect(isGone({ ...holder, bootId: 'another' })).toBe(true);
+      expect(isGone({ ...holder, pid: gone.pid, namespace: 'another container' })).toBe(false);
+    }
+  });
+
+  it('that can not be read is nobody else’s to take', async () => {
+    const dir = freshDir();
+    mkdirSync(join(dir, 'lock'), { recursive: true });
+    writeFileSync(join(dir, 'lock', '3.json'), '{"pid":');
+    await expect(openStore({ dir })).rejects.toMatchObject({ code: 'STORE_LOCKED' });
+    expect(readFileSync(join(dir, 'lock', '3.json'), 'utf8')).toBe('{"pid":');
+  });
+
+  it('taken away from under its owner stops it before it writes', async () => {
+    const dir = freshDir();
+    const { store } = await openStore({ dir });
+    await committed(store, startOf('a'));
+    writeFileSync(join(dir, 'lock', '2.json'), '{}');
+    await expect(store.commit(stepOf('a', 1))).rejects.toMatchObject({ code: 'STORE_LOCKED' });
+    expect((await store.load('a'))?.journal).toHaveLength(1);
+    await store.close();
+  });
+
+  it('is refused with the pid of a living owner, waited for on request, and taken over when that process is killed', async () => {
+    const dir = freshDir();
+    const holder = child('hold', dir);
+    await holder.line((line) => line === 'ready');
+    await expect(openStore({ dir })).rejects.toMatchObject({ code: 'STORE_LOCKED', pid: holder.pid });
+    let isOpen = false;
+    const waiting = openStore({ dir, wait: true }).then((opened) => {
+      isOpen = true;
+      return opened;
+    });
+    const reader = await openStore({ dir }, 'use');
+    expect((await reader.store.load('held'))?.journal).toHaveLength(1);
+    expect(isOpen).toBe(false);
+    holder.process.kill('SIGKILL');
+    const { store } = await waiting;
+    await committed(store, stepOf('held', 1));
+    expect((await reader.store.load('held'))?.journal).toHaveLength(2);
+    await reader.store.close();
+    await store.close();
+  });
+});
+
+describe('a process that does not own the folder', () => {
+  it('dispatches through the living owner and gets the real receipt', async () => {
+    const dir = freshDir();
+    const { store, errors } = await openStore({ dir });
+    const wait = { id: ['e', 1] as const, events: ['e'], after: 0 };
+    await committed(store, startOf('a'));
+    await committed(store, {
+      ...stepOf('a', 1),
+      run: { ...stepOf('a', 1).run!, state: { status: 'waiting', version: 1, waits: [wait] } },
+    });
+    const heard: unknown[] = [];
+    store.watch((runId, isOwn) => heard.push([runId, isOwn]));
+    const guest = child('guest', dir, 'event-1');
+    const receipt = JSON.parse(await guest.line((line) => line.startsWith('{')));
+    expect(receipt).toMatchObject({ kind: 'accepted', id: 'event-1', resumed: ['a'] });
+    await guest.ended;
+    expect(heard).toEqual([['a', false]]);
+    expect(readdirSync(join(dir, 'inbox'))).toEqual([]);
+    expect(readdirSync(join(dir, 'outbox'))).toEqual([]);
+    expect(errors).toEqual([]);
+    await store.close();
+  });
+
+  it('commits under the lock when nobody owns the folder, and gives the lock back', async () => {
+    const dir = freshDir();
+    const { store } = await openStore({ dir }, 'use');
+    const outcomes = await Promise.all([
+      store.commit(startOf('a')),
+      store.commit(dispatchOf('e')),
+      store.commit(startOf('b')),
+    ]);
+    expect(outcomes.map(({ kind }) => kind)).toEqual(['committed', 'committed', 'committed']);
+    expect((await store.load('a'))?.journal).toHaveLength(1);
+    const { store: driver } = await openStore({ dir });
+    expect(await committed(driver, dispatchOf('e'))).toMatchObject({ events: [{ kind: 'deduplicated', id: 'e' }] });
+    await driver.close();
+    await store.close();
+  });
+
+  it('may start and cancel, but not drive', async () => {
+    const dir = freshDir();
+    const { store: driver } = await openStore({ dir });
+    const { store: guest } = await openStore({ dir }, 'use');
+    await committed(guest, startOf('a'));
+    await expect(guest.commit(stepOf('a', 1))).rejects.toMatchObject({ code: 'STORE_LOCKED', pid: process.pid });
+    await committed(guest, cancelOf('a'));
+    expect((await guest.commit(cancelOf('a'))).kind).toBe('ended');
+    expect((await driver.load('a'))?.row.status).toBe('cancelled');
+    await expect(guest.open({ owner: 'g', now, leaseMs: 1, mode: 'drive', onError: () => {} })).rejects.toMatchObject({
+      code: 'STORE_LOCKED',
+    });
+    const refused = { now, events: [{ id: 'x', name: 'e', payload: 1, ttlMs: 1, maxBacklog: 1, runId: 'nobody' }] };
+    expect(await guest.commit(refused)).toMatchObject({ kind: 'refused', code: 'RUN_NOT_FOUND' });
+    await driver.close();
+    await guest.open({ owner: 'g', now, leaseMs: 1, mode: 'drive', onError: () => {} });
+    await committed(guest, startOf('b'));
+    await guest.close();
+  });
+
+  it('commits itself, once, when the owner dies before it answers', async () => {
+    const dir = freshDir();
+    const holder = child('hold', dir);
+    await holder.line((line) => line === 'ready');
+    holder.process.kill('SIGSTOP');
+    const { store } = await openStore({ dir }, 'use');
+    const dispatched = committed(store, dispatchOf('only-once'));
+    await expect.poll(() => readdirSync(join(dir, 'inbox')).filter((name) => name.endsWith('.json'))).toHaveLength(1);
+    holder.process.kill('SIGKILL');
+    expect((await dispatched).events[0]).toMatchObject({ kind: 'accepted', id: 'only-once' });
+    expect((await committed(store, dispatchOf('only-once'))).events[0]).toMatchObject({ kind: 'deduplicated' });
+    expect(readdirSync(join(dir, 'inbox'))).toEqual([]);
+    await store.close();
+  });
+
+  it('finds its event once when the owner died between its commit and its answer', async () => {
+    const dir = freshDir();
+    let isDying = false;
+    const hung = new Promise<never>(() => {});
+    const disk = {
+      ...nodeDisk,
+      rename: (from: string, to: string) => (isDying && to.includes('outbox') ? hung : nodeDisk.rename(from, to)),
+    };
+    const owner = await openStore({ dir }, 'drive', { disk });
+    isDying = true;
+    const { store } = await openStore({ dir }, 'use');
+    const dispatched = committed(store, dispatchOf('e'));
+    await expect.poll(() => readFileSync(join(dir, 'log', '00000001.jsonl'), 'utf8').includes('"id":"e"')).toBe(true);
+    owner.store.abandon?.();
+    expect((await dispatched).events[0]).toMatchObject({ kind: 'deduplicated', id: 'e', seq: 1 });
+    await store.close();
+  });
+
+  it('hears that something changed', async () => {
+    const dir = freshDir();
+    const { store: driver } = await openStore({ dir });
+    const { store: guest } = await openStore({ dir }, 'use');
+    const heard = new Promise((resolve) => guest.watch(resolve));
+    await committed(driver, startOf('a'));
+    expect(await heard).toBeUndefined();
+    await guest.close();
+    await driver.close();
+  });
+});

@@ -1,0 +1,222 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { nodeDisk } from '../../adapters/file/disk.js';
+import { committed, dispatchOf, freshDir, now, openStore, startOf, stepDone, stepOf } from './file-kit.js';
+
+/*
+ * Pins: what a torn or damaged log costs (spec D3), and that a newer one is left alone (D4).
+ */
+
+/** Thousands of openings: what they sync is not what these tests are about. */
+const disk = { ...nodeDisk, sync: async () => {}, datasync: async () => {} };
+
+const logOf = (dir: string, segment = 1) => join(dir, 'log', `${String(segment).padStart(8, '0')}.jsonl`);
+
+/** A store with the runs a, b and c, two steps each, closed. */
+async function threeRuns(): Promise<string> {
+  const dir = freshDir();
+  const { store } = await openStore({ dir });
+  for (const runId of ['a', 'b', 'c']) await committed(store, startOf(runId, { idempotencyKey: `key ${runId}` }));
+  for (const index of [1, 2]) for (const runId of ['a', 'b', 'c']) await committed(store, stepOf(runId, index));
+  await store.close();
+  return dir;
+}
+
+/** A folder with a changed copy of the log alone: nothing else is needed to open it. */
+function changed(dir: string, change: (log: Buffer) => unknown): string {
+  const copy = freshDir();
+  mkdirSync(join(copy, 'log'), { recursive: true });
+  const log = readFileSync(logOf(dir));
+  const instead = change(log);
+  writeFileSync(logOf(copy), Buffer.isBuffer(instead) ? instead : log);
+  return copy;
+}
+
+const linesOf = (log: Buffer): number[] => {
+  const starts = [0];
+  for (let at = log.indexOf(10); at >= 0 && at < log.length - 1; at = log.indexOf(10, at + 1)) starts.push(at + 1);
+  return starts;
+};
+
+async function look(dir: string) {
+  const { store, errors } = await openStore({ dir }, 'drive', { disk });
+  const lengths: Record<string, number | string> = {};
+  for (const runId of ['a', 'b', 'c'])
+    lengths[runId] = await store.load(runId).then(
+      (run) => run?.journal.length ?? 0,
+      (error: { code: string }) => error.code,
+    );
+  return { store, errors, lengths };
+}
+
+describe('a torn log', () => {
+  it('cut at any byte of its last record recovers to the state before it, and goes on', async () => {
+    const dir = await threeRuns();
+    const log = readFileSync(logOf(dir));
+    const last = linesOf(log).at(-1)!;
+    for (let size = last; size < log.length; size++) {
+      const copy = changed(dir, () => {});
+      truncateSync(logOf(copy), size);
+      const { store, errors, lengths } = await look(copy);
+      expect({ size, lengths, errors }).toEqual({ size, lengths: { a: 3, b: 3, c: 2 }, errors: [] });
+      if (size % 32) {
+        store.abandon?.(); // the cut itself is all that the other sizes are about
+        continue;
+      }
+      await committed(store, stepOf('c', 2));
+      await store.close();
+      const again = await look(copy);
+      expect(again.lengths).toEqual({ a: 3, b: 3, c: 3 });
+      expect(again.errors).toEqual([]);
+      await again.store.close();
+    }
+  });
+
+  it('whose last record has blocks that never arrived recovers to the state before it', async () => {
+    const dir = freshDir();
+    const { store } = await openStore({ dir });
+    await committed(store, startOf('a'));
+    const before = statSync(logOf(dir)).size;
+    const payload = 'x'.repeat(4_000);
+    const entry = { ...stepDone(1), value: payload } as ReturnType<typeof stepDone>;
+    await committed(store, {
+      now,
+      run: { runId: 'a', fence: 0, append: [entry], state: { status: 'running', version: 1, waits: [] } },
+    });
+    await store.close();
+    const from = Math.ceil(before / 512) * 512 + 512;
+    const copy = changed(dir, (log) => void log.fill(0, from, from + 1_024));
+    const after = await openStore({ dir: copy });
+    expect((await after.store.load('a'))?.journal).toHaveLength(1);
+    expect(after.errors).toEqual([]);
+    await after.store.close();
+  });
+});
+
+describe('a damaged log', () => {
+  it('costs the one run that a flipped bit hits, and says where, wherever in its record the bit is', async () => {
+    const dir = await threeRuns();
+    const log = readFileSync(logOf(dir));
+    const starts = linesOf(log);
+    const at = starts[5]!; // the first step of b
+    expect(log.toString('utf8', at, starts[6])).toContain('"b"');
+    for (let byte = at; byte < starts[6]! - 2; byte += 3) {
+      const bit = byte % 8;
+      const copy = changed(dir, (bytes) => void (bytes[byte]! ^= 1 << bit));
+      const { store, errors, lengths } = await look(copy);
+      expect({ byte, lengths }).toEqual({ byte, lengths: { a: 3, b: 'STORE_CORRUPT', c: 3 } });
+      expect(errors.map(({ code, runId, file, offset }) => ({ code, runId, file, offset }))).toContainEqual({
+        code: 'STORE_CORRUPT',
+        runId: 'b',
+        file: 'log/00000001.jsonl.corrupt',
+        offset: at,
+      });
+      expect(readFileSync(`${logOf(copy)}.corrupt`).length).toBe(log.length);
+      await store.close();
+    }
+  });
+
+  it('loses nothing when the bit is in the end of a line', async () => {
+    const dir = await threeRuns();
+    const starts = linesOf(readFileSync(logOf(dir)));
+    for (const byte of [starts[6]! - 1, starts[6]! - 2]) {
+      const copy = changed(dir, (bytes) => void (bytes[byte]! ^= 1));
+      const { store, errors, lengths } = await look(copy);
+      expect({ lengths, errors }).toEqual({ lengths: { a: 3, b: 3, c: 3 }, errors: [] });
+      await store.close();
+    }
+  });
+
+  it('never takes a flipped bit in the last, acknowledged record for a torn one', async () => {
+    const dir = await threeRuns();
+    const log = readFileSync(logOf(dir));
+    const at = linesOf(log).at(-1)!;
+    for (let byte = at; byte < log.length - 2; byte += 5) {
+      const copy = changed(dir, (bytes) => void (bytes[byte]! ^= 1 << (byte % 8)));
+      const { store, lengths } = await look(copy);
+      expect({ byte, c: lengths.c }).toEqual({ byte, c: 'STORE_CORRUPT' });
+      await store.close();
+    }
+  });
+
+  it('names all runs of a stretch of several records', async () => {
+    const dir = await threeRuns();
+    const copy = changed(dir, (bytes) => {
+      const starts = linesOf(bytes);
+      bytes.fill(120, starts[4]! + 10, starts[6]! - 10); // first steps of a and b
+    });
+    const { store, lengths } = await look(copy);
+    expect(lengths).toEqual({ a: 'STORE_CORRUPT', b: 'STORE_CORRUPT', c: 3 });
+    await store.close();
+  });
+
+  it('puts a run aside for good: nothing commits to it, wakes it, or starts it a second time', async () => {
+    const dir = await threeRuns();
+    const copy = changed(dir, (bytes) => void (bytes[linesOf(bytes)[5]! + 100]! ^= 4));
+    for (const round of [1, 2, 3]) {
+      const { store, errors, lengths } = await look(copy);
+      expect({ round, lengths }).toEqual({
+        round,
+        lengths: { a: round === 1 ? 3 : round + 2, b: 'STORE_CORRUPT', c: 3 },
+      });
+      expect(errors.filter(({ runId }) => runId === 'b')).toHaveLength(1);
+      await expect(store.commit(stepOf('b', 9))).rejects.toMatchObject({ code: 'STORE_CORRUPT', runId: 'b' });
+      await expect(store.commit(startOf('b'))).rejects.toMatchObject({ code: 'STORE_CORRUPT' });
+      const again = await committed(store, startOf('b2', { idempotencyKey: 'key b' }));
+      expect(again.starts).toEqual([{ kind: 'exists', runId: 'b' }]);
+      const due = await store.due({ now, owner: 'z', jobs: { job: 1 }, limit: 10, graceMs: 0 });
+      expect(due.runs.map(({ row }) => row.runId)).not.toContain('b');
+      await committed(store, stepOf('a', 2 + round));
+      await store.close();
+    }
+  });
+
+  it('keeps the other commits of one group when one of them is damaged', async () => {
+    const dir = freshDir();
+    const { store } = await openStore({ dir });
+    await Promise.all(['a', 'b', 'c'].map((runId) => store.commit(startOf(runId))));
+    await store.close();
+    const copy = changed(dir, (bytes) => void (bytes[linesOf(bytes)[2]! + 5]! ^= 1));
+    const { store: after, lengths } = await look(copy);
+    expect(lengths).toEqual({ a: 1, b: 'STORE_CORRUPT', c: 1 });
+    await after.close();
+  });
+
+  it('tells of a lost event that belonged to no run', async () => {
+    const dir = freshDir();
+    const { store } = await openStore({ dir });
+    await committed(store, dispatchOf('one'));
+    await committed(store, startOf('a'));
+    await store.close();
+    const copy = changed(dir, (bytes) => void (bytes[linesOf(bytes)[2]! - 20]! ^= 1));
+    const { store: after, errors } = await openStore({ dir: copy });
+    expect(errors).toMatchObject([{ code: 'STORE_CORRUPT', file: 'log/00000001.jsonl.corrupt' }]);
+    await after.close();
+  });
+
+  it('ignores a line that stands there twice, and says so', async () => {
+    const dir = await threeRuns();
+    const copy = changed(dir, (log) => {
+      const starts = linesOf(log);
+      return Buffer.concat([log.subarray(0, starts[6]), log.subarray(starts[5], starts[6]), log.subarray(starts[6])]);
+    });
+    const { store, errors, lengths } = await look(copy);
+    expect(lengths).toEqual({ a: 3, b: 3, c: 3 });
+    expect(errors).toMatchObject([{ code: 'STORE_CORRUPT' }]);
+    await store.close();
+  });
+});
+
+describe('a log of a newer version', () => {
+  it.each(['{"v":2,"anything":"else"}\n', '{"v":99}\n'])('is refused and left untouched: %s', async (line) => {
+    const dir = await threeRuns();
+    writeFileSync(logOf(dir, 2), line);
+    const files = readdirSync(dir, { recursive: true }).sort();
+    for (const mode of ['drive', 'use'] as const)
+      await expect(openStore({ dir }, mode)).rejects.toMatchObject({ code: 'STORE_TOO_NEW' });
+    expect(readdirSync(dir, { recursive: true }).sort()).toEqual(files);
+    expect(readFileSync(logOf(dir, 2), 'utf8')).toBe(line);
+    expect(existsSync(logOf(dir, 1))).toBe(true);
+  });
+});

@@ -1,0 +1,256 @@
+import { z } from 'zod';
+import {
+  createStepfast,
+  type Duration,
+  defineJob,
+  type Handler,
+  type Job,
+  type ReceivedEvent,
+  type RunHandle,
+  type RunSnapshot,
+  type Step,
+  type Stepfast,
+  type StepfastError,
+  type Store,
+  type TimedOut,
+} from '../src/index.js';
+
+/*
+ * What must and what must not compile. Never run: `types.test.ts` hands this file to the compiler. An `@ts-expect-error`
+ * that is not needed is an error, so each of them is a test that can fail.
+ */
+
+type IsAny<T> = 0 extends 1 & T ? true : false;
+type IsExactly<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+declare function expectType<Expected>(): <Actual>(
+  value: Actual,
+  ...proof: IsAny<Actual> extends true
+    ? ['any has leaked']
+    : IsExactly<Actual, Expected> extends true
+      ? []
+      : ['not the expected type', Actual]
+) => void;
+
+declare const stepfast: Stepfast;
+declare const step: Step;
+declare const store: Store;
+
+// ---- the tester itself can fail
+
+const leaked = JSON.parse('null');
+// @ts-expect-error any is found
+expectType<string>()(leaked);
+// @ts-expect-error another type is found
+expectType<string>()(1 as number);
+
+// ---- job<Payload>(name, handler), as in spec section 0
+
+export const onboarding = stepfast.job<{ userId: string; email: string }>(
+  'onboarding',
+  async ({ payload, step, run }) => {
+    expectType<{ userId: string; email: string }>()(payload);
+    expectType<string>()(run.id);
+    const user = await step.run('create', () => ({ id: payload.userId, roles: ['admin'] as const }));
+    expectType<{ id: string; roles: readonly ['admin'] }>()(user);
+    const event = await step.waitForEvent<{ userId: string }>('email.verified', { timeout: '24h', onTimeout: 'fail' });
+    expectType<ReceivedEvent<{ userId: string }>>()(event);
+    expectType<string>()(event.payload.userId);
+    expectType<false>()(event.timedOut);
+    // @ts-expect-error the payload has no such field
+    event.payload.userID;
+    // @ts-expect-error neither has the job's
+    payload.mail;
+    return { onboarded: true };
+  },
+);
+expectType<Promise<RunHandle<unknown>>>()(stepfast.start(onboarding, { userId: '42', email: 'a@example.com' }));
+// @ts-expect-error a field is missing
+void stepfast.start(onboarding, { userId: '42' });
+// @ts-expect-error a field has the wrong type
+void stepfast.start(onboarding, { userId: 42, email: 'a@example.com' });
+// @ts-expect-error the payload is not optional
+void stepfast.start(onboarding);
+
+// ---- job(name, options, handler) infers payload and result from the schemas
+
+export const typed = stepfast.job(
+  'typed',
+  {
+    payload: z.object({ at: z.string().transform((text) => new Date(text)), size: z.number().default(1) }),
+    result: z.object({ done: z.boolean() }),
+  },
+  async ({ payload }) => {
+    expectType<{ at: Date; size: number }>()(payload);
+    return { done: payload.size > 0 };
+  },
+);
+async function resultOfTyped(handle: RunHandle<{ done: boolean }>) {
+  expectType<{ done: boolean }>()(await handle.result());
+}
+void stepfast.start(typed, { at: new Date(0), size: 1 }).then(resultOfTyped);
+// @ts-expect-error the result does not fit its schema
+stepfast.job('wrong', { result: z.object({ done: z.boolean() }) }, async () => ({ done: 'yes' }));
+
+// ---- job(name, options, handler) infers the result of the handler where there is no schema
+
+export const counted = stepfast.job('counted', { payload: z.object({ n: z.number() }) }, async ({ payload, step }) =>
+  step.run('double', () => payload.n * 2),
+);
+expectType<Job<{ n: number }, number>>()(counted);
+async function resultOfCounted() {
+  const handle = await stepfast.start(counted, { n: 1 });
+  expectType<RunHandle<number>>()(handle);
+  expectType<number>()(await handle.result());
+  handle.subscribe((snapshot) => {
+    expectType<RunSnapshot<number>>()(snapshot);
+    expectType<number | undefined>()(snapshot.result);
+  });
+}
+void resultOfCounted;
+
+// ---- a job without a payload starts without one; its result is inferred
+
+export const plain = stepfast.job('plain', async ({ payload }) => {
+  expectType<undefined>()(payload);
+  return 'text';
+});
+async function resultOfPlain() {
+  const handle = await stepfast.start(plain);
+  expectType<string>()(await handle.result());
+  // @ts-expect-error it takes none
+  await stepfast.start(plain, { some: 'payload' });
+}
+void resultOfPlain;
+
+export const elsewhere = defineJob('elsewhere', { payload: z.object({ n: z.number() }) }, ({ payload }) => payload.n);
+expectType<Job<{ n: number }, number>>()(elsewhere);
+stepfast.register(elsewhere);
+stepfast.register(onboarding, { replace: true });
+
+// ---- by name nothing is known, and nothing is `any`
+
+async function byName() {
+  const handle = await stepfast.start('somewhere', { whatever: 1 });
+  expectType<RunHandle<unknown>>()(handle);
+  expectType<unknown>()(await handle.result());
+  const snapshot = (await stepfast.runs.get('r'))!;
+  expectType<unknown>()(snapshot.payload);
+  expectType<unknown>()(snapshot.result);
+  expectType<string | number | undefined>()(snapshot.error?.code);
+  const [entry] = await stepfast.runs.timeline('r');
+  expectType<unknown>()(entry!.value);
+}
+void byName;
+
+// ---- steps
+
+async function steps() {
+  expectType<number>()(await step.run('sync', () => 1));
+  expectType<number>()(await step.run('async', async () => 1));
+  expectType<undefined>()(await step.run('nothing', () => void step));
+  expectType<undefined>()(await step.run('undefined', () => undefined));
+  expectType<'a' | 'b'>()(await step.run('union', (): 'a' | 'b' => 'a'));
+  expectType<{ id: string } | null>()(await step.run('maybe', async (): Promise<{ id: string } | null> => null));
+  await step.run('context', ({ attempt, idempotencyKey, signal, ...rest }) => {
+    expectType<number>()(attempt);
+    expectType<string>()(idempotencyKey);
+    expectType<AbortSignal>()(signal);
+    // @ts-expect-error there is no such thing
+    rest.nothing;
+  });
+  expectType<void>()(await step.sleep('nap', '1h'));
+  expectType<void>()(await step.sleepUntil('later', new Date(0)));
+  // @ts-expect-error a step has a name
+  await step.run(() => 1);
+  // @ts-expect-error a step has a function
+  await step.run('a', 1);
+  // @ts-expect-error an option is misspelt
+  await step.run('a', () => 1, { retries: 3 });
+}
+void steps;
+
+// ---- waits
+
+async function waits() {
+  const failing = await step.waitForEvent<{ code: string }>('go', { timeout: '24h' });
+  expectType<{ code: string }>()(failing.payload);
+  const cancelling = await step.waitForEvent<{ code: string }>('go', { timeout: '24h', onTimeout: 'cancel' });
+  expectType<{ code: string }>()(cancelling.payload);
+  expectType<unknown>()((await step.waitForEvent('go')).payload);
+  expectType<unknown>()((await step.waitForEvent(['go', 'stop'])).payload);
+  expectType<string>()((await step.waitForEvent(['go', 'stop'])).name);
+
+  const event = await step.waitForEvent<{ code: string }>('go', { timeout: '24h', onTimeout: 'continue' });
+  expectType<ReceivedEvent<{ code: string }> | TimedOut>()(event);
+  // @ts-expect-error it may have timed out
+  event.payload;
+  if (event.timedOut) {
+    expectType<number>()(event.deadline);
+    // @ts-expect-error there is no event then
+    event.payload;
+  } else {
+    expectType<string>()(event.payload.code);
+    // @ts-expect-error and no deadline now
+    event.deadline;
+  }
+  // @ts-expect-error no such answer to a timeout
+  await step.waitForEvent('go', { onTimeout: 'explode' });
+  // @ts-expect-error a correlation key is a text
+  await step.waitForEvent('go', { correlationKey: 42 });
+  // @ts-expect-error an option is misspelt
+  await step.waitForEvent('go', { correlationkey: 'k' });
+}
+void waits;
+
+// ---- durations and instants
+
+const durations: Duration[] = ['24h', '1 day', '1.5h', '30s', '250', 1500];
+void durations;
+// @ts-expect-error no such unit
+const parsecs: Duration = '24 parsecs';
+void parsecs;
+// @ts-expect-error no such unit
+void step.sleep('nap', '24 parsecs');
+// @ts-expect-error one number with one unit
+void step.sleep('nap', '1h30m');
+// @ts-expect-error a computed string is no duration
+void step.sleep('nap', String(1));
+// @ts-expect-error no such unit
+void step.waitForEvent('go', { timeout: '24 parsecs' });
+// @ts-expect-error no such unit
+void stepfast.dispatch('go', 1, { ttl: '24 parsecs' });
+// @ts-expect-error no such unit
+void stepfast.start('job', 1, { delay: '24 parsecs' });
+// @ts-expect-error no such unit
+stepfast.job('retries', { retry: { initialDelay: '24 parsecs' } }, async () => 1);
+// @ts-expect-error an instant is a Date, a number or a text
+void step.sleepUntil('later', null);
+
+// ---- engine
+
+// @ts-expect-error a store is needed
+createStepfast({});
+// @ts-expect-error an option is misspelt
+createStepfast({ store, onErrors: () => undefined });
+// @ts-expect-error a job has a handler
+stepfast.job('none');
+// @ts-expect-error a version is a number
+stepfast.job('versioned', { version: '2' }, async () => 1);
+async function readOnly() {
+  const run = (await stepfast.runs.get('r'))!;
+  // @ts-expect-error a snapshot is not written to
+  run.status = 'completed';
+}
+void readOnly;
+
+async function receipts() {
+  const receipt = await stepfast.dispatch('go', { any: 'thing' }, { correlationKey: 'k' });
+  expectType<string>()(receipt.id);
+  expectType<boolean>()(receipt.deduplicated);
+  expectType<readonly string[]>()(receipt.resumed);
+}
+void receipts;
+
+export const handler: Handler<{ n: number }, number> = ({ payload }) => payload.n;
+// @ts-expect-error codes are a closed list
+export const isCode = (error: StepfastError) => error.code === 'NO_SUCH_CODE';
