@@ -1,7 +1,7 @@
 import type { Codec } from './codec.js';
 import { attemptOf, digestOf, extend } from './digest.js';
 import { durationMs } from './duration.js';
-import { StepfastError } from './errors.js';
+import { type ErrorCode, StepfastError } from './errors.js';
 import { type AnyJob, validate } from './job.js';
 import { isOutcome, type JournalEntry, type OutcomeEntry, type RecordedError } from './journal.js';
 import {
@@ -128,7 +128,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     const { createdAt, tags = [] } = row;
     const context = {
       payload: codec.decode(started.payload) as never,
-      step: createStep(() => pass, codec),
+      step: createStep(() => pass, codec, platform.warn),
       run: { id: runId, job: jobName, createdAt, tags },
       signal: runAbort.signal,
     };
@@ -234,6 +234,8 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
 
   /** Records an outcome and lets the handler react to it: now, or (spec R11) after the commit. */
   const settle = async (draft: Draft, { key }: Ask, entry: OutcomeEntry, isLater = false) => {
+    if (run.digest.outcomes.length >= LIMITS.outcomes)
+      return exceed(draft, 'JOURNAL_FULL', `${LIMITS.outcomes} outcomes`);
     record(draft, entry);
     run.asks.delete(key);
     const feed = () => run.replay?.feed(key, entry);
@@ -251,7 +253,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   /** Functions that ended, in the order in which they did. */
   const takeFacts = async (draft: Draft, isLater: boolean) => {
     for (const fact of run.facts) {
-      if (fault || draft.later.length) return; // later: the handler hears of one at a time (spec R7)
+      if (fault || run.digest.end || draft.later.length) return; // later: the handler hears of one at a time (spec R7)
       draft.facts.add(fact);
       const { ask, attempt, at, outcome } = fact;
       const { id, key } = ask;
@@ -376,13 +378,11 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
           place,
         ),
       );
-    const exceeded =
-      digest.outcomes.length > LIMITS.outcomes
-        ? (['JOURNAL_FULL', `${LIMITS.outcomes} outcomes`] as const)
-        : openWaits(run).length > LIMITS.openWaits && (['TOO_MANY_WAITS', `${LIMITS.openWaits} open waits`] as const);
-    if (exceeded)
-      fail(draft, new StepfastError(exceeded[0], `The run has more than ${exceeded[1]}. Split the job.`, place));
+    if (openWaits(run).length > LIMITS.openWaits) exceed(draft, 'TOO_MANY_WAITS', `${LIMITS.openWaits} open waits`);
   };
+
+  const exceed = (draft: Draft, code: ErrorCode, what: string) =>
+    fail(draft, new StepfastError(code, `The run has more than ${what}. Split the job in two.`, place));
 
   /** Brings the handler to where the facts are. */
   const advance = async (draft: Draft) => {

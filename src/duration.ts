@@ -1,4 +1,5 @@
 import ms from 'ms';
+import { quoted } from './check.js';
 import { StepfastError } from './errors.js';
 
 /** A length of time: milliseconds, or one number with one unit, such as `'24h'`, `'1.5 days'` or `'30s'`. */
@@ -10,14 +11,6 @@ export const MAX_DURATION_MS = 100 * 365.25 * 86_400_000;
 const MAX_TEXT = 64;
 const MAX_INSTANT_MS = 8.64e15; // what a Date can hold
 const ISO_INSTANT = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)$/;
-
-/** A refused option value as a message shows it: short, and never the inside of an object (spec V4). */
-export function quoted(value: unknown): string {
-  if (typeof value === 'string')
-    return JSON.stringify(value.length > MAX_TEXT ? `${value.slice(0, MAX_TEXT)}...` : value);
-  if (typeof value === 'function') return 'a function';
-  return typeof value === 'object' && value ? 'an object' : String(value);
-}
 
 /** Milliseconds of a `Duration`; `option` names it in the refusal (`INVALID_DURATION`). */
 export function durationMs(value: unknown, option: string): number {

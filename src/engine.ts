@@ -1,14 +1,14 @@
+import { check, checkInteger, checkKey, checkName, checkText, quoted } from './check.js';
 import { type Codec, createCodec, sameJson } from './codec.js';
 import { digestOf, forgetsFor } from './digest.js';
 import { type Duration, durationMs, instantMs } from './duration.js';
 import { isStepfastError, StepfastError } from './errors.js';
 import { type RunSnapshot, snapshotOf, type TimelineEntry, timelineOf } from './inspect.js';
-import { type AnyJob, checkName, type DefineJob, defineJob, type Job, show, validate } from './job.js';
+import { type AnyJob, type DefineJob, defineJob, type Job, validate } from './job.js';
 import type { JournalEntry } from './journal.js';
 import type { Clock, Platform } from './platform.js';
 import { type RetryOptions, resolveRetry } from './retry.js';
 import { createScheduler } from './scheduler.js';
-import { checkKey } from './step.js';
 import type { Batch, CommitOutcome, ListQuery, RunChange, RunRow, Store, StoredRun } from './store.js';
 
 /** How an engine is made. */
@@ -130,14 +130,26 @@ const MAX_BACKLOG = 1_000;
 /** While somebody waits for the end of a run: how often to look if no hint comes from the context that drives it. */
 const RECHECK_MS = 3_000;
 
+const LEASE_MS = 15_000;
+const MAX_PAGE = 1_000;
+const STATUSES: readonly unknown[] =
+  'scheduled queued running retrying sleeping waiting completed failed cancelled'.split(' ');
+
+function checkEngine({ store, retry, replay, maxValueBytes, onError }: EngineOptions, clock: Clock): void {
+  check(typeof store?.commit === 'function', 'store', store, 'a store, for example memoryStore()');
+  check(typeof clock?.setTimer === 'function', 'clock', clock, 'a clock, or leave it out');
+  check(!onError || typeof onError === 'function', 'onError', onError, 'a function');
+  check(['resume', 'always'].includes(replay ?? 'resume'), 'replay', replay, '"resume" or "always"');
+  if (maxValueBytes !== undefined) checkInteger(maxValueBytes, 'maxValueBytes', 1);
+  resolveRetry(retry);
+}
+
 /** Wires the parts; decides little. */
 export function createEngine(platform: Platform, options: EngineOptions): Stepfast {
   const { store } = options;
-  if (typeof store?.commit !== 'function')
-    throw new StepfastError('INVALID_OPTION', `store is ${show(store)}. Give one, for example memoryStore().`);
-  resolveRetry(options.retry);
   const { clock } = platform;
-  const leaseMs = durationMs(options.leaseMs ?? 15_000, 'leaseMs');
+  checkEngine(options, clock);
+  const leaseMs = options.leaseMs === undefined ? LEASE_MS : durationMs(options.leaseMs, 'leaseMs');
   const owner = platform.newId();
   const jobs = new Map<string, AnyJob>();
   const listeners = new Map<string, Set<(row?: RunRow) => void>>();
@@ -241,17 +253,18 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
   const found = async (runId: string): Promise<StoredRun> => {
     const run = await load(runId);
     if (run) return run;
-    throw new StepfastError('RUN_NOT_FOUND', `There is no run ${show(runId)}.`, { runId });
+    throw new StepfastError('RUN_NOT_FOUND', `There is no run ${quoted(runId)}.`, { runId });
   };
   const conflict = (what: string, key: unknown) =>
     new StepfastError(
       'IDEMPOTENCY_CONFLICT',
-      `${what} ${show(key)} was used before, with another payload. Use a new key for new work, or the old payload to get the old answer.`,
+      `${what} ${quoted(key)} was used before, with another payload. Use a new key for new work, or the old payload to get the old answer.`,
     );
 
   const start = async (given: string | AnyJob, payload?: unknown, startOptions: StartOptions = {}) => {
-    const name = checkName(typeof given === 'string' ? given : given?.name, 'a job');
-    const { id, idempotencyKey, tags, retry, startAt, delay } = startOptions;
+    const name = typeof given === 'object' && given ? given.name : given;
+    checkName(name, 'a job');
+    const { id, idempotencyKey, tags = [], retry, startAt, delay, queue } = startOptions;
     const job = jobs.get(name);
     if (!job && !startOptions.allowUnregistered)
       throw new StepfastError(
@@ -259,14 +272,13 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
         `Job "${name}" is not registered here. Register it, or start it with allowUnregistered for a context that has it.`,
         { job: name },
       );
-    if (id !== undefined) checkId(id, 'id', 'INVALID_ID');
-    if (idempotencyKey !== undefined) checkId(idempotencyKey, 'idempotencyKey', 'INVALID_KEY');
-    if (retry) resolveRetry(retry);
-    if (startOptions.queue !== undefined) checkName(startOptions.queue, 'a queue');
-    if (tags && !(Array.isArray(tags) && tags.every((tag) => typeof tag === 'string' && tag)))
-      throw new StepfastError('INVALID_OPTION', 'tags must be an array of texts that are not empty.');
-    if (startAt !== undefined && delay !== undefined)
-      throw new StepfastError('INVALID_OPTION', 'startAt and delay are both given. Give one.');
+    if (id !== undefined) checkText(id, 'id', 'INVALID_ID');
+    if (idempotencyKey !== undefined) checkText(idempotencyKey, 'idempotencyKey', 'INVALID_KEY');
+    resolveRetry(retry);
+    if (queue !== undefined) checkName(queue, 'a queue');
+    check(Array.isArray(tags), 'tags', tags, 'an array of texts');
+    for (const tag of tags) checkText(tag, 'An entry of tags', 'INVALID_OPTION');
+    check(startAt === undefined || delay === undefined, 'startAt beside delay', startAt, 'one of startAt and delay');
     const raw = codec.encode(payload, `the payload of job "${name}"`);
     const checked = job?.options.payload
       ? codec.encode(await validate(job.options.payload, payload, `The payload of job "${name}"`), 'the payload')
@@ -291,11 +303,11 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
           runId: id ?? platform.newId(),
           job: name,
           version: job?.options.version ?? 1,
-          queue: startOptions.queue ?? scheduler.queueOf(job),
+          queue: queue ?? scheduler.queueOf(job),
           dueAt: Math.max(due, now),
           entry,
-          ...(idempotencyKey !== undefined && { idempotencyKey }),
-          ...(tags?.length && { tags: [...tags] }),
+          idempotencyKey,
+          tags: tags.length ? [...tags] : undefined,
         },
       ],
     });
@@ -314,11 +326,9 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
   const dispatch = async (name: string, payload?: unknown, dispatchOptions: DispatchOptions = {}): Promise<Receipt> => {
     checkName(name, 'an event');
     const { correlationKey, idempotencyKey, ttl, runId } = dispatchOptions;
-    checkKey(correlationKey);
-    if (correlationKey !== undefined && /undefined|null|NaN|\[object/.test(correlationKey))
-      platform.warn(`The correlation key ${show(correlationKey)} looks like a value that was missing.`);
-    if (idempotencyKey !== undefined) checkId(idempotencyKey, 'idempotencyKey', 'INVALID_KEY');
-    if (runId !== undefined) checkId(runId, 'runId', 'INVALID_ID');
+    checkKey(correlationKey, platform.warn);
+    if (idempotencyKey !== undefined) checkText(idempotencyKey, 'idempotencyKey', 'INVALID_KEY');
+    if (runId !== undefined) checkText(runId, 'runId', 'INVALID_ID');
     const encoded = codec.encode(payload, `the payload of event "${name}"`);
     const outcome = await commit({
       events: [
@@ -328,16 +338,16 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
           payload: encoded,
           ttlMs: ttl === undefined ? EVENT_TTL_MS : durationMs(ttl, 'ttl'),
           maxBacklog: MAX_BACKLOG,
-          ...(correlationKey !== undefined && { key: correlationKey }),
-          ...(idempotencyKey !== undefined && { idempotencyKey }),
-          ...(runId !== undefined && { runId }),
+          key: correlationKey,
+          idempotencyKey,
+          runId,
         },
       ],
     });
     if (outcome.kind === 'refused') {
       const said =
         outcome.code === 'RUN_NOT_FOUND'
-          ? `There is no active run ${show(runId)} for event "${name}".`
+          ? `There is no active run ${quoted(runId)} for event "${name}".`
           : `${MAX_BACKLOG} events "${name}" with this correlation key wait to be taken. Let runs take them, or give them a shorter ttl.`;
       throw new StepfastError(outcome.code, `${said} Nothing was stored.`, runId === undefined ? {} : { runId });
     }
@@ -391,7 +401,7 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
     const now = clock.now();
     const forgets = forgetsFor(digestOf(journal), from);
     if (from !== undefined && !forgets.length)
-      throw new StepfastError('INVALID_OPTION', `from is ${show(from)}, but run ${runId} has no step of that name.`, {
+      throw new StepfastError('INVALID_OPTION', `from is ${quoted(from)}, but run ${runId} has no step of that name.`, {
         runId,
       });
     const { version, startedAt } = row;
@@ -506,8 +516,11 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
     runs: {
       get,
       async list({ limit = 100, ...filter } = {}, cursor) {
-        if (!(Number.isInteger(limit) && limit >= 1 && limit <= 1_000))
-          throw new StepfastError('INVALID_OPTION', `limit is ${show(limit)}. Give an integer from 1 to 1000.`);
+        checkInteger(limit, 'limit', 1);
+        check(limit <= MAX_PAGE, 'limit', limit, `at most ${MAX_PAGE}`);
+        for (const each of [filter.status ?? []].flat())
+          check(STATUSES.includes(each), 'status', each, `one or several of ${STATUSES.join(', ')}`);
+        check(cursor === undefined || /^\d+$/.test(cursor), 'cursor', cursor, 'what the page before returned');
         await open();
         const page = await store.list({ ...filter, limit, ...(cursor !== undefined && { cursor }) });
         return { runs: page.runs.map(view), ...(page.nextCursor !== undefined && { cursor: page.nextCursor }) };
@@ -519,11 +532,6 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
     },
     [Symbol.asyncDispose ?? 'dispose']: close,
   } as Stepfast;
-}
-
-function checkId(id: unknown, option: string, code: 'INVALID_ID' | 'INVALID_KEY'): void {
-  if (typeof id === 'string' && id !== '' && id.length <= 256) return;
-  throw new StepfastError(code, `${option} is ${show(id)}. Give a text of 1 to 256 characters.`);
 }
 
 const unexpected = (outcome: CommitOutcome) =>

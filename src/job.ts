@@ -1,5 +1,6 @@
+import { check, checkInteger, checkName } from './check.js';
 import { StepfastError } from './errors.js';
-import type { RetryOptions } from './retry.js';
+import { type RetryOptions, resolveRetry } from './retry.js';
 import type { Step } from './step.js';
 
 /** The interface of https://standardschema.dev (version 1), as far as it is needed: zod 4, valibot, arktype have it. */
@@ -73,32 +74,6 @@ export interface DefineJob {
   <Payload = undefined, Result = unknown>(name: string, handler: Handler<Payload, Result>): Job<Payload, Result>;
 }
 
-const MAX_NAME = 256;
-
-/** A name of a job, step, event, wait or queue; anything else is `INVALID_NAME`. */
-export function checkName(name: unknown, what: string): string {
-  if (typeof name === 'string' && name !== '' && name.length <= MAX_NAME && !name.startsWith('stepfast:')) return name;
-  const found = typeof name === 'string' ? JSON.stringify(name.slice(0, 40)) : String(typeof name);
-  throw new StepfastError(
-    'INVALID_NAME',
-    `The name of ${what} is ${found}. Give it 1 to ${MAX_NAME} characters, not starting with "stepfast:".`,
-  );
-}
-
-/** An integer of at least `min`; anything else is `INVALID_OPTION`. */
-export function checkInteger(value: unknown, option: string, min: number): void {
-  if (Number.isInteger(value) && (value as number) >= min) return;
-  throw new StepfastError('INVALID_OPTION', `${option} is ${show(value)}. Give an integer of at least ${min}.`);
-}
-
-/** A value for an error message: short, and never a payload. */
-export const show = (value: unknown): string =>
-  typeof value === 'string'
-    ? JSON.stringify(value.slice(0, 60))
-    : typeof value === 'object'
-      ? Object.prototype.toString.call(value)
-      : String(value);
-
 /**
  * Defines a job that lives in a module of its own; hand it to `stepfast.register`.
  *
@@ -112,13 +87,18 @@ export const defineJob: DefineJob = <Payload, Result>(
 ): Job<Payload, Result> => {
   const [options, handler] = rest.length === 2 ? rest : [{}, rest[0]];
   checkName(name, 'a job');
-  if (typeof handler !== 'function')
-    throw new StepfastError('INVALID_OPTION', `The handler of job "${name}" is ${show(handler)}. Give a function.`);
-  checkInteger(options.version ?? 1, `version of job "${name}"`, 1);
-  checkInteger(options.maxInterruptions ?? 10, `maxInterruptions of job "${name}"`, 1);
-  const { queue } = options;
-  if (queue !== undefined) checkName(typeof queue === 'string' ? queue : queue.name, `the queue of job "${name}"`);
-  if (typeof queue === 'object') checkInteger(queue.concurrency ?? 1, `queue.concurrency of job "${name}"`, 1);
+  const of = (option: string) => `${option} of job "${name}"`;
+  check(typeof options === 'object' && options !== null, of('The options'), options, 'an object');
+  check(typeof handler === 'function', of('The handler'), handler, 'a function');
+  const { payload, result, retry, version = 1, maxInterruptions = 10, queue = 'default' } = options;
+  for (const [option, schema] of Object.entries({ payload, result }))
+    check(!schema || '~standard' in schema, of(option), schema, 'a Standard Schema, such as one of zod 4');
+  resolveRetry(retry);
+  checkInteger(version, of('version'), 1);
+  checkInteger(maxInterruptions, of('maxInterruptions'), 1);
+  const { name: lane, concurrency = 1 } = typeof queue === 'string' ? { name: queue } : queue;
+  checkName(lane, of('the queue'));
+  checkInteger(concurrency, of('queue.concurrency'), 1);
   return { name, options, handler };
 };
 

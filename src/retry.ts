@@ -1,5 +1,5 @@
-import { type Duration, durationMs, quoted } from './duration.js';
-import { StepfastError } from './errors.js';
+import { check } from './check.js';
+import { type Duration, durationMs } from './duration.js';
 
 /** How often, and how soon, a failed attempt is repeated. Fields left out come from the job, then the engine. */
 export interface RetryOptions {
@@ -38,9 +38,6 @@ const DEFAULTS: Required<RetryOptions> = {
  * @throws {StepfastError} `INVALID_OPTION` or `INVALID_DURATION`, with the option's name and value.
  */
 export function resolveRetry(...layers: readonly (RetryOptions | undefined)[]): RetryPolicy {
-  const check = (fits: boolean, option: string, value: unknown, wanted: string): void => {
-    if (!fits) throw new StepfastError('INVALID_OPTION', `${option} is ${quoted(value)}. Give ${wanted}.`);
-  };
   for (const layer of layers) {
     check(
       layer === undefined || (typeof layer === 'object' && layer !== null),

@@ -1,7 +1,7 @@
+import { check, checkKey, checkName } from './check.js';
 import type { Codec } from './codec.js';
 import { type Duration, durationMs, instantMs } from './duration.js';
 import { EventTimeoutError, StepError, StepfastError } from './errors.js';
-import { checkName, show } from './job.js';
 import type { Identity, JournalEntry, OutcomeEntry } from './journal.js';
 import type { Command, Replay } from './replay.js';
 import { type RetryOptions, resolveRetry } from './retry.js';
@@ -101,7 +101,7 @@ const guarded = <T>(read: () => T): { readonly value?: T; readonly fault?: Error
 };
 
 /** Makes the step object of one pass. */
-export function createStep(replay: () => Replay, codec: Codec): Step {
+export function createStep(replay: () => Replay, codec: Codec, warn: (message: string) => void): Step {
   const ask = <Value>(
     namespace: 'step' | 'wait',
     name: unknown,
@@ -139,11 +139,7 @@ export function createStep(replay: () => Replay, codec: Codec): Step {
         'step',
         name,
         () => {
-          if (typeof fn !== 'function')
-            throw new StepfastError(
-              'INVALID_OPTION',
-              `Step "${name}" got ${show(fn)} as its function. Give a function.`,
-            );
+          check(typeof fn === 'function', `The function of step "${name}"`, fn, 'a function');
           resolveRetry(options.retry);
           return { kind: 'run', fn, options };
         },
@@ -161,11 +157,11 @@ export function createStep(replay: () => Replay, codec: Codec): Step {
       ),
     waitForEvent: ((event: string | readonly string[], options: WaitOptions = {}) => {
       const events = typeof event === 'string' ? [event] : event;
-      const name = options.name ?? (Array.isArray(event) ? JSON.stringify(event) : event);
+      const { name = Array.isArray(event) ? JSON.stringify(event) : event } = options;
       return ask(
         'wait',
         name,
-        () => waitCommand(events, options),
+        () => waitCommand(events, options, warn),
         (outcome) => {
           if (outcome.kind === 'event-taken') {
             const { eventId, event, key, payload, acceptedAt } = outcome;
@@ -202,13 +198,13 @@ export function createStep(replay: () => Replay, codec: Codec): Step {
   };
 }
 
-function waitCommand(events: readonly string[], options: WaitOptions): Command {
+function waitCommand(events: readonly string[], options: WaitOptions, warn: (message: string) => void): Command {
   const { correlationKey, timeout, onTimeout = 'fail', lookback } = options;
   if (!events.length) checkName('', 'an event');
   for (const event of events) checkName(event, 'an event');
-  checkKey(correlationKey);
-  if (!['fail', 'continue', 'cancel'].includes(onTimeout))
-    throw new StepfastError('INVALID_OPTION', `onTimeout is ${show(onTimeout)}. Give "fail", "continue" or "cancel".`);
+  checkKey(correlationKey, warn);
+  const isKnown = ['fail', 'continue', 'cancel'].includes(onTimeout);
+  check(isKnown, 'onTimeout', onTimeout, '"fail", "continue" or "cancel"');
   return {
     kind: 'wait',
     events,
@@ -217,15 +213,6 @@ function waitCommand(events: readonly string[], options: WaitOptions): Command {
     ...(timeout !== undefined && { timeoutMs: durationMs(timeout, 'timeout') }),
     ...(lookback !== undefined && { lookbackMs: lookback === 'any' ? Infinity : durationMs(lookback, 'lookback') }),
   };
-}
-
-/** A correlation key is absent or a text with at least one character: `INVALID_KEY`. */
-export function checkKey(key: unknown): void {
-  if (key === undefined || (typeof key === 'string' && key !== '')) return;
-  throw new StepfastError(
-    'INVALID_KEY',
-    `correlationKey is ${show(key)}. Leave it out, or give a text that is not empty.`,
-  );
 }
 
 const wordOf = (kind: string) =>

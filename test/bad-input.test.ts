@@ -147,7 +147,7 @@ const warnings = () => warn.mock.calls.map((call: unknown[]) => String(call[0]))
 onEveryStore('bad input', (medium) => {
   describe('names', () => {
     for (const [title, name, quote] of badNames) {
-      const refusal: Refusal = { code: 'INVALID_NAME', quotes: [quote], advice: /Give it 1 to 256 characters/ };
+      const refusal: Refusal = { code: 'INVALID_NAME', quotes: [quote], advice: /Give 1 to 256 characters/ };
 
       it(`of a job: ${title} is refused where it is defined`, async () => {
         const w = world(medium);
@@ -574,7 +574,7 @@ onEveryStore('bad input', (medium) => {
       ['a correlation key that is a number', 42, '42'],
       ['a correlation key that is null', null, 'null'],
     ] as const) {
-      const refusal = { code: 'INVALID_KEY', quotes: ['correlationKey', quote], advice: /Leave it out, or give/ };
+      const refusal = { code: 'INVALID_KEY', quotes: ['correlationKey', quote], advice: /or leave it out/ };
 
       it(`${title} is refused by dispatch and blocks a wait`, async () => {
         const w = world(medium);

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe } from 'vitest';
+import { fileStore } from '../adapters/file/index.js';
 import { indexedDBStore } from '../adapters/indexeddb/index.js';
 import { memoryMedium, memoryStore } from '../adapters/memory/index.js';
 import { createStepfast, type EngineOptions, type Stepfast, type Store } from '../src/index.js';
@@ -28,6 +29,10 @@ export const media: Readonly<Record<string, Medium>> = {
   indexeddb: () => {
     const name = freshName();
     return () => indexedDBStore({ name });
+  },
+  file: () => {
+    const dir = freshFolder();
+    return () => fileStore({ dir });
   },
 };
 

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -135,6 +135,8 @@ function processesOf(profile: string): number[] {
 
 export interface Browser {
   readonly context: BrowserContext;
+  /** The files of every database with their sizes, and what LevelDB says about itself: for the message of a failure. */
+  databaseFiles(): string;
   /** Opens a tab and waits until its script has run. */
   open(url: string): Promise<Page>;
   /** SIGKILL to every process of the browser, then starts it again on the same profile. */
@@ -151,6 +153,14 @@ export async function launchBrowser(): Promise<Browser> {
   return {
     get context() {
       return context;
+    },
+    databaseFiles() {
+      const folder = join(profile, 'Default', 'IndexedDB');
+      const names = existsSync(folder) ? readdirSync(folder, { recursive: true, encoding: 'utf8' }) : [];
+      const files = names.map((name) => join(folder, name)).filter((file) => statSync(file).isFile());
+      const sizes = files.map((file) => `${file}: ${statSync(file).size}`);
+      const logs = files.filter((file) => /LOG(\.old)?$/.test(file)).map((file) => readFileSync(file, 'utf8'));
+      return [...sizes, ...logs].join('\n');
     },
     async open(url) {
       const page = await context.newPage();

@@ -89,6 +89,7 @@ for (const durability of ['relaxed', 'strict'] as const)
         Math.max(...acknowledged),
       );
       const runs = found.runs.map(({ runId }) => Number(runId.slice('run-'.length))).sort((a, b) => a - b);
+      expect(runs, runs.length ? '' : `everything is gone:\n${browser.databaseFiles()}`).not.toEqual([]);
       expect(runs).toEqual(found.known);
       expect(found.runs.every(({ length, entries }) => length === 1 && entries === 1)).toBe(true);
       expect(runs).toEqual(expect.arrayContaining(acknowledged));
