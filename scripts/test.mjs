@@ -21,7 +21,14 @@ function tests(title, projects) {
   const folder = mkdtempSync(join(tmpdir(), 'stepfast-results-'));
   const file = join(folder, 'results.json');
   const only = projects.flatMap((project) => ['--project', project]);
-  const args = ['node_modules/vitest/vitest.mjs', 'run', ...only, '--reporter=default', '--reporter=json', `--outputFile.json=${file}`];
+  const args = [
+    'node_modules/vitest/vitest.mjs',
+    'run',
+    ...only,
+    '--reporter=default',
+    '--reporter=json',
+    `--outputFile.json=${file}`,
+  ];
   const { status } = spawnSync(process.execPath, args, { stdio: 'inherit' });
   const counts = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {};
   rmSync(folder, { recursive: true });
@@ -39,7 +46,7 @@ check('types of the core, without any platform', bin('tsc'), ['-p', 'tsconfig.co
 check('lint and format', bin('biome'), ['check', '.']);
 const isBuilt = check('build', bin('tsup'), ['--silent']);
 
-let projects = ['unit'];
+const projects = ['unit'];
 if (isBuilt && statSync('test/package', { throwIfNoEntry: false })) projects.push('package');
 if (skipsBrowsers) {
   console.log('\nSTEPFAST_SKIP_BROWSERS=1: the suite in real Chromium is left out.');

@@ -9,7 +9,14 @@ import type { Clock, Platform } from './platform.js';
 /** `setTimeout` fires at once beyond 2^31-1 ms (all engines): longer timers wake early and the engine looks again. */
 const MAX_TIMEOUT_MS = 2 ** 30;
 
-const isProduction = () => typeof process !== 'undefined' && process.env?.NODE_ENV === 'production';
+/** Written so that bundlers, which replace `process.env.NODE_ENV`, can answer it where there is no `process`. */
+const isProduction = () => {
+  try {
+    return process.env.NODE_ENV === 'production';
+  } catch {
+    return false; // a page without a bundler: somebody is developing
+  }
+};
 
 const timer = (ms: number, callback: () => void) => {
   const id = setTimeout(callback, Math.min(Math.max(ms, 0), MAX_TIMEOUT_MS));

@@ -28,7 +28,10 @@ onEveryStore('resume', (medium) => {
     const after = w.engine(define);
     await after.ready();
     await w.clock.idle();
-    expect(await after.runs.get(run.id)).toMatchObject({ status: 'completed', result: { at: new Date(0), list: [1n] } });
+    expect(await after.runs.get(run.id)).toMatchObject({
+      status: 'completed',
+      result: { at: new Date(0), list: [1n] },
+    });
     expect(w.log).toEqual(['first', 'second 1 r1/0/second/1', 'second 2 r1/0/second/1']);
     const kinds = (await after.runs.timeline('r1')).map(({ kind }) => kind);
     expect(kinds).toEqual(['started', 'claimed', 'step-completed', 'claimed', 'step-completed', 'completed']);

@@ -206,7 +206,8 @@ onEveryStore('retries', (medium) => {
             if (isFirst) throw new Error('not yet');
             w.log.push(payload);
             most = Math.max(most, ++inFlight);
-            await new Promise((resolve) => setTimeout(resolve, 0)); // a macrotask, for the others to come if they may
+            // Until a second one is in flight, or none is left to come.
+            while (inFlight < 2 && w.log.length < order.length) await new Promise((resolve) => setTimeout(resolve, 0));
             inFlight--;
           }),
       );
