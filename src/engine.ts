@@ -1,15 +1,16 @@
 import { check, checkInteger, checkKey, checkName, checkText, quoted } from './check.js';
 import { type Codec, createCodec, sameJson } from './codec.js';
-import { digestOf, forgetsFor } from './digest.js';
+
 import { type Duration, durationMs, instantMs } from './duration.js';
 import { isStepfastError, StepfastError } from './errors.js';
-import { type RunSnapshot, snapshotOf, type TimelineEntry, timelineOf } from './inspect.js';
 import { type AnyJob, type DefineJob, defineJob, type Job, validate } from './job.js';
 import type { JournalEntry } from './journal.js';
 import type { Clock, Platform } from './platform.js';
 import { type RetryOptions, resolveRetry } from './retry.js';
+import type { RunHandle, Runs } from './runs.js';
+import { createRuns } from './runs.js';
 import { createScheduler } from './scheduler.js';
-import type { Batch, CommitOutcome, ListQuery, RunChange, RunRow, Store, StoredRun } from './store.js';
+import type { Batch, CommitOutcome, Store } from './store.js';
 
 /** How an engine is made. */
 export interface EngineOptions {
@@ -62,46 +63,6 @@ export interface Receipt {
   readonly resumed: readonly string[];
 }
 
-/** A run, as its starter holds it. */
-export interface RunHandle<Result = unknown> {
-  readonly id: string;
-  /** False: a run with this id or idempotency key was there already. */
-  readonly created: boolean;
-  status(): Promise<RunSnapshot['status']>;
-  /** Resolves with what the handler returned; rejects with the error that ended the run. */
-  result(): Promise<Result>;
-  cancel(): Promise<void>;
-  retry(): Promise<void>;
-  /** Calls back with a new snapshot at each change, the first at once. Returns its undoing. */
-  subscribe(listener: (snapshot: RunSnapshot<Result>) => void): () => void;
-}
-
-export interface ListFilter {
-  readonly status?: ListQuery['status'];
-  readonly job?: string;
-  readonly tag?: string;
-  /** 1 to 1,000. Default 100. */
-  readonly limit?: number;
-}
-
-/** Runs, seen and commanded from outside. */
-export interface Runs {
-  /** The run as it is now, or `undefined`. */
-  get(runId: string): Promise<RunSnapshot | undefined>;
-  /** A page of runs, newest first; hand `cursor` back for the next. */
-  list(
-    filter?: ListFilter,
-    cursor?: string,
-  ): Promise<{ readonly runs: readonly RunSnapshot[]; readonly cursor?: string }>;
-  /** All that happened to a run, in order. */
-  timeline(runId: string): Promise<readonly TimelineEntry[]>;
-  subscribe(runId: string, listener: (snapshot: RunSnapshot) => void): () => void;
-  /** Ends a run for good; one that has ended stays as it is. */
-  cancel(runId: string): Promise<void>;
-  /** Takes a failed run up again: completed steps are kept, failures forgotten, budgets fresh. `from`: redo from a step. */
-  retry(runId: string, options?: { readonly from?: string }): Promise<void>;
-}
-
 /** An engine: what `createStepfast` returns. */
 export interface Stepfast {
   /** Defines a job and registers it here. */
@@ -127,14 +88,7 @@ export interface Stepfast {
 
 const EVENT_TTL_MS = 30 * 24 * 60 * 60 * 1000;
 const MAX_BACKLOG = 1_000;
-/** While somebody waits for the end of a run: how often to look if no hint comes from the context that drives it. */
-const RECHECK_MS = 3_000;
-
 const LEASE_MS = 15_000;
-const MAX_PAGE = 1_000;
-const STATUSES: readonly unknown[] =
-  'scheduled queued running retrying sleeping waiting completed failed cancelled'.split(' ');
-
 function checkEngine({ store, retry, replay, maxValueBytes, onError }: EngineOptions, clock: Clock): void {
   check(typeof store?.commit === 'function', 'store', store, 'a store, for example memoryStore()');
   check(typeof clock?.setTimer === 'function', 'clock', clock, 'a clock, or leave it out');
@@ -152,7 +106,6 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
   const leaseMs = options.leaseMs === undefined ? LEASE_MS : durationMs(options.leaseMs, 'leaseMs');
   const owner = platform.newId();
   const jobs = new Map<string, AnyJob>();
-  const listeners = new Map<string, Set<(row?: RunRow) => void>>();
   const undo: (() => void)[] = [];
   const codec: Codec = createCodec({
     URL: platform.URL,
@@ -170,20 +123,6 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
       // An error handler that throws has nobody left to tell, and must not break a run (spec B).
     }
   };
-  /** Tells those who listen to a run, with its row where it is known. `undefined`: anything may have changed. */
-  const changed = (runId: string | undefined, row?: RunRow) => {
-    const heard = runId === undefined ? [...listeners.values()] : [listeners.get(runId) ?? []];
-    for (const set of heard) for (const listener of [...set]) listener(row);
-  };
-  const listen = (runId: string, listener: (row?: RunRow) => void) => {
-    const set = listeners.get(runId) ?? new Set();
-    listeners.set(runId, set.add(listener));
-    return () => {
-      set.delete(listener);
-      if (!set.size && listeners.get(runId) === set) listeners.delete(runId);
-    };
-  };
-
   // ---- life ---------------------------------------------------------------------------------------------------------
 
   const openAs = (mode: 'drive' | 'use') => store.open({ owner, now: clock.now(), leaseMs, mode, onError: report });
@@ -209,7 +148,7 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
       undo.push(
         store.watch((runId, isOwn) => {
           if (isOwn) return; // whoever made the commit tells, and knows more
-          changed(runId);
+          runs.changed(runId);
           scheduler.hint(runId);
         }),
         platform.onWake(scheduler.look),
@@ -231,9 +170,10 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
     store,
     jobs,
     drives: tryDrive,
-    changed,
+    changed: (runId, row) => runs.changed(runId, row),
     report,
   });
+  const runs = createRuns({ platform, codec, store, scheduler, open, commit: (run) => commit({ run }), report });
 
   // ---- start and dispatch -------------------------------------------------------------------------------------------
 
@@ -245,15 +185,6 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
     } finally {
       release?.();
     }
-  };
-  const load = async (runId: string): Promise<StoredRun | undefined> => {
-    await open();
-    return store.load(runId);
-  };
-  const found = async (runId: string): Promise<StoredRun> => {
-    const run = await load(runId);
-    if (run) return run;
-    throw new StepfastError('RUN_NOT_FOUND', `There is no run ${quoted(runId)}.`, { runId });
   };
   const conflict = (what: string, key: unknown) =>
     new StepfastError(
@@ -297,10 +228,11 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
       ...(!sameJson(raw, checked) && { given: raw }),
       ...(retry && { retry: codec.encode(retry) }),
     };
+    const ownId = id ?? platform.newId();
     const outcome = await commit({
       starts: [
         {
-          runId: id ?? platform.newId(),
+          runId: ownId,
           job: name,
           version: job?.options.version ?? 1,
           queue: queue ?? scheduler.queueOf(job),
@@ -313,14 +245,15 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
     });
     if (outcome.kind !== 'committed') throw unexpected(outcome);
     const { runId, kind } = outcome.starts[0]!;
-    const created = kind === 'created';
+    // An id that was made for this call is this call's run, though a lost answer made the store be asked twice.
+    const created = kind === 'created' || (runId === ownId && id === undefined);
     if (!created) {
-      const old = await found(runId);
+      const old = await runs.found(runId);
       const first = old.journal[0] as Extract<JournalEntry, { kind: 'started' }>;
       if (old.row.job !== name || !sameJson(first.given ?? first.payload, raw))
         throw conflict(id === undefined ? 'idempotencyKey' : 'id', id ?? idempotencyKey);
     } else scheduler.look();
-    return handle(runId, created);
+    return runs.handle(runId, created);
   };
 
   const dispatch = async (name: string, payload?: unknown, dispatchOptions: DispatchOptions = {}): Promise<Receipt> => {
@@ -330,10 +263,11 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
     if (idempotencyKey !== undefined) checkText(idempotencyKey, 'idempotencyKey', 'INVALID_KEY');
     if (runId !== undefined) checkText(runId, 'runId', 'INVALID_ID');
     const encoded = codec.encode(payload, `the payload of event "${name}"`);
+    const ownId = platform.newId();
     const outcome = await commit({
       events: [
         {
-          id: platform.newId(),
+          id: ownId,
           name,
           payload: encoded,
           ttlMs: ttl === undefined ? EVENT_TTL_MS : durationMs(ttl, 'ttl'),
@@ -353,129 +287,11 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
     }
     if (outcome.kind !== 'committed') throw unexpected(outcome);
     const { id, kind, resumed, payload: first } = outcome.events[0]!;
-    const deduplicated = kind === 'deduplicated';
+    const deduplicated = kind === 'deduplicated' && id !== ownId;
     if (deduplicated && !sameJson(first ?? null, encoded)) throw conflict('idempotencyKey', idempotencyKey);
     if (resumed.length) scheduler.look();
     return { id, deduplicated, resumed };
   };
-
-  // ---- runs ---------------------------------------------------------------------------------------------------------
-
-  const view = (run: StoredRun) => snapshotOf(run, codec, scheduler.blockedBy(run.row));
-  const get = async (runId: string) => {
-    const run = await load(runId);
-    return run && view(run);
-  };
-  /** Changes a run from outside: whoever drives it loses the fence. */
-  const command = async (change: RunChange) => {
-    const outcome = await commit({ run: change });
-    if (outcome.kind !== 'committed') return outcome;
-    scheduler.stop(
-      change.runId,
-      new StepfastError('LEASE_LOST', `Run ${change.runId} was ended or taken up again from outside.`),
-    );
-    changed(change.runId);
-    scheduler.look();
-    return outcome;
-  };
-  const cancel = async (runId: string) => {
-    const { row } = await found(runId);
-    if (row.endedAt !== undefined) return;
-    const now = clock.now();
-    const { version, startedAt } = row;
-    const state = {
-      status: 'cancelled' as const,
-      version,
-      waits: [],
-      endedAt: now,
-      ...(startedAt !== undefined && { startedAt }),
-    };
-    await command({ runId, fence: 'any', raise: true, append: [{ kind: 'cancelled', at: now }], state });
-  };
-  const retry = async (runId: string, { from }: { readonly from?: string } = {}) => {
-    const { row, journal } = await found(runId);
-    if (row.status !== 'failed')
-      throw new StepfastError('RUN_NOT_FAILED', `Run ${runId} is ${row.status}; only a failed run can be retried.`, {
-        runId,
-      });
-    const now = clock.now();
-    const forgets = forgetsFor(digestOf(journal), from);
-    if (from !== undefined && !forgets.length)
-      throw new StepfastError('INVALID_OPTION', `from is ${quoted(from)}, but run ${runId} has no step of that name.`, {
-        runId,
-      });
-    const { version, startedAt } = row;
-    const state = {
-      status: 'queued' as const,
-      version,
-      waits: [],
-      dueAt: now,
-      ...(startedAt !== undefined && { startedAt }),
-    };
-    const append: JournalEntry[] = [{ kind: 'retried', at: now, forgets }];
-    const outcome = await command({ runId, fence: row.fence, raise: true, append, state });
-    if (outcome.kind === 'fenced') return; // somebody else retried it in the same moment
-  };
-  const subscribe = (runId: string, listener: (snapshot: RunSnapshot) => void) => {
-    let isReading = false;
-    let isStale = true;
-    const read = async () => {
-      isStale = true;
-      if (isReading) return;
-      isReading = true;
-      try {
-        while (isStale) {
-          isStale = false;
-          const snapshot = await get(runId);
-          if (snapshot && !isUndone) listener(snapshot);
-        }
-      } catch (error) {
-        if (!isClosed) report(error);
-      } finally {
-        isReading = false;
-      }
-    };
-    let isUndone = false;
-    const unlisten = listen(runId, () => void read());
-    void read();
-    return () => {
-      isUndone = true;
-      unlisten();
-    };
-  };
-  const result = async (runId: string): Promise<unknown> => {
-    for (;;) {
-      let unlisten: (() => void) | undefined;
-      let undoPatience: (() => void) | undefined;
-      const news = new Promise<void>((resolve) => {
-        unlisten = listen(runId, (row) => {
-          if (!row || row.endedAt !== undefined) resolve();
-        });
-        undoPatience = platform.patience(RECHECK_MS, resolve);
-      });
-      try {
-        const { row, journal } = await found(runId);
-        const { end } = digestOf(journal);
-        if (row.endedAt !== undefined && end?.kind === 'completed') return codec.decode(end.value);
-        if (row.endedAt !== undefined && end?.kind === 'failed') throw codec.decodeError(end.error);
-        if (row.endedAt !== undefined)
-          throw new StepfastError('RUN_CANCELLED', `Run ${runId} was cancelled.`, { runId });
-        await news;
-      } finally {
-        unlisten?.();
-        undoPatience?.();
-      }
-    }
-  };
-  const handle = (runId: string, created: boolean): RunHandle => ({
-    id: runId,
-    created,
-    status: async () => view(await found(runId)).status,
-    result: () => result(runId),
-    cancel: () => cancel(runId),
-    retry: () => retry(runId),
-    subscribe: (listener) => subscribe(runId, listener),
-  });
 
   const register: Stepfast['register'] = (job, { replace = false } = {}) => {
     if (jobs.has(job.name) && jobs.get(job.name) !== job && !replace)
@@ -495,7 +311,7 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
     for (const each of undo) each();
     await scheduler.close();
     await store.close();
-    changed(undefined);
+    runs.changed(undefined);
   };
 
   return {
@@ -507,29 +323,13 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
     register,
     async ready() {
       await open();
-      if (jobs.size > 0) await drive();
+      await drive();
       scheduler.look();
     },
     close,
     start: start as Stepfast['start'],
     dispatch,
-    runs: {
-      get,
-      async list({ limit = 100, ...filter } = {}, cursor) {
-        checkInteger(limit, 'limit', 1);
-        check(limit <= MAX_PAGE, 'limit', limit, `at most ${MAX_PAGE}`);
-        for (const each of [filter.status ?? []].flat())
-          check(STATUSES.includes(each), 'status', each, `one or several of ${STATUSES.join(', ')}`);
-        check(cursor === undefined || /^\d+$/.test(cursor), 'cursor', cursor, 'what the page before returned');
-        await open();
-        const page = await store.list({ ...filter, limit, ...(cursor !== undefined && { cursor }) });
-        return { runs: page.runs.map(view), ...(page.nextCursor !== undefined && { cursor: page.nextCursor }) };
-      },
-      timeline: async (runId) => timelineOf(await found(runId), codec),
-      subscribe,
-      cancel,
-      retry,
-    },
+    runs: runs.api,
     [Symbol.asyncDispose ?? 'dispose']: close,
   } as Stepfast;
 }

@@ -13,16 +13,7 @@ export const createStepfast = (options: EngineOptions): Stepfast =>
 
 export type { Duration } from './duration.js';
 // The engine and its runs
-export type {
-  DispatchOptions,
-  EngineOptions,
-  ListFilter,
-  Receipt,
-  RunHandle,
-  Runs,
-  StartOptions,
-  Stepfast,
-} from './engine.js';
+export type { DispatchOptions, EngineOptions, Receipt, StartOptions, Stepfast } from './engine.js';
 export type { ErrorCode, ErrorPlace } from './errors.js';
 // Errors
 export { EventTimeoutError, FatalError, isStepfastError, RetryableError, StepError, StepfastError } from './errors.js';
@@ -34,6 +25,7 @@ export type { JournalEntry } from './journal.js';
 export type { Json } from './json.js';
 export type { Clock } from './platform.js';
 export type { RetryOptions } from './retry.js';
+export type { ListFilter, RunHandle, Runs } from './runs.js';
 export type { ReceivedEvent, Step, StepContext, StepOptions, TimedOut, WaitOptions } from './step.js';
 // For authors of stores and platforms
 export type * from './store.js';

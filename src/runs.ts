@@ -1,0 +1,220 @@
+import { check, checkInteger, quoted } from './check.js';
+import type { Codec } from './codec.js';
+import { digestOf, forgetsFor } from './digest.js';
+import { isStepfastError, StepfastError } from './errors.js';
+import { type RunSnapshot, snapshotOf, type TimelineEntry, timelineOf } from './inspect.js';
+import type { Platform } from './platform.js';
+import type { Scheduler } from './scheduler.js';
+import type { CommitOutcome, ListQuery, RunChange, RunRow, RunState, Store, StoredRun } from './store.js';
+
+/*
+ * Runs, seen and commanded from outside: from any context, whoever drives them.
+ */
+
+/** A run, as its starter holds it. */
+export interface RunHandle<Result = unknown> {
+  readonly id: string;
+  /** False: a run with this id or idempotency key was there already. */
+  readonly created: boolean;
+  status(): Promise<RunSnapshot['status']>;
+  /** Resolves with what the handler returned; rejects with the error that ended the run. */
+  result(): Promise<Result>;
+  cancel(): Promise<void>;
+  retry(): Promise<void>;
+  /** Calls back with a new snapshot at each change, the first at once. Returns its undoing. */
+  subscribe(listener: (snapshot: RunSnapshot<Result>) => void): () => void;
+}
+
+export interface ListFilter {
+  readonly status?: ListQuery['status'];
+  readonly job?: string;
+  readonly tag?: string;
+  /** 1 to 1,000. Default 100. */
+  readonly limit?: number;
+}
+
+/** Runs, seen and commanded from outside. */
+export interface Runs {
+  /** The run as it is now, or `undefined`. */
+  get(runId: string): Promise<RunSnapshot | undefined>;
+  /** A page of runs, newest first; hand `cursor` back for the next. */
+  list(
+    filter?: ListFilter,
+    cursor?: string,
+  ): Promise<{ readonly runs: readonly RunSnapshot[]; readonly cursor?: string }>;
+  /** All that happened to a run, in order. */
+  timeline(runId: string): Promise<readonly TimelineEntry[]>;
+  subscribe(runId: string, listener: (snapshot: RunSnapshot) => void): () => void;
+  /** Ends a run for good; one that has ended stays as it is. */
+  cancel(runId: string): Promise<void>;
+  /** Takes a failed run up again: completed steps are kept, failures forgotten, budgets fresh. `from`: redo from a step. */
+  retry(runId: string, options?: { readonly from?: string }): Promise<void>;
+}
+
+/** While somebody waits for the end of a run: how often to look if no hint comes from the context that drives it. */
+const RECHECK_MS = 3_000;
+const MAX_PAGE = 1_000;
+const STATUSES: readonly unknown[] =
+  'scheduled queued running retrying sleeping waiting completed failed cancelled'.split(' ');
+
+interface RunsOptions {
+  readonly platform: Platform;
+  readonly codec: Codec;
+  readonly store: Store;
+  readonly scheduler: Scheduler;
+  open(): Promise<void>;
+  commit(change: RunChange): Promise<CommitOutcome>;
+  report(error: unknown): void;
+}
+
+export function createRuns({ platform, codec, store, scheduler, open, commit, report }: RunsOptions) {
+  const { clock } = platform;
+  const listeners = new Map<string, Set<(row?: RunRow) => void>>();
+
+  /** Tells those who listen to a run, with its row where it is known. `undefined`: anything may have changed. */
+  const changed = (runId: string | undefined, row?: RunRow) => {
+    const heard = runId === undefined ? [...listeners.values()] : [listeners.get(runId) ?? []];
+    for (const set of heard) for (const listener of [...set]) listener(row);
+  };
+  const listen = (runId: string, listener: (row?: RunRow) => void) => {
+    const set = listeners.get(runId) ?? new Set();
+    listeners.set(runId, set.add(listener));
+    return () => {
+      set.delete(listener);
+      if (!set.size && listeners.get(runId) === set) listeners.delete(runId);
+    };
+  };
+
+  const view = (run: StoredRun) => snapshotOf(run, codec, scheduler.blockedBy(run.row));
+  const load = async (runId: string): Promise<StoredRun | undefined> => {
+    await open();
+    return store.load(runId);
+  };
+  const found = async (runId: string): Promise<StoredRun> => {
+    const run = await load(runId);
+    if (run) return run;
+    throw new StepfastError('RUN_NOT_FOUND', `There is no run ${quoted(runId)}.`, { runId });
+  };
+  const get = async (runId: string) => {
+    const run = await load(runId);
+    return run && view(run);
+  };
+
+  /** Changes a run from outside: whoever drives it loses the fence. Nothing when somebody else was faster. */
+  const command = async (
+    change: Pick<RunChange, 'runId' | 'fence' | 'append'>,
+    row: RunRow,
+    state: Partial<RunState>,
+  ) => {
+    const { runId } = change;
+    const { version, startedAt } = row;
+    const full = { status: row.status, version, startedAt, waits: [], ...state };
+    const outcome = await commit({ ...change, raise: true, state: full });
+    if (outcome.kind !== 'committed') return;
+    scheduler.stop(runId, new StepfastError('LEASE_LOST', `Run ${runId} was ended or taken up again from outside.`));
+    changed(runId);
+    scheduler.look();
+  };
+  const cancel = async (runId: string) => {
+    const { row } = await found(runId);
+    if (row.endedAt !== undefined) return;
+    const at = clock.now();
+    const append = [{ kind: 'cancelled', at }] as const;
+    await command({ runId, fence: 'any', append }, row, { status: 'cancelled', endedAt: at });
+  };
+  const retry = async (runId: string, { from }: { readonly from?: string } = {}) => {
+    const { row, journal } = await found(runId);
+    const place = { runId };
+    if (row.status !== 'failed')
+      throw new StepfastError(
+        'RUN_NOT_FAILED',
+        `Run ${runId} is ${row.status}; only a failed run can be retried.`,
+        place,
+      );
+    const forgets = forgetsFor(digestOf(journal), from);
+    check(from === undefined || forgets.length > 0, 'from', from, `the name of a step that run ${runId} has recorded`);
+    const at = clock.now();
+    const append = [{ kind: 'retried', at, forgets }] as const;
+    await command({ runId, fence: row.fence, append }, row, { status: 'queued', dueAt: at });
+  };
+
+  const subscribe = (runId: string, listener: (snapshot: RunSnapshot) => void) => {
+    let isReading = false;
+    let isStale = true;
+    const read = async () => {
+      isStale = true;
+      if (isReading) return;
+      isReading = true;
+      try {
+        while (isStale) {
+          isStale = false;
+          const snapshot = await get(runId);
+          if (snapshot && !isUndone) listener(snapshot);
+        }
+      } catch (error) {
+        if (!isStepfastError(error, 'CLOSED')) report(error);
+      } finally {
+        isReading = false;
+      }
+    };
+    let isUndone = false;
+    const unlisten = listen(runId, () => void read());
+    void read();
+    return () => {
+      isUndone = true;
+      unlisten();
+    };
+  };
+  const result = async (runId: string): Promise<unknown> => {
+    for (;;) {
+      let unlisten: (() => void) | undefined;
+      let undoPatience: (() => void) | undefined;
+      const news = new Promise<void>((resolve) => {
+        unlisten = listen(runId, (row) => {
+          if (!row || row.endedAt !== undefined) resolve();
+        });
+        undoPatience = platform.patience(RECHECK_MS, resolve);
+      });
+      try {
+        const { row, journal } = await found(runId);
+        const { end } = digestOf(journal);
+        if (row.endedAt !== undefined && end?.kind === 'completed') return codec.decode(end.value);
+        if (row.endedAt !== undefined && end?.kind === 'failed') throw codec.decodeError(end.error);
+        if (row.endedAt !== undefined)
+          throw new StepfastError('RUN_CANCELLED', `Run ${runId} was cancelled.`, { runId });
+        await news;
+      } finally {
+        unlisten?.();
+        undoPatience?.();
+      }
+    }
+  };
+  const handle = (runId: string, created: boolean): RunHandle => ({
+    id: runId,
+    created,
+    status: async () => view(await found(runId)).status,
+    result: () => result(runId),
+    cancel: () => cancel(runId),
+    retry: () => retry(runId),
+    subscribe: (listener) => subscribe(runId, listener),
+  });
+
+  const api: Runs = {
+    get,
+    async list({ limit = 100, ...filter } = {}, cursor) {
+      checkInteger(limit, 'limit', 1);
+      check(limit <= MAX_PAGE, 'limit', limit, `at most ${MAX_PAGE}`);
+      for (const each of [filter.status ?? []].flat())
+        check(STATUSES.includes(each), 'status', each, `one or several of ${STATUSES.join(', ')}`);
+      check(cursor === undefined || /^\d+$/.test(cursor), 'cursor', cursor, 'what the page before returned');
+      await open();
+      const page = await store.list({ ...filter, limit, ...(cursor !== undefined && { cursor }) });
+      return { runs: page.runs.map(view), ...(page.nextCursor !== undefined && { cursor: page.nextCursor }) };
+    },
+    timeline: async (runId) => timelineOf(await found(runId), codec),
+    subscribe,
+    cancel,
+    retry,
+  };
+  return { api, found, handle, changed };
+}
