@@ -11,6 +11,7 @@ import { systemPlatform } from './system.js';
 export const createStepfast = (options: EngineOptions): Stepfast =>
   createEngine(systemPlatform(options?.clock), options ?? {});
 
+export type { StepContext, StepOptions } from './command.js';
 export type { Duration } from './duration.js';
 // The engine and its runs
 export type { DispatchOptions, EngineOptions, Receipt, StartOptions, Stepfast } from './engine.js';
@@ -26,6 +27,6 @@ export type { Json } from './json.js';
 export type { Clock } from './platform.js';
 export type { RetryOptions } from './retry.js';
 export type { ListFilter, RunHandle, Runs } from './runs.js';
-export type { ReceivedEvent, Step, StepContext, StepOptions, TimedOut, WaitOptions } from './step.js';
+export type { ReceivedEvent, Step, TimedOut, WaitOptions } from './step.js';
 // For authors of stores and platforms
 export type * from './store.js';

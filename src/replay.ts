@@ -1,6 +1,5 @@
+import type { Command } from './command.js';
 import { type Identity, identityKey, type Namespace, type OutcomeEntry } from './journal.js';
-import type { RetryOptions } from './retry.js';
-import type { StepContext } from './step.js';
 
 /*
  * The heart: a journal and a handler in, settled promises and open asks out. Pure of time, stores and platforms.
@@ -28,23 +27,6 @@ export interface Ask {
   /** How many outcomes had been released when it was asked for. */
   readonly released: number;
 }
-
-/** What an ask wants done. The replay itself looks at `kind` alone. */
-export type Command =
-  | {
-      readonly kind: 'run';
-      readonly fn: (context: StepContext) => unknown;
-      readonly options: { readonly retry?: RetryOptions };
-    }
-  | { readonly kind: 'sleep'; readonly until: (now: number) => number }
-  | {
-      readonly kind: 'wait';
-      readonly events: readonly string[];
-      readonly key?: string;
-      readonly timeoutMs?: number;
-      readonly onTimeout: 'fail' | 'continue' | 'cancel';
-      readonly lookbackMs?: number;
-    };
 
 /** How the handler ended. */
 export type Ending =

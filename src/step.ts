@@ -1,25 +1,11 @@
 import { check, checkKey, checkName } from './check.js';
 import type { Codec } from './codec.js';
+import type { Command, StepContext, StepOptions } from './command.js';
 import { type Duration, durationMs, instantMs } from './duration.js';
 import { EventTimeoutError, StepError, StepfastError } from './errors.js';
 import type { Identity, JournalEntry, OutcomeEntry } from './journal.js';
-import type { Command, Replay } from './replay.js';
-import { type RetryOptions, resolveRetry } from './retry.js';
-
-/** What the function of a step is called with. */
-export interface StepContext {
-  /** From 1. Counts failures and interruptions, so it may skip a number after a takeover. */
-  readonly attempt: number;
-  /** The same for every attempt of this step of this run: hand it to the server that does the work. */
-  readonly idempotencyKey: string;
-  /** Aborts when the run is cancelled, the engine closes or another owner takes the run. */
-  readonly signal: AbortSignal;
-}
-
-export interface StepOptions {
-  /** Over those of the start, the job and the engine, field by field. */
-  readonly retry?: RetryOptions;
-}
+import type { Replay } from './replay.js';
+import { resolveRetry } from './retry.js';
 
 /** An event that a wait has taken. */
 export interface ReceivedEvent<Payload> {
