@@ -4,12 +4,12 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { type Disk, nodeDisk } from '../../adapters/file/disk.js';
 import type { Store } from '../../src/store.js';
+import { freshDir } from './file-folders.js';
 import {
   cancelOf,
   committed,
   dispatchOf,
   endOf,
-  freshDir,
   now,
   openStore,
   running,

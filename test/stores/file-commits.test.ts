@@ -5,7 +5,8 @@ import { describe, expect, it } from 'vitest';
 import { type Disk, nodeDisk } from '../../adapters/file/disk.js';
 import { fileStore } from '../../adapters/file/index.js';
 import { pairKey } from '../../src/transition.js';
-import { committed, dispatchOf, freshDir, now, openStore, startOf, stepDone, stepOf } from './file-kit.js';
+import { freshDir } from './file-folders.js';
+import { committed, dispatchOf, now, openStore, startOf, stepDone, stepOf } from './file-kit.js';
 
 /*
  * Pins: one write for all commits that come together, refusal as a whole when the disk refuses (spec D5), and that

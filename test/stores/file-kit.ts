@@ -1,20 +1,9 @@
-import { mkdtempSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { type FileStoreOptions, fileStore } from '../../adapters/file/index.js';
+import type { FileStoreOptions } from '../../adapters/file/index.js';
 import { createFileStore, type FileStoreInternals } from '../../adapters/file/store.js';
 import type { JournalEntry } from '../../src/journal.js';
 import type { Batch, CommitOutcome, NewRun, OpenOptions, RunState, Store } from '../../src/store.js';
 
 export const now = 1_800_000_000_000;
-
-/** An empty folder of this test. */
-export const freshDir = (): string => join(mkdtempSync(join(tmpdir(), 'stepfast-')), 'store');
-
-export const freshMedium = () => {
-  const dir = freshDir();
-  return () => fileStore({ dir });
-};
 
 export interface Opened {
   readonly store: Store;

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { nodeDisk } from '../../adapters/file/disk.js';
 import { acquire, isGone, readHolder } from '../../adapters/file/lock.js';
-import { cancelOf, committed, dispatchOf, freshDir, now, openStore, startOf, stepOf } from './file-kit.js';
+import { freshDir } from './file-folders.js';
+import { cancelOf, committed, dispatchOf, now, openStore, startOf, stepOf } from './file-kit.js';
 import { type Child, childScript, startChild } from './file-process.js';
 
 /*

@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildSync } from 'esbuild';
+import { tempFolder } from './file-folders.js';
 
-/** Bundles the child once for a test file; it lies beside node_modules so that nothing else must be found. */
+/** Bundles the child, with all that it imports, once for a test file. */
 export function childScript(): string {
-  const outfile = join(mkdtempSync(join(process.env.TMPDIR ?? '/tmp', 'stepfast-child-')), 'child.mjs');
+  const outfile = join(tempFolder(), 'child.mjs');
   const entry = join(import.meta.dirname, 'file-child.ts');
   buildSync({ entryPoints: [entry], bundle: true, platform: 'node', format: 'esm', target: 'node20', outfile });
   return outfile;

@@ -2,7 +2,8 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, truncateSyn
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { nodeDisk } from '../../adapters/file/disk.js';
-import { committed, dispatchOf, freshDir, now, openStore, startOf, stepDone, stepOf } from './file-kit.js';
+import { freshDir } from './file-folders.js';
+import { committed, dispatchOf, now, openStore, startOf, stepDone, stepOf } from './file-kit.js';
 
 /*
  * Pins: what a torn or damaged log costs (spec D3), and that a newer one is left alone (D4).
