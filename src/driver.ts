@@ -1,24 +1,22 @@
 import type { Codec } from './codec.js';
-import { attemptOf, digestOf, extend } from './digest.js';
-import { durationMs } from './duration.js';
-import { type ErrorCode, StepfastError } from './errors.js';
-import { type AnyJob, validate } from './job.js';
-import { isOutcome, type JournalEntry, type OutcomeEntry, type RecordedError } from './journal.js';
+import { attemptOf, digestOf } from './digest.js';
+import { StepfastError } from './errors.js';
+import type { AnyJob } from './job.js';
+import { isOutcome, type JournalEntry } from './journal.js';
 import {
   type Draft,
-  type Due,
   type Fact,
   isSameState,
   type LiveRun,
-  nextDue,
   offered,
   openWaits,
   startable,
   stateOf,
 } from './live-run.js';
 import type { Platform } from './platform.js';
-import { type Ask, createReplay, type Ending } from './replay.js';
-import { type RetryOptions, type RetryPolicy, resolveRetry, retryDelayMs } from './retry.js';
+import { createRecorder, LIMITS } from './recorder.js';
+import { type Ask, createReplay } from './replay.js';
+import type { RetryOptions } from './retry.js';
 import { createStep, mismatch } from './step.js';
 import type { CommitOutcome, DueRun, EventRow, RunChange, RunRow, RunState, StoredRun } from './store.js';
 
@@ -59,9 +57,6 @@ export interface DriverHost {
   report(error: unknown): void;
 }
 
-/** Named limits of one run (spec R7, R12). */
-export const LIMITS = { outcomes: 10_000, openWaits: 1_000, stallMs: 2_000, backoffMs: 1_000, maxBackoffMs: 30_000 };
-
 /** So many interruptions in a row, and a run is driven with nothing else of its context in flight (spec F5). */
 const SUSPECT = 2;
 
@@ -81,21 +76,22 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     running: new Map(),
     facts: [],
     offers: new Map(),
+    feeds: [],
+    fault: undefined,
+    isStirred: false,
+    isOwner: false,
+    isInterrupted: due.interrupted,
   };
   const started = stored.journal[0] as Extract<JournalEntry, { kind: 'started' }>;
   const startRetry = started.retry === undefined ? undefined : (codec.decode(started.retry) as RetryOptions);
   const runAbort = platform.newAbort();
-  let isOwner = false;
-  let isInterrupted = due.interrupted;
   let isGone = false;
   let isPumping = false;
-  /** The handler has, or may have, something to say. */
-  let isStirred = false;
+  let pumping = Promise.resolve();
+  /** A commit may or may not have happened: nothing is done before the store has told. */
+  let isTroubled = false;
   /** An outcome is committed before the handler hears of it: what it asked for in reaction was bad. */
   let isCareful = false;
-  /** Outcomes that are durable and that the handler has not heard of: told in the next turn. */
-  const feeds: (() => void)[] = [];
-  let fault: Error | undefined;
   let drift: Extract<JournalEntry, { kind: 'drift' }> | undefined;
   let undoPatience: (() => void) | undefined;
   /** Held while functions are in flight: a suspect (spec F5) has its context to itself. */
@@ -105,21 +101,27 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   let backoffMs = LIMITS.backoffMs;
 
   const hold = () => clock.hold?.() ?? (() => undefined);
-  const place = { runId, job: jobName };
-  const policyOf = (options?: RetryOptions): RetryPolicy =>
-    resolveRetry(options, startRetry, job.options.retry, host.retry);
   const addOffers = (events: readonly EventRow[]) => {
     for (const event of events) run.offers.set(event.seq, event);
   };
   addOffers(due.offers);
 
+  const recorder = createRecorder({
+    ...host,
+    run,
+    job,
+    startRetry,
+    react: (draft) => react(draft),
+    report: (error) => host.report(error),
+  });
+
   // ---- the pass -----------------------------------------------------------------------------------------------------
 
   const dropPass = () => {
-    feeds.length = 0;
+    run.feeds.length = 0;
     run.replay?.drop();
     undoPatience?.();
-    run.replay = run.ending = fault = drift = undefined;
+    run.replay = run.ending = run.fault = drift = undefined;
     run.asks.clear();
   };
 
@@ -146,32 +148,38 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
       },
     });
     run.replay = pass;
-    isStirred = true;
+    run.isStirred = true;
   };
 
   const restart = () => {
     dropPass();
-    isStirred = true;
+    run.isStirred = true;
   };
 
   const stir = () => {
-    isStirred = true;
+    run.isStirred = true;
     void pump();
+  };
+
+  const warnUnawaited = () => {
+    const names = [...run.asks.values()].flatMap(({ id, command }) => (command.kind === 'run' ? `"${id[0]}"` : []));
+    if (names.length)
+      platform.warn(`Job "${jobName}" ended without awaiting ${names.join(', ')}: finished first, results unused.`);
   };
 
   /** Lets the handler react, and records what it asks for. */
   const react = async (draft: Draft) => {
-    isStirred = false;
+    run.isStirred = false;
     const pass = run.replay!;
-    for (const feed of feeds.splice(0)) feed();
+    for (const feed of run.feeds.splice(0)) feed();
     const turn = await pass.turn();
     const isEnding = turn.ending && !run.ending;
     run.ending ??= turn.ending;
-    fault ??= turn.fault;
-    if (fault) return;
+    run.fault ??= turn.fault;
+    if (run.fault) return;
     for (const ask of turn.opened) {
       run.asks.set(ask.key, ask);
-      open(draft, ask);
+      recorder.open(draft, ask);
     }
     if (isEnding) warnUnawaited();
     undoPatience?.();
@@ -184,163 +192,14 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
       });
   };
 
-  const warnUnawaited = () => {
-    const names = [...run.asks.values()].flatMap(({ id, command }) => (command.kind === 'run' ? `"${id[0]}"` : []));
-    if (names.length)
-      platform.warn(`Job "${jobName}" ended without awaiting ${names.join(', ')}: finished first, results unused.`);
-  };
-
-  const open = (draft: Draft, { key, id, command }: Ask) => {
-    const at = draft.now;
-    if (command.kind === 'sleep' && !run.digest.sleeps.has(key))
-      record(draft, { kind: 'sleep-set', at, id, dueAt: command.until(at) });
-    if (command.kind !== 'wait' || run.digest.waits.has(key)) return;
-    const { events, key: correlationKey, onTimeout, timeoutMs, lookbackMs } = command;
-    const isRival = ({ set }: { readonly set: { readonly key?: string; readonly events: readonly string[] } }) =>
-      set.key === correlationKey && set.events.some((name) => events.includes(name));
-    if (openWaits(run).some(isRival))
-      platform.warn(`Job "${jobName}" has two open waits on one event and key: they are served in order of asking.`);
-    record(draft, {
-      kind: 'wait-set',
-      at,
-      id,
-      events,
-      key: correlationKey,
-      deadline: timeoutMs === undefined ? undefined : at + timeoutMs,
-      onTimeout,
-      lookbackFrom: lookbackMs === undefined ? undefined : Math.max(0, at - lookbackMs),
-    });
-  };
-
-  // ---- what is recorded ---------------------------------------------------------------------------------------------
-
-  const record = (draft: Draft, entry: JournalEntry) => {
-    claim(draft);
-    draft.entries.push(entry);
-    extend(run.digest, [entry]);
-  };
-
-  /** The first entry of a commit that takes the run over says so. */
-  const claim = (draft: Draft) => {
-    if (isOwner || draft.entries.length) return;
-    const interrupted = isInterrupted || undefined;
-    const entry = { kind: 'claimed', at: draft.now, owner, fence: run.row.fence + 1, interrupted } as const;
-    draft.entries.push(entry);
-    extend(run.digest, [entry]);
-  };
-
-  const fail = (draft: Draft, error: unknown) =>
-    record(draft, { kind: 'failed', at: draft.now, error: codec.encodeError(error) });
-
-  /** Records an outcome and lets the handler react to it: now, or (spec R11) after the commit. */
-  const settle = async (draft: Draft, { key }: Ask, entry: OutcomeEntry, isLater = false) => {
-    if (run.digest.outcomes.length >= LIMITS.outcomes)
-      return exceed(draft, 'JOURNAL_FULL', `${LIMITS.outcomes} outcomes`);
-    record(draft, entry);
-    run.asks.delete(key);
-    const feed = () => run.replay?.feed(key, entry);
-    if (isLater) {
-      draft.later.push(() => {
-        feeds.push(feed);
-        isStirred = true;
-      });
-      return;
-    }
-    feed();
-    await react(draft);
-  };
-
-  /** Functions that ended, in the order in which they did. */
-  const takeFacts = async (draft: Draft, isLater: boolean) => {
-    for (const fact of run.facts) {
-      if (fault || run.digest.end || draft.later.length) return; // later: the handler hears of one at a time (spec R7)
-      draft.facts.add(fact);
-      const { ask, attempt, at, outcome } = fact;
-      const { id, key } = ask;
-      const last = run.digest.shapes.get(key);
-      const isKnown = last?.kind === 'attempt-failed' && last.at === at && last.attempt === attempt;
-      if (isKnown || run.digest.outcomeKeys.has(key)) continue; // committed already: only the response was lost
-      const position = { at, id, attempt, ...run.replay!.position() };
-      if ('value' in outcome) {
-        const value = outcome.value as never;
-        await settle(draft, ask, { kind: 'step-completed', ...position, value }, isLater);
-        continue;
-      }
-      const error = codec.encodeError(outcome.error);
-      const { retry } = (ask.command as Extract<Ask['command'], { kind: 'run' }>).options;
-      const failures = (run.digest.failures.get(key)?.count ?? 0) + 1;
-      const delayMs = retryDelay(outcome.error, policyOf(retry), failures);
-      if (delayMs === undefined) await settle(draft, ask, { kind: 'step-failed', ...position, error }, isLater);
-      else record(draft, { kind: 'attempt-failed', at, id, attempt, error, retryAt: at + delayMs });
-    }
-  };
-
-  /** The delay before the next attempt; `undefined`: there is none (spec F1, F3). */
-  const retryDelay = (error: unknown, policy: RetryPolicy, failures: number): number | undefined => {
-    const { code, after } = (error ?? {}) as { readonly [key: string]: unknown };
-    if (failures >= policy.maxAttempts || isNamed(error, 'FatalError')) return undefined;
-    if (code === 'NOT_SERIALIZABLE' || code === 'VALUE_TOO_LARGE') return undefined;
-    if (after !== undefined && isNamed(error, 'RetryableError'))
-      try {
-        return durationMs(after, 'RetryableError.after');
-      } catch (invalid) {
-        host.report(invalid); // the step failed, whatever is wrong with its wish: the policy decides
-      }
-    return retryDelayMs(policy, failures, platform.random());
-  };
-
-  const takeDue = async (draft: Draft) => {
-    while (!fault && !run.ending && !run.digest.end) {
-      const next = nextDue(run, draft);
-      if (!next) return;
-      await settleDue(draft, next);
-    }
-  };
-
-  const settleDue = async (draft: Draft, { ask, wait, event }: Due) => {
-    const position = { at: draft.now, id: ask.id, ...run.replay!.position() };
-    if (!wait) return settle(draft, ask, { kind: 'sleep-ended', ...position });
-    if (event) {
-      const { seq, id: eventId, name, key, payload, acceptedAt } = event;
-      draft.takes.push({ seq, untaken: seq <= wait.after || undefined });
-      const taken = { seq, eventId, event: name, key, payload, acceptedAt };
-      return settle(draft, ask, { kind: 'event-taken', ...position, ...taken });
-    }
-    // Up to the last event that was offered, all were looked at: only a later one may overtake the timeout (spec E5).
-    const seen = [...run.offers.keys()];
-    draft.unless.push({ ...wait, lookbackFrom: undefined, after: Math.max(wait.after, ...seen) });
-    const entry = { kind: 'wait-timed-out', ...position, deadline: wait.deadline! } as const;
-    if (run.digest.waits.get(ask.key)!.onTimeout !== 'cancel') return settle(draft, ask, entry);
-    record(draft, entry);
-    record(draft, { kind: 'cancelled', at: draft.now });
-  };
-
-  /** The handler has settled and its steps are finished (spec R8). */
-  const end = async (draft: Draft, ending: Ending) => {
-    const at = draft.now;
-    try {
-      if (ending.kind === 'threw') throw ending.error;
-      const value = await validate(job.options.result, ending.value, `The result of job "${jobName}"`);
-      record(draft, { kind: 'completed', at, value: codec.encode(value, `the result of job "${jobName}"`) });
-    } catch (thrown) {
-      const error = codec.encodeError(thrown);
-      const attempt = (run.digest.handlerFailures?.count ?? 0) + 1;
-      const isFinal = ending.kind === 'returned' || carriesFailure(error);
-      const delayMs = isFinal ? undefined : retryDelay(thrown, policyOf(), attempt);
-      if (delayMs === undefined) return fail(draft, thrown);
-      record(draft, { kind: 'handler-failed', at, attempt, error, retryAt: at + delayMs });
-      dropPass();
-    }
-  };
-
   // ---- rounds -------------------------------------------------------------------------------------------------------
 
   const round = async (): Promise<void> => {
     const now = clock.now();
     const draft: Draft = { now, entries: [], takes: [], unless: [], facts: new Set(), later: [] };
-    checkLimits(draft);
+    recorder.checkLimits(draft);
     if (!run.digest.end) await advance(draft);
-    if (fault) return block(draft);
+    if (run.fault) return block(draft);
     const starting = run.digest.end ? [] : startable(run, draft);
     const next = stateOf(run, { now, owner, version: job.options.version ?? 1, starting: starting.length });
     nextAt = next.nextAt;
@@ -349,81 +208,64 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     if (isGone) return giveTurn();
     if (needsCommit(draft, next.state)) {
       if (!(await commit(draft, next.state))) return;
-    } else if (!isOwner) host.idle(run.row);
+    } else if (!run.isOwner) host.idle(run.row);
     else if (starting.length && clock.now() - confirmedAt >= host.leaseMs && !(await confirm())) return;
+    if (isGone) return; // closed or lost while the commit was under way: nothing is entered any more
     for (const then of draft.later) then();
     for (const ask of starting) enter(ask);
     if (run.digest.end) leave();
     else if (host.alwaysReplays && draft.entries.some(isOutcome)) restart();
   };
 
-  const isSuspect = () => run.digest.interruptions + (isInterrupted ? 1 : 0) >= SUSPECT;
+  const isSuspect = () => run.digest.interruptions + (run.isInterrupted ? 1 : 0) >= SUSPECT;
 
   const needsCommit = (draft: Draft, state: RunState) => {
     if (draft.entries.length) return true;
-    if (isOwner) return !isSameState(run.row, state);
+    if (run.isOwner) return !isSameState(run.row, state);
     // Not ours yet: claimed when there is something to do. A handler that may still ask for more is only listened to.
     return state.status === 'running' || (!run.row.unsettled && (run.row.dueAt ?? Infinity) <= draft.now);
   };
-
-  const checkLimits = (draft: Draft) => {
-    const { digest } = run;
-    const limit = job.options.maxInterruptions ?? 10;
-    if (!isOwner && isInterrupted && digest.interruptions + 1 >= limit)
-      return fail(
-        draft,
-        new StepfastError(
-          'CRASH_LOOP',
-          `The run was interrupted ${limit} times in a row without progress. Find what crashes, then call runs.retry.`,
-          place,
-        ),
-      );
-    if (openWaits(run).length > LIMITS.openWaits) exceed(draft, 'TOO_MANY_WAITS', `${LIMITS.openWaits} open waits`);
-  };
-
-  const exceed = (draft: Draft, code: ErrorCode, what: string) =>
-    fail(draft, new StepfastError(code, `The run has more than ${what}. Split the job in two.`, place));
 
   /** Brings the handler to where the facts are. */
   const advance = async (draft: Draft) => {
     if (!run.replay) {
       if ((run.digest.handlerFailures?.retryAt ?? 0) > draft.now) {
-        isStirred = false; // the handler backs off
+        run.isStirred = false; // the handler backs off
         return;
       }
       startPass();
     }
-    if (drift) record(draft, drift);
+    if (drift) recorder.record(draft, drift);
     drift = undefined;
-    if (isStirred) await react(draft);
+    if (run.isStirred) await react(draft);
     // A run that was interrupted since its last progress does not fold: its handler may be what crashes (spec R11).
     if (run.facts.length && (isCareful || run.digest.interruptions > 0)) {
-      const hasFault = fault !== undefined;
-      fault = undefined;
+      const hasFault = run.fault !== undefined;
+      run.fault = undefined;
       isCareful = false;
-      await takeFacts(draft, true);
+      await recorder.takeFacts(draft, true);
       if (hasFault) draft.later.splice(0, Infinity, restart); // a new pass finds the fault again
       return;
     }
-    if (!fault) await takeFacts(draft, false);
-    if (!fault) await takeDue(draft);
-    if (fault || run.digest.end || !run.ending || run.running.size || startable(run, draft).length) return;
-    await end(draft, run.ending);
+    if (!run.fault) await recorder.takeFacts(draft, false);
+    if (!run.fault) await recorder.takeDue(draft);
+    if (run.fault || run.digest.end || !run.ending || run.running.size || startable(run, draft).length) return;
+    if ((await recorder.end(draft, run.ending)) === 'retries') dropPass();
   };
 
   /** One atomic commit of the round. False: it did not happen, and memory was set back to what is durable. */
   const commit = async (draft: Draft, state: RunState): Promise<boolean> => {
-    claim(draft);
+    recorder.claim(draft);
     const { entries: append, takes, unless } = draft;
     const { row } = run;
-    const raise = isOwner ? undefined : true;
+    const raise = run.isOwner ? undefined : true;
     const concurrency = state.slot === undefined ? undefined : host.concurrency(row.queue);
     const change = { runId, fence: row.fence, raise, append, state, takes, unless, concurrency } as const;
     const outcome = await host.commit(change as RunChange);
     if (outcome.kind === 'committed') {
       run.row = rowWith(row, state, { fence: outcome.fence, length: row.length + append.length });
-      isOwner = true;
-      isInterrupted = false;
+      run.isOwner = true;
+      run.isInterrupted = false;
       confirmedAt = draft.now;
       backoffMs = LIMITS.backoffMs;
       run.facts = run.facts.filter((fact) => !draft.facts.has(fact));
@@ -435,7 +277,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     if (outcome.kind === 'overtaken') {
       addOffers(outcome.offers);
       rebuild();
-      isStirred = true;
+      run.isStirred = true;
     } else leave(lost(runId), outcome.kind === 'no-slot');
     return false;
   };
@@ -456,15 +298,15 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
 
   /** The code does not fit the journal: outcomes are kept, the run is let go for a context whose code fits (spec R5). */
   const block = async (draft: Draft) => {
-    const error = fault!;
+    const error = run.fault!;
     rebuild();
     if (run.facts.length) {
       // A bad command fails alone: the outcome that led to it is committed first, without it.
-      isCareful = isStirred = true;
+      isCareful = run.isStirred = true;
       return;
     }
     if (run.running.size) return; // their outcomes are recorded as they come
-    if (isOwner) await letGo(draft.now, []);
+    if (run.isOwner) await letGo(draft.now, []);
     host.blocked(run.row, error);
     leave(error);
   };
@@ -510,19 +352,23 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
 
   const isDue = () =>
     run.facts.length > 0 ||
-    isStirred ||
+    run.isStirred ||
     nextAt <= clock.now() ||
     openWaits(run).some(({ wait }) => offered(run, wait) !== undefined);
 
-  const pump = async (): Promise<void> => {
-    if (isPumping || isGone) return;
+  const pump = (): Promise<void> => {
+    if (!isPumping && !isGone && !isTroubled) pumping = rounds();
+    return pumping;
+  };
+
+  const rounds = async (): Promise<void> => {
     isPumping = true;
     const release = hold();
     try {
       do await round();
       while (!isGone && isDue());
     } catch (error) {
-      trouble(error);
+      if (!isGone) trouble(error); // what a run that was let go meets on its way out is nobody's any more
     } finally {
       isPumping = false;
       if (isGone || run.row.slot === undefined) giveTurn();
@@ -535,6 +381,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   const trouble = (error: unknown) => {
     rebuild();
     if ((error as { readonly code?: unknown }).code === 'CLOSED') return leave(error);
+    isTroubled = true;
     host.report(error);
     platform.patience(backoffMs, () => void recover().catch(trouble));
     backoffMs = Math.min(backoffMs * 2, LIMITS.maxBackoffMs);
@@ -542,14 +389,15 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
 
   const recover = async () => {
     const found = isGone ? undefined : await host.load(runId);
-    const isClaimed = !isOwner && found?.row.owner === owner && found.row.fence === run.row.fence + 1;
+    const isClaimed = !run.isOwner && found?.row.owner === owner && found.row.fence === run.row.fence + 1;
     if (!found || found.row.endedAt !== undefined || (found.row.fence !== run.row.fence && !isClaimed)) {
       host.changed(runId);
       return leave(lost(runId));
     }
-    isOwner ||= isClaimed;
+    run.isOwner ||= isClaimed;
     run.row = found.row;
     run.digest = digestOf(found.journal);
+    isTroubled = false;
     stir();
   };
 
@@ -563,7 +411,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     isGone = true;
     dropPass();
     giveTurn();
-    runAbort.abort(reason);
+    if (reason) runAbort.abort(reason); // not when it has ended by itself, or is only put out of memory
     for (const { end } of run.running.values()) end(reason);
     host.gone(driver, hasNoSlot);
   };
@@ -589,29 +437,24 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
       if (row.fence !== run.row.fence) return leave(lost(runId));
       run.row = row;
       addOffers(events);
-      isStirred ||= !run.replay;
+      run.isStirred ||= !run.replay;
       void pump();
     },
     /** Another context has changed the run: whether it is still ours is asked of the store. */
     verify(): void {
-      if (isOwner && run.running.size) void confirm().catch(host.report);
+      if (run.isOwner && run.running.size) void confirm().catch(host.report);
     },
     /** Lets the run go without counting as an interruption: for `close` (spec F5). */
     async release(): Promise<void> {
-      const isHeld = !isGone && isOwner && run.row.slot !== undefined;
-      leave(new StepfastError('CLOSED', `The engine that drove run ${runId} is closing.`, place));
-      if (isHeld) await letGo(clock.now(), [{ kind: 'released', at: clock.now() }]);
+      if (isGone) return;
+      leave(new StepfastError('CLOSED', `The engine that drove run ${runId} is closing.`, { runId, job: jobName }));
+      await pumping; // the commit under way is part of what is let go
+      if (run.isOwner && run.row.slot !== undefined && !isTroubled)
+        await letGo(clock.now(), [{ kind: 'released', at: clock.now() }]);
     },
   };
   return driver;
 }
-
-/** Whether an error is of this class or a subclass, of this or another copy of the library. */
-const isNamed = (error: unknown, name: string): boolean => {
-  for (let proto = error; proto instanceof Object; proto = Object.getPrototypeOf(proto))
-    if (Object.hasOwn(proto, 'name') && (proto as { readonly name?: unknown }).name === name) return true;
-  return false;
-};
 
 const lost = (runId: string) =>
   new StepfastError('LEASE_LOST', `Run ${runId} was ended from outside, or another context drives it now.`, { runId });
@@ -621,10 +464,6 @@ const rowWith = (row: RunRow, state: RunState, counts: Pick<RunRow, 'fence' | 'l
   const { runId, job, queue, idempotencyKey, parentId, tags, createdAt, seq } = row;
   return { runId, job, queue, idempotencyKey, parentId, tags, createdAt, seq, ...state, ...counts };
 };
-
-/** Whether an error is, or carries, a failure that is recorded: trying the handler again would repeat it (spec F2). */
-const carriesFailure = ({ code, cause, errors = [] }: RecordedError): boolean =>
-  code === 'STEP_FAILED' || code === 'EVENT_TIMEOUT' || [...errors, ...(cause ? [cause] : [])].some(carriesFailure);
 
 /** Run, generation and identity as one text that fits into an HTTP header; injective, as each part is escaped. */
 const idempotencyKeyOf = (runId: string, [name, occurrence]: readonly [string, number]): string => {

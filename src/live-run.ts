@@ -43,6 +43,15 @@ export interface LiveRun {
   facts: Fact[];
   /** Events that open waits may take, as last read. */
   readonly offers: Map<number, EventRow>;
+  /** Outcomes that are durable and that the handler has not heard of: told in the next turn. */
+  readonly feeds: (() => void)[];
+  /** Why the code does not fit the journal (spec R5). */
+  fault: Error | undefined;
+  /** The handler has, or may have, something to say. */
+  isStirred: boolean;
+  isOwner: boolean;
+  /** The owner before died while a function was in flight. */
+  isInterrupted: boolean;
 }
 
 /** A wait as the store has to know it. */
