@@ -49,8 +49,8 @@ export interface DriverHost {
   changed(runId: string, row?: RunRow): void;
   /** The driver rests until its `nextAt`. */
   rests(driver: Driver): void;
-  /** `hasNoSlot`: its queue is full, though not by runs of this engine. */
-  gone(driver: Driver, hasNoSlot: boolean): void;
+  /** `no-slot`: its queue is full, though not by runs of this engine. `lost`: another context has, or had, the run. */
+  gone(driver: Driver, why?: 'no-slot' | 'lost'): void;
   /** The run was replayed and there is nothing to do for it here. */
   idle(row: RunRow): void;
   blocked(row: RunRow, error: Error): void;
@@ -90,6 +90,8 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   let pumping = Promise.resolve();
   /** A commit may or may not have happened: nothing is done before the store has told. */
   let isTroubled = false;
+  /** The answer that held the events for the open waits was lost: the next commit asks for them. */
+  let isBlind = false;
   /** An outcome is committed before the handler hears of it: what it asked for in reaction was bad. */
   let isCareful = false;
   let drift: Extract<JournalEntry, { kind: 'drift' }> | undefined;
@@ -132,7 +134,9 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
       payload: codec.decode(started.payload) as never,
       step: createStep(() => pass, codec, platform.warn),
       run: { id: runId, job: jobName, createdAt, tags },
-      signal: runAbort.signal,
+      get signal() {
+        return runAbort.signal;
+      },
     };
     const pass = createReplay({
       ...digest,
@@ -206,11 +210,16 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     // Before the commit that says `running`: a run that only waits behind a suspect must not be blamed for its crashes.
     if (starting.length) turn ??= await host.enter(isSuspect());
     if (isGone) return giveTurn();
+    if (isBlind) draft.unless.push(...openWaits(run).map(({ wait }) => wait));
     if (needsCommit(draft, next.state)) {
       if (!(await commit(draft, next.state))) return;
-    } else if (!run.isOwner) host.idle(run.row);
-    else if (starting.length && clock.now() - confirmedAt >= host.leaseMs && !(await confirm())) return;
+    } else if (!run.isOwner) {
+      // Neither held nor due: the clock was set back since it was found. The next look tells when it will be.
+      if (!run.row.unsettled && !run.digest.end) return leave(undefined, 'lost');
+      host.idle(run.row);
+    } else if (starting.length && clock.now() - confirmedAt >= host.leaseMs && !(await confirm())) return;
     if (isGone) return; // closed or lost while the commit was under way: nothing is entered any more
+    run.facts = run.facts.filter((fact) => !draft.facts.has(fact));
     for (const then of draft.later) then();
     for (const ask of starting) enter(ask);
     if (run.digest.end) leave();
@@ -221,7 +230,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
 
   const needsCommit = (draft: Draft, state: RunState) => {
     if (draft.entries.length) return true;
-    if (run.isOwner) return !isSameState(run.row, state);
+    if (run.isOwner) return isBlind || !isSameState(run.row, state);
     // Not ours yet: claimed when there is something to do. A handler that may still ask for more is only listened to.
     return state.status === 'running' || (!run.row.unsettled && (run.row.dueAt ?? Infinity) <= draft.now);
   };
@@ -260,15 +269,17 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     const { row } = run;
     const raise = run.isOwner ? undefined : true;
     const concurrency = state.slot === undefined ? undefined : host.concurrency(row.queue);
-    const change = { runId, fence: row.fence, raise, append, state, takes, unless, concurrency } as const;
+    // An owner that lives may have gone on since its journal was read: its fence alone does not tell.
+    const length = run.isOwner ? undefined : row.length;
+    const change = { runId, fence: row.fence, length, raise, append, state, takes, unless, concurrency } as const;
     const outcome = await host.commit(change as RunChange);
+    isBlind = false;
     if (outcome.kind === 'committed') {
       run.row = rowWith(row, state, { fence: outcome.fence, length: row.length + append.length });
       run.isOwner = true;
       run.isInterrupted = false;
       confirmedAt = draft.now;
       backoffMs = LIMITS.backoffMs;
-      run.facts = run.facts.filter((fact) => !draft.facts.has(fact));
       addOffers(outcome.offers);
       for (const { seq } of takes) run.offers.delete(seq);
       host.changed(runId, run.row);
@@ -278,13 +289,17 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
       addOffers(outcome.offers);
       rebuild();
       run.isStirred = true;
-    } else leave(lost(runId), outcome.kind === 'no-slot');
+    } else {
+      // Left as held by us, nobody would look at it again as long as we live.
+      if (outcome.kind === 'no-slot' && run.isOwner && run.row.unsettled) await letGo(clock.now(), []);
+      leave(lost(runId), outcome.kind === 'no-slot' ? 'no-slot' : 'lost');
+    }
     return false;
   };
 
   const confirm = async () => {
     const outcome = await host.commit({ runId, fence: run.row.fence, append: [] });
-    if (outcome.kind !== 'committed') leave(lost(runId));
+    if (outcome.kind !== 'committed') leave(lost(runId), 'lost');
     confirmedAt = clock.now();
     return !isGone;
   };
@@ -306,7 +321,8 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
       return;
     }
     if (run.running.size) return; // their outcomes are recorded as they come
-    if (run.isOwner) await letGo(draft.now, []);
+    // Also a slot that a dead owner left: a run that can not go on must not keep others of its queue waiting.
+    if (run.isOwner || run.row.slot !== undefined) await letGo(draft.now, []);
     host.blocked(run.row, error);
     leave(error);
   };
@@ -315,8 +331,13 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   const letGo = async (now: number, append: readonly JournalEntry[]) => {
     const { version, waits, startedAt, fence, length } = run.row;
     const state: RunState = { version, waits, startedAt, status: 'queued', dueAt: now };
-    const outcome = await host.commit({ runId, fence, append, state });
-    if (outcome.kind === 'committed') run.row = rowWith(run.row, state, { fence, length: length + append.length });
+    const interrupted = run.isInterrupted || undefined;
+    const claimed: JournalEntry = { kind: 'claimed', at: now, owner, fence: fence + 1, interrupted };
+    const entries = run.isOwner ? append : [claimed, ...append];
+    const raise = run.isOwner ? undefined : true;
+    const outcome = await host.commit({ runId, fence, length, raise, append: entries, state });
+    if (outcome.kind !== 'committed') return;
+    run.row = rowWith(run.row, state, { fence: outcome.fence, length: length + entries.length });
   };
 
   // ---- functions ----------------------------------------------------------------------------------------------------
@@ -324,17 +345,23 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   const enter = (ask: Ask) => {
     const { key, id } = ask;
     const { fn } = ask.command as Extract<Ask['command'], { kind: 'run' }>;
-    const { signal, abort } = platform.newAbort();
+    const abort = platform.newAbort();
     const attempt = attemptOf(run.digest, key, ask.released);
     const release = hold();
     const end = (reason: unknown) => {
-      abort(reason);
+      abort.abort(reason);
       release();
     };
     run.running.set(key, { end });
     const call = async (): Promise<Fact['outcome']> => {
       try {
-        const value = await fn({ attempt, idempotencyKey: idempotencyKeyOf(runId, id), signal });
+        const value = await fn({
+          attempt,
+          idempotencyKey: idempotencyKeyOf(runId, id),
+          get signal() {
+            return abort.signal;
+          },
+        });
         return { value: codec.encode(value, `what step "${id[0]}" returned`) };
       } catch (error) {
         return { error };
@@ -354,7 +381,8 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     run.facts.length > 0 ||
     run.isStirred ||
     nextAt <= clock.now() ||
-    openWaits(run).some(({ wait }) => offered(run, wait) !== undefined);
+    // A handler that has settled takes nothing any more, however long its functions are still in flight (spec R8).
+    (!run.ending && openWaits(run).some(({ wait }) => offered(run, wait) !== undefined));
 
   const pump = (): Promise<void> => {
     if (!isPumping && !isGone && !isTroubled) pumping = rounds();
@@ -379,6 +407,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
 
   /** The store failed, and whether the commit happened is unknown: look again later, go on from what is durable (D5). */
   const trouble = (error: unknown) => {
+    if (isGone) return;
     rebuild();
     if ((error as { readonly code?: unknown }).code === 'CLOSED') return leave(error);
     isTroubled = true;
@@ -392,9 +421,11 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     const isClaimed = !run.isOwner && found?.row.owner === owner && found.row.fence === run.row.fence + 1;
     if (!found || found.row.endedAt !== undefined || (found.row.fence !== run.row.fence && !isClaimed)) {
       host.changed(runId);
-      return leave(lost(runId));
+      return leave(lost(runId), 'lost');
     }
+    if (isClaimed) run.isInterrupted = false;
     run.isOwner ||= isClaimed;
+    isBlind = run.isOwner;
     run.row = found.row;
     run.digest = digestOf(found.journal);
     isTroubled = false;
@@ -406,17 +437,17 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     turn = undefined;
   };
 
-  const leave = (reason?: unknown, hasNoSlot = false) => {
+  const leave = (reason?: unknown, why?: 'no-slot' | 'lost') => {
     if (isGone) return;
     isGone = true;
     dropPass();
     giveTurn();
     if (reason) runAbort.abort(reason); // not when it has ended by itself, or is only put out of memory
     for (const { end } of run.running.values()) end(reason);
-    host.gone(driver, hasNoSlot);
+    host.gone(driver, why);
   };
 
-  const isActive = () => run.row.slot !== undefined || isPumping;
+  const isActive = () => run.row.slot !== undefined || isPumping || isTroubled;
 
   const driver = {
     runId,
@@ -428,21 +459,30 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     isActive,
     /** When to pump it by the engine's own timer: instants that its row, held by us, does not show as due. */
     timerAt: () => (isActive() || run.row.unsettled ? nextAt : Infinity),
-    /** A look found the run due or woken. */
-    wake(row: RunRow, events: readonly EventRow[]) {
-      if (isPumping) {
-        addOffers(events);
-        return;
+    /** A look found the run due or woken. False: it is no longer ours, and to be taken up anew. */
+    wake(row: RunRow, events: readonly EventRow[]): boolean {
+      const isBusy = isPumping || isTroubled;
+      if (!isBusy && row.fence > run.row.fence) {
+        leave(lost(runId));
+        return false;
       }
-      if (row.fence !== run.row.fence) return leave(lost(runId));
-      run.row = row;
       addOffers(events);
-      run.isStirred ||= !run.replay;
+      // The look may have read the row before our last commit: only a row that fits memory is taken over.
+      const isSame = row.fence === run.row.fence && row.length === run.row.length;
+      if (isSame) run.row = isBusy ? { ...run.row, woken: row.woken } : row;
+      run.isStirred ||= !isBusy && !run.replay;
       void pump();
+      return true;
     },
     /** Another context has changed the run: whether it is still ours is asked of the store. */
     verify(): void {
       if (run.isOwner && run.running.size) void confirm().catch(host.report);
+    },
+    /** Lets a run that holds no slot be taken up anew, also by this engine. */
+    async retire(): Promise<void> {
+      const isHeld = run.isOwner && run.row.unsettled;
+      leave();
+      if (isHeld) await letGo(clock.now(), []);
     },
     /** Lets the run go without counting as an interruption: for `close` (spec F5). */
     async release(): Promise<void> {

@@ -2,8 +2,43 @@ import ms from 'ms';
 import { quoted } from './check.js';
 import { StepfastError } from './errors.js';
 
+// Written out: `ms` has no types of its own, and those of `@types/ms` do not reach the users of this package.
+type Unit =
+  | 'Milliseconds'
+  | 'Millisecond'
+  | 'Msecs'
+  | 'Msec'
+  | 'Ms'
+  | 'Seconds'
+  | 'Second'
+  | 'Secs'
+  | 'Sec'
+  | 'S'
+  | 'Minutes'
+  | 'Minute'
+  | 'Mins'
+  | 'Min'
+  | 'M'
+  | 'Hours'
+  | 'Hour'
+  | 'Hrs'
+  | 'Hr'
+  | 'H'
+  | 'Days'
+  | 'Day'
+  | 'D'
+  | 'Weeks'
+  | 'Week'
+  | 'W'
+  | 'Years'
+  | 'Year'
+  | 'Yrs'
+  | 'Yr'
+  | 'Y';
+type UnitAnyCase = Unit | Uppercase<Unit> | Lowercase<Unit>;
+
 /** A length of time: milliseconds, or one number with one unit, such as `'24h'`, `'1.5 days'` or `'30s'`. */
-export type Duration = number | ms.StringValue;
+export type Duration = number | `${number}` | `${number}${UnitAnyCase}` | `${number} ${UnitAnyCase}`;
 
 /** No duration is longer than 100 years: what is, is a mistake in units. */
 export const MAX_DURATION_MS = 100 * 365.25 * 86_400_000;
@@ -14,7 +49,8 @@ const ISO_INSTANT = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\
 
 /** Milliseconds of a `Duration`; `option` names it in the refusal (`INVALID_DURATION`). */
 export function durationMs(value: unknown, option: string): number {
-  const found = typeof value === 'string' && value && value.length <= MAX_TEXT ? ms(value as ms.StringValue) : value;
+  const found =
+    typeof value === 'string' && value && value.length <= MAX_TEXT ? ms(value as Parameters<typeof ms>[0]) : value;
   // Whole milliseconds: an instant made of it must fit an integer column. `+ 0` turns -0 into 0.
   if (typeof found === 'number' && found >= 0 && found <= MAX_DURATION_MS) return Math.round(found) + 0;
   throw new StepfastError(

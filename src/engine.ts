@@ -182,6 +182,9 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
     const release = clock.hold?.();
     try {
       return await store.commit({ now: clock.now(), ...parts });
+    } catch (error) {
+      if (!isClosed) scheduler.look(); // it may have happened (S8), and nobody else would tell
+      throw error;
     } finally {
       release?.();
     }

@@ -141,10 +141,9 @@ export function stateOf(
   const instants = [...retries, ...sleeps, ...waits.flatMap(({ deadline }) => deadline ?? [])];
   const held = { ...base, owner, waits };
   if (run.running.size || starting || (replay && !asks.size)) {
-    // Due since it was last claimed, so that it is found when its owner dies.
-    const dueAt = row.status === 'running' ? (row.dueAt ?? now) : now;
+    // Due at any time, whatever a clock that ran ahead has said: it is looked at once its owner is dead.
     const nextAt = Math.min(...instants.filter((instant) => instant > now));
-    return { state: { ...held, status: 'running', dueAt, slot: row.queue }, nextAt };
+    return { state: { ...held, status: 'running', dueAt: 0, slot: row.queue }, nextAt };
   }
   const status = retries.length ? 'retrying' : sleeps.length ? 'sleeping' : 'waiting';
   const nextAt = Math.min(...instants);

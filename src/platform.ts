@@ -30,6 +30,7 @@ export interface Platform {
   newId(): string;
   /** 0 to 1, 1 excluded. */
   random(): number;
+  /** The signal is made when it is first asked for: few functions do. */
   newAbort(): { readonly signal: AbortSignal; abort(reason: unknown): void };
   /** Calls back when the page became visible, was thawed, or is online again. Returns its undoing. */
   onWake(callback: () => void): () => void;

@@ -95,7 +95,8 @@ export function createRecorder({
       return exceed(draft, 'JOURNAL_FULL', `${LIMITS.outcomes} outcomes`);
     record(draft, entry);
     run.asks.delete(key);
-    const feed = () => run.replay?.feed(key, entry);
+    const index = run.digest.entries.length - 1;
+    const feed = () => run.replay?.feed(key, entry, index);
     if (isLater) {
       draft.later.push(() => {
         run.feeds.push(feed);
@@ -117,7 +118,7 @@ export function createRecorder({
       const last = run.digest.shapes.get(key);
       const isKnown = last?.kind === 'attempt-failed' && last.at === at && last.attempt === attempt;
       if (isKnown || run.digest.outcomeKeys.has(key)) continue; // committed already: only the response was lost
-      const position = { at, id, attempt, ...run.replay!.position() };
+      const position = { at, id, attempt, ...run.replay!.position(key) };
       if ('value' in outcome) {
         const value = outcome.value as never;
         await settle(draft, ask, { kind: 'step-completed', ...position, value }, isLater);
@@ -155,7 +156,7 @@ export function createRecorder({
   };
 
   const settleDue = async (draft: Draft, { ask, wait, event }: Due) => {
-    const position = { at: draft.now, id: ask.id, ...run.replay!.position() };
+    const position = { at: draft.now, id: ask.id, ...run.replay!.position(ask.key) };
     if (!wait) return settle(draft, ask, { kind: 'sleep-ended', ...position });
     if (event) {
       const { seq, id: eventId, name, key, payload, acceptedAt } = event;

@@ -157,11 +157,17 @@ export function createReplay(options: ReplayOptions) {
   return {
     ask,
     turn,
-    /** Where an outcome that comes now stands: fields of its entry. */
-    position: () => ({ asked, ...(queue[head] && { before: queue[head]!.index }) }),
-    /** Settles an open ask with a new outcome. Call `turn` next. Nothing happens if it is not asked for (R8). */
-    feed(key: string, entry: OutcomeEntry): void {
-      if (!isDead && pending.has(key)) release({ key, entry });
+    /** Where an outcome that comes now stands: fields of its entry. One that is not asked for yet comes last. */
+    position: (key?: string) => ({
+      asked,
+      ...(queue[head] && (key === undefined || pending.has(key)) && { before: queue[head]!.index }),
+    }),
+    /** Settles an ask with a new outcome; one that this pass has not asked for yet waits until it is. Call `turn` next. */
+    feed(key: string, entry: OutcomeEntry, index = -1): void {
+      if (isDead || recordedKeys.has(key)) return;
+      recordedKeys.add(key);
+      if (pending.has(key)) release({ key, entry });
+      else queue.push({ key, index, entry });
     },
     /** After the stall limit: goes on without the outcomes that are in the way, and tells which (spec R7). */
     skip(): { readonly ids: readonly Recorded[]; readonly slack: number } {

@@ -82,6 +82,12 @@ export function createScheduler(options: SchedulerOptions) {
     });
   };
 
+  /** A slot of ours is free: due work that was left for want of one is looked for. */
+  const freed = (driver: Driver) => {
+    crowded.delete(driver.row().queue);
+    if (hasMore) look();
+  };
+
   const host: DriverHost = {
     ...options,
     commit: (run) => store.commit({ now: clock.now(), run }),
@@ -104,11 +110,12 @@ export function createScheduler(options: SchedulerOptions) {
     concurrency,
     rests(driver) {
       arm(driver.nextAt());
-      if (hasMore && !driver.isActive()) look(); // its slot is free
+      if (!driver.isActive()) freed(driver);
     },
-    gone(driver, hasNoSlot) {
+    gone(driver, why) {
       if (drivers.get(driver.runId) === driver) drivers.delete(driver.runId);
-      if (!hasNoSlot) return hasMore ? look() : undefined;
+      if (why === 'lost') look();
+      if (why !== 'no-slot') return freed(driver);
       // Other contexts hold the slots: no hint tells when one is free, so look again in a while.
       crowded.set(driver.row().queue, clock.now() + LIVENESS_MS);
       arm(clock.now() + LIVENESS_MS);
@@ -131,19 +138,21 @@ export function createScheduler(options: SchedulerOptions) {
       if (driver.isActive()) used.set(queue, (used.get(queue) ?? 0) + 1);
     }
     const now = clock.now();
+    // Not by a clock that has been set back since (spec Q4).
     for (const [queue, until] of crowded)
-      if (until > now) used.set(queue, Infinity);
+      if (until > now && until <= now + LIVENESS_MS) used.set(queue, Infinity);
       else crowded.delete(queue);
     return used;
   };
 
   const takeUp = async ({ row, offers, interrupted }: DueRun) => {
     const known = drivers.get(row.runId);
-    if (known) return known.wake(row, offers);
+    if (known?.wake(row, offers)) return;
     const job = jobs.get(row.job);
     const stored = job && (await store.load(row.runId));
     if (!stored || stored.row.fence !== row.fence || isClosed || drivers.has(row.runId)) return;
-    if (drivers.size >= MAX_RESIDENT) [...drivers.values()].find((driver) => !driver.isActive())?.leave();
+    if (drivers.size >= MAX_RESIDENT)
+      [...drivers.values()].find((driver) => !driver.isActive() && !driver.row().unsettled)?.leave();
     const driver = createDriver(host, job, stored, { offers, interrupted });
     drivers.set(row.runId, driver);
     void driver.pump();
@@ -158,7 +167,8 @@ export function createScheduler(options: SchedulerOptions) {
     const full = [...used.keys()].filter(isFull);
     // What is being taken up has not been claimed yet: the store would return it again.
     const left = new Map(skip);
-    for (const driver of drivers.values()) if (driver.isActive()) left.set(driver.runId, stampOf(driver.row()));
+    for (const driver of drivers.values())
+      if (driver.isActive() || driver.row().unsettled) left.set(driver.runId, stampOf(driver.row()));
     const query = { now: clock.now(), owner, jobs: versions, limit: PAGE, graceMs: GRACE_MS, skip: left, full };
     const page = await store.due(query);
     if (isClosed) return;
@@ -166,13 +176,18 @@ export function createScheduler(options: SchedulerOptions) {
       const { queue, slot } = run.row;
       if (slot === undefined && isFull(queue)) continue;
       if (slot === undefined) used.set(queue, (used.get(queue) ?? 0) + 1);
-      await takeUp(run).catch(report);
+      await takeUp(run).catch((error) => {
+        if (isClosed) return;
+        report(error);
+        platform.patience(LIVENESS_MS, look); // nothing else would bring it up again
+      });
     }
     const isPage = page.runs.length === PAGE;
     hasMore = isPage || [...used.keys()].some(isFull);
     looksAgain ||= isPage && ![...used.keys()].every(isFull);
     let next = page.nextDueAt ?? Infinity;
     for (const driver of drivers.values()) next = Math.min(next, driver.timerAt());
+    for (const until of crowded.values()) next = Math.min(next, until); // an earlier timer has replaced that one
     arm(page.foreign ? Math.min(next, clock.now() + LIVENESS_MS) : next);
   };
 
@@ -212,7 +227,12 @@ export function createScheduler(options: SchedulerOptions) {
     refit(job: AnyJob) {
       blocked.clear();
       skip.clear();
-      for (const driver of drivers.values()) if (driver.row().job === job.name && !driver.isActive()) driver.leave();
+      for (const driver of drivers.values())
+        if (driver.row().job === job.name && !driver.isActive())
+          void driver.retire().then(look, (error) => {
+            report(error);
+            platform.patience(LIVENESS_MS, look);
+          });
     },
     /** Why a run can not go on here, as far as it is known (spec R5). */
     blockedBy(row: RunRow): Error | undefined {

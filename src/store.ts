@@ -136,6 +136,8 @@ export interface RunChange {
   readonly runId: string;
   /** The fence the caller holds or, for a claim, last saw. `'any'`: whatever it is, unless the run has ended. */
   readonly fence: number | 'any';
+  /** Refuse (`fenced`) when the journal has another length: a claim must have read all that the owner before wrote. */
+  readonly length?: number;
   /** Raises the fence by one (claim, cancel, retry of an ended run). */
   readonly raise?: true;
   readonly append: readonly JournalEntry[];

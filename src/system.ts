@@ -67,9 +67,20 @@ export function systemPlatform(clock: Clock = systemClock): Platform {
     patience: timer,
     newId: () => nanoid(),
     random: Math.random,
-    newAbort: () => {
-      const controller = new AbortController();
-      return { signal: controller.signal, abort: (reason) => controller.abort(reason) };
+    newAbort() {
+      let controller: AbortController | undefined;
+      let isAborted: { readonly reason: unknown } | undefined;
+      return {
+        get signal() {
+          controller ??= new AbortController();
+          if (isAborted) controller.abort(isAborted.reason);
+          return controller.signal;
+        },
+        abort(reason) {
+          isAborted ??= { reason };
+          controller?.abort(reason);
+        },
+      };
     },
     onWake,
     warn: (message) => {

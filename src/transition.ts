@@ -68,9 +68,8 @@ export const pairKey = (name: string, key: string | undefined): string =>
   JSON.stringify(key === undefined ? [name] : [name, key]);
 
 /** Every pair that the open waits of a run listen to. */
-export const pairsOf = (row: RunRow): string[] => [
-  ...new Set(row.waits.flatMap((wait) => wait.events.map((name) => pairKey(name, wait.key)))),
-];
+export const pairsOf = ({ waits }: RunRow): string[] =>
+  waits.length ? [...new Set(waits.flatMap((wait) => wait.events.map((name) => pairKey(name, wait.key))))] : [];
 
 /** Whether this wait of this run may take the event (spec E3, E4, E5). */
 export function mayTake(wait: OpenWait, event: EventRow, runId: string): boolean {
@@ -127,7 +126,8 @@ export async function transition(reads: Reads, batch: Batch): Promise<{ outcome:
     if (!row) return { kind: 'fenced', fence: 0 };
     if (run.fence === 'any') {
       if (row.endedAt !== undefined) return { kind: 'ended', status: row.status };
-    } else if (row.fence !== run.fence) return { kind: 'fenced', fence: row.fence };
+    } else if (row.fence !== run.fence || row.length !== (run.length ?? row.length))
+      return { kind: 'fenced', fence: row.fence };
     fence = row.fence + (run.raise ? 1 : 0);
     const state = run.state;
     if (!state) return undefined;
@@ -149,6 +149,7 @@ export async function transition(reads: Reads, batch: Batch): Promise<{ outcome:
       ...(tags && { tags }),
     };
     put({ ...born, ...rest, ...state, fence, length: row.length + run.append.length }, run.append);
+    if (!state.waits.length) return undefined;
     const known = new Set(row.woken ? [] : row.waits.map((wait) => JSON.stringify(wait.id)));
     const opened = state.waits.filter((wait) => !known.has(JSON.stringify(wait.id)));
     offers = await offersFor(view, runId, opened, now);

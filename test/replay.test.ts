@@ -481,10 +481,20 @@ describe('feed and position', () => {
     expect(again.trace).toEqual(['fresh1']);
   });
 
-  it('feeding what is not asked for, or twice, changes nothing', async () => {
+  it('an outcome that is fed before it is asked for waits until it is', async () => {
     const { replay, trace } = pass(oneByOne);
     await replay.turn();
-    replay.feed(identityKey('step', ['b', 1]), done('b', 1));
+    replay.feed(identityKey('step', ['b', 1]), done('b', 2), 7);
+    expect((await replay.turn()).opened).toEqual([]);
+    expect(trace).toEqual([]);
+    replay.feed(identityKey('step', ['a', 1]), done('a', 1), 8);
+    await replay.turn();
+    expect(trace.slice(0, 2)).toEqual(['a1', 'b1']);
+  });
+
+  it('feeding twice, or to another namespace, changes nothing', async () => {
+    const { replay, trace } = pass(oneByOne);
+    await replay.turn();
     replay.feed(identityKey('wait', ['a', 1]), done('a', 1));
     expect((await replay.turn()).opened).toEqual([]);
     expect(trace).toEqual([]);
