@@ -27,8 +27,8 @@ import { keyText } from './image.js';
  * places and the log's copy counts; writing one again changes nothing. Nothing here is read when a store opens.
  */
 
-/** Files written at the same time: what the thread pool of Node takes at once, twice. */
-const PARALLEL = 8;
+/** Files written at the same time: half of what the thread pool of Node takes, so that commits need not queue behind. */
+const PARALLEL = 2;
 
 export interface Archive {
   /** Cheap (one look at a name): a miss is the common case when a run is started. */

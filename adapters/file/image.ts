@@ -1,3 +1,4 @@
+import type { JournalEntry } from '../../src/journal.js';
 import type { RunRow } from '../../src/store.js';
 import { Tables } from '../../src/tables.js';
 import type { Writes } from '../../src/transition.js';
@@ -166,8 +167,16 @@ export function settle(image: Image): void {
 /**
  * Encodes what a committed transition writes and carries the image on. The line is not on disk yet: whoever calls this
  * shows the image to nobody before it is, and builds it anew if that fails.
+ *
+ * @param texts Entries that are text already.
  */
-export function stage(image: Image, writes: Writes, fence: number, group: number): string {
+export function stage(
+  image: Image,
+  writes: Writes,
+  fence: number,
+  group: number,
+  texts?: ReadonlyMap<JournalEntry, string>,
+): string {
   const runs = [...writes.runs.values()];
   const { clock } = writes;
   const events = [...writes.events.values()];
@@ -179,7 +188,8 @@ export function stage(image: Image, writes: Writes, fence: number, group: number
     ...(drops.length && { drops }),
     clock,
   });
-  const journal = JSON.stringify(runs.map(({ append }) => append));
+  const textOf = (entry: JournalEntry) => texts?.get(entry) ?? JSON.stringify(entry);
+  const journal = `[${runs.map(({ append }) => `[${append.map(textOf).join(',')}]`).join(',')}]`;
   const pairs = runs.map(({ row }) => [row.runId, (image.places.get(row.runId)?.revision ?? 0) + 1] as const);
   const header = {
     n: image.n + 1,

@@ -1,27 +1,17 @@
 import fs from 'node:fs';
 import { StepfastError } from '../../src/errors.js';
-import type { JournalEntry } from '../../src/journal.js';
-import type { Batch, CommitOutcome, RunRow, StoredRun } from '../../src/store.js';
-import { type Reads, transition, type Writes } from '../../src/transition.js';
+import type { CommitOutcome } from '../../src/store.js';
+import { transition } from '../../src/transition.js';
 import type { Archive } from './archive.js';
-import { corrupt } from './damage.js';
+import { notSerializable, type Prepared } from './batch.js';
 import type { Disk } from './disk.js';
-import { APPEND, openRegular, removeFile, storeError, writeAll } from './files.js';
-import { assertSound, type Image, keyText, quarantine, segmentName, stage } from './image.js';
+import { APPEND, openRegular, storeError, writeAll } from './files.js';
+import { stage } from './image.js';
+import { storedRuns } from './journals.js';
 import type { Lock } from './lock.js';
-import { readJournal } from './scan.js';
-import {
-  CORRUPT,
-  dismiss,
-  LOG,
-  reading,
-  readSegment,
-  retire,
-  type Segment,
-  segmentPath,
-  segmentsIn,
-  writeSnapshot,
-} from './segments.js';
+import { type Adopted, adopt, readsOf } from './reads.js';
+import { type Cut, cutBack, recover, rewrite } from './recovery.js';
+import { CORRUPT, reading, retire, type Segment } from './segments.js';
 
 /*
  * The one who holds the lock and writes.
@@ -32,8 +22,7 @@ import {
  * W3. The lock is looked at before each write: a second line behind its proof of death.
  */
 
-export interface Waiting {
-  readonly batch: Batch;
+export interface Waiting extends Prepared {
   /** Sent by another process. */
   readonly isForeign?: true;
   readonly resolve: (outcome: CommitOutcome) => void;
@@ -66,12 +55,20 @@ export interface Owner {
 // time. Elsewhere the flag is absent or does not reach the medium (macOS), and `datasync` does it.
 const SYNCED = process.platform === 'linux' ? fs.constants.O_DSYNC : 0;
 
+/** What a group of batches comes to, before it is on disk. */
+interface Decided {
+  readonly text: string;
+  readonly changed: ReadonlyMap<string, boolean>;
+  readonly answered: readonly (readonly [waiting: Waiting, outcome: CommitOutcome])[];
+}
+
 export function createOwner(options: OwnerOptions): Owner {
   const { disk, dir, lock, archive, isStrict, compactAt, onError } = options;
+  const recovery = { disk, dir, fence: lock.fence, onError };
   let segment: Segment | undefined;
   let appendFd: number | undefined;
   /** The file may hold bytes of a refused group behind this length. */
-  let cutTo: { readonly path: string; readonly length: number } | undefined;
+  let cutTo: Cut | undefined;
   let sizeAfterCompaction = 0;
 
   const assertHeld = () => {
@@ -92,101 +89,19 @@ export function createOwner(options: OwnerOptions): Owner {
   };
 
   const cut = async () => {
-    if (!cutTo) return;
-    const fd = await openRegular(disk, cutTo.path, APPEND);
-    if (fd !== undefined)
-      try {
-        await disk.truncate(fd, cutTo.length);
-        await disk.sync(fd);
-      } finally {
-        await disk.close(fd);
-      }
+    if (cutTo) await cutBack(disk, cutTo);
     cutTo = undefined;
   };
 
-  async function* storedRuns(from: Segment, rows: readonly RunRow[]): AsyncGenerator<StoredRun> {
-    for (const row of rows) {
-      const { runId } = row;
-      const ranges = from.image.places.get(runId)?.ranges ?? [];
-      yield { row, journal: await readJournal(disk, from.fd, from.image.file, runId, ranges) };
-    }
-  }
-
-  /** Begins the next segment with these runs, and goes over to it. */
-  const rewrite = async (from: Segment, rows: readonly RunRow[], isDamaged: boolean): Promise<Segment> => {
-    const next = from.image.segment + 1;
-    const runs = storedRuns(from, rows);
-    await writeSnapshot(disk, dir, { segment: next, fence: lock.fence, from: from.image, runs, count: rows.length });
-    const fresh = await readSegment(disk, dir, next, 'own');
-    if (!fresh || fresh.image.losses.length || fresh.end !== 'done') {
-      // What was just written does not read back: the old one stays, and its bytes are all there.
-      if (fresh) await retire(disk, fresh);
-      await removeFile(disk, segmentPath(dir, next));
-      throw new StepfastError(
-        'STORE_UNAVAILABLE',
-        `"${segmentName(next)}" did not read back as it was written; the log before it stays in use.`,
-      );
-    }
-    await dismiss(disk, dir, from.image.segment, isDamaged).catch(onError); // a leftover; the next open removes it
-    return fresh;
-  };
-
-  /** Damage of a run found while its journal is copied puts it aside, and the copy is tried again without it. */
-  const rewriteSound = async (from: Segment): Promise<Segment> => {
-    for (;;)
-      try {
-        return await rewrite(from, [...from.image.tables.runs.values()], true);
-      } catch (error) {
-        const { code, runId, file, offset } = error as StepfastError;
-        if (code !== 'STORE_CORRUPT' || runId === undefined) throw error;
-        quarantine(from.image, { runId, file: file ?? from.image.file, offset: offset ?? 0 });
-      }
-  };
-
-  const report = (image: Image) => {
-    const told = new Set([...image.quarantined.values()].map((damage) => `${damage.file}:${damage.offset}`));
-    for (const damage of image.quarantined.values()) onError(corrupt(damage));
-    for (const damage of image.losses) if (!told.has(`${damage.file}:${damage.offset}`)) onError(corrupt(damage));
-  };
-
-  const recover = async (): Promise<Segment> => {
+  const open = async (): Promise<Segment> => {
     assertHeld();
-    const segments = segmentsIn(dir);
-    const highest = segments.at(-1);
-    const path = segmentPath(dir, highest ?? 1);
-    if (highest === undefined)
-      await writeSnapshot(disk, dir, {
-        segment: 1,
-        fence: lock.fence,
-        runs: storedRuns(undefined as never, []),
-        count: 0,
-      });
-    const limit = cutTo?.path === path ? cutTo.length : undefined;
-    let found = await readSegment(disk, dir, highest ?? 1, 'own', limit);
-    if (!found)
-      throw new StepfastError('STORE_UNAVAILABLE', `"${path}" was removed while the store was opened.`, { file: path });
-    try {
-      if (found.end === 'torn') {
-        cutTo = { path, length: found.image.length };
-        await cut();
-      }
-      report(found.image);
-      if (found.image.losses.length) {
-        const damaged = found;
-        found = await rewriteSound(damaged);
-        await retire(disk, damaged);
-      }
-      const kept = new Set([...found.image.quarantined.values()].map((damage) => damage.file));
-      for (const leftover of segments.slice(0, -1))
-        await dismiss(disk, dir, leftover, kept.has(`${LOG}/${segmentName(leftover)}${CORRUPT}`));
-      return found;
-    } catch (error) {
-      await retire(disk, found);
-      throw error;
-    }
+    segment = await recover(recovery, cutTo, (torn) => {
+      cutTo = torn;
+      return cut();
+    });
+    return segment;
   };
-
-  const ready = async (): Promise<Segment> => (segment ??= await recover());
+  const ready = async (): Promise<Segment> => segment ?? open();
 
   const write = async (at: Segment, text: string, start: number) => {
     await cut();
@@ -196,130 +111,94 @@ export function createOwner(options: OwnerOptions): Owner {
         file: at.path,
       });
     cutTo = { path: at.path, length: start };
-    await writeAll(disk, appendFd, Buffer.from(text));
+    const bytes = Buffer.from(text);
+    await writeAll(disk, appendFd, bytes);
     if (isStrict && !SYNCED) await disk.datasync(appendFd);
     cutTo = undefined;
+    at.tail.add(bytes, start);
   };
 
-  const readsOf = (image: Image, adopted: Map<string, readonly JournalEntry[]>): Reads => {
-    const { tables } = image;
-    const archived = async (runId: string) => {
-      const run = await archive.read(runId);
-      if (run) adopted.set(runId, run.journal);
-      return run?.row;
-    };
-    return {
-      clock: () => tables.clock(),
-      run: (runId) => {
-        assertSound(image, runId);
-        return tables.run(runId) ?? (archive.has(runId) ? archived(runId) : undefined);
-      },
-      runByKey: (job, key) =>
-        tables.runByKey(job, key) ?? image.quarantinedKeys.get(keyText(job, key)) ?? archive.runByKey(job, key),
-      waiting: (pair) => tables.waiting(pair),
-      events: (pair, after) => tables.events(pair, after),
-      event: (seq) => tables.event(seq),
-      eventById: (id) => tables.eventById(id),
-      eventByKey: (pair, key) => tables.eventByKey(pair, key),
-      backlog: (pair) => tables.backlog(pair),
-      expired: (now) => tables.expired(now),
-      slots: (queue) => tables.slots(queue),
-    };
+  /** Decides a group in order. A batch that can not be decided or encoded is refused alone. */
+  const decide = async ({ image }: Segment, group: readonly Waiting[]): Promise<Decided> => {
+    const first = isStrict ? image.n + 1 : image.snapshotEnd + 1;
+    const answered: [Waiting, CommitOutcome][] = [];
+    const changed = new Map<string, boolean>();
+    let text = '';
+    for (const waiting of group)
+      try {
+        const adopted: Adopted = new Map();
+        const { outcome, writes } = await transition(readsOf(image, archive, adopted), waiting.batch);
+        if (outcome.kind === 'committed' && (writes.runs.size || writes.events.size || writes.drops.size)) {
+          adopt(writes, image, adopted);
+          text += stage(image, writes, lock.fence, first, waiting.texts);
+          const isOwn = !waiting.isForeign;
+          for (const runId of writes.runs.keys()) changed.set(runId, isOwn && changed.get(runId) !== false);
+        }
+        answered.push([waiting, outcome]);
+      } catch (error) {
+        waiting.reject(notSerializable(error) ?? storeError(error, 'reading', dir));
+      }
+    return { text, changed, answered };
   };
 
-  /** A run that comes back from the archive brings its journal along: from here on the log alone tells of it. */
-  const adopt = (writes: Writes, image: Image, adopted: ReadonlyMap<string, readonly JournalEntry[]>) => {
-    for (const [runId, { row, append }] of writes.runs) {
-      const before = image.tables.run(runId) ? undefined : adopted.get(runId);
-      if (before) writes.runs.set(runId, { row, append: [...before, ...append] });
+  const flush = async (group: readonly Waiting[]): Promise<ReadonlyMap<string, boolean>> => {
+    let at: Segment;
+    try {
+      at = await ready();
+      assertHeld();
+    } catch (error) {
+      for (const { reject } of group) reject(storeError(error, 'opening', dir));
+      return new Map();
+    }
+    const start = at.image.length;
+    const { text, changed, answered } = await decide(at, group);
+    try {
+      if (text) await write(at, text, start);
+    } catch (error) {
+      const refusal = storeError(error, 'writing', at.image.file.replace(CORRUPT, ''));
+      await letGo().catch(onError);
+      await cut().catch(onError); // tried again before the next write
+      for (const [{ reject }] of answered) reject(refusal);
+      return new Map();
+    }
+    for (const [{ resolve }, outcome] of answered) resolve(outcome);
+    return changed;
+  };
+
+  /** Goes over to a segment without the runs that the archive has; one that changed since stays in the log. */
+  const dropArchived = async (old: Segment, revisions: ReadonlyMap<string, number | undefined>) => {
+    const { tables, places } = old.image;
+    const isArchived = (runId: string) => revisions.has(runId) && revisions.get(runId) === places.get(runId)?.revision;
+    const kept = [...tables.runs.values()].filter((row) => !isArchived(row.runId));
+    try {
+      assertHeld();
+      await cut();
+      const fresh = await rewrite(recovery, old, kept, false);
+      await letGo();
+      segment = fresh;
+      sizeAfterCompaction = fresh.image.length;
+    } catch (error) {
+      // The new segment may stand under its name already, and the highest counts: look again before writing.
+      await letGo().catch(onError);
+      sizeAfterCompaction = old.image.length; // not again at each commit of a full disk
+      throw error;
     }
   };
 
   return {
     segment: ready,
-    async flush(group) {
-      let at: Segment;
-      try {
-        at = await ready();
-        assertHeld();
-      } catch (error) {
-        for (const { reject } of group) reject(storeError(error, 'opening', dir));
-        return new Map();
-      }
-      const { image } = at;
-      const start = image.length;
-      const first = image.n + 1;
-      const answers: (() => void)[] = [];
-      const refusals: Waiting['reject'][] = [];
-      const changed = new Map<string, boolean>();
-      let text = '';
-      for (const { batch, isForeign, resolve, reject } of group)
-        try {
-          const adopted = new Map<string, readonly JournalEntry[]>();
-          const { outcome, writes } = await transition(readsOf(image, adopted), batch);
-          if (outcome.kind === 'committed' && (writes.runs.size || writes.events.size || writes.drops.size)) {
-            adopt(writes, image, adopted);
-            text += stage(image, writes, lock.fence, isStrict ? first : image.snapshotEnd + 1);
-            for (const runId of writes.runs.keys()) changed.set(runId, !isForeign && changed.get(runId) !== false);
-          }
-          answers.push(() => resolve(outcome));
-          refusals.push(reject);
-        } catch (error) {
-          reject(encodingError(error, dir));
-        }
-      try {
-        if (text) await write(at, text, start);
-      } catch (error) {
-        const refusal = storeError(error, 'writing', image.file.replace(CORRUPT, ''));
-        await letGo().catch(onError);
-        await cut().catch(onError); // tried again before the next write
-        for (const reject of refusals) reject(refusal);
-        return new Map();
-      }
-      for (const answer of answers) answer();
-      return changed;
-    },
+    flush,
     isLarge: () => segment !== undefined && segment.image.length > Math.max(compactAt, 2 * sizeAfterCompaction),
     async compact(alone, isWanted) {
       const old = await alone(ready);
       const rows = [...old.image.tables.runs.values()].filter((row) => row.endedAt !== undefined);
       const revisions = new Map(rows.map(({ runId }) => [runId, old.image.places.get(runId)?.revision]));
-      await reading(disk, old, () => archive.write(storedRuns(old, rows), isWanted));
+      await reading(disk, old, () => archive.write(storedRuns(disk, old, rows), isWanted));
       if (!isWanted()) return;
       await alone(async () => {
-        if (segment !== old || !isWanted()) return;
-        const { tables, places } = old.image;
-        // A run that changed since it was archived stays in the log.
-        const isArchived = (runId: string) =>
-          revisions.has(runId) && revisions.get(runId) === places.get(runId)?.revision;
-        const kept = [...tables.runs.values()].filter((row) => !isArchived(row.runId));
-        try {
-          assertHeld();
-          await cut();
-          const fresh = await rewrite(old, kept, false);
-          await letGo();
-          segment = fresh;
-          sizeAfterCompaction = fresh.image.length;
-        } catch (error) {
-          // The new segment may stand under its name already, and the highest counts: look again before writing.
-          await letGo().catch(onError);
-          sizeAfterCompaction = old.image.length; // not again at each commit of a full disk
-          throw error;
-        }
+        if (segment === old && isWanted()) await dropArchived(old, revisions);
       });
     },
     close: letGo,
   };
-}
-
-/** A value that can not be encoded is the batch's own fault; everything else is the store's. */
-export function encodingError(error: unknown, dir: string): unknown {
-  if (error instanceof RangeError || error instanceof TypeError)
-    return new StepfastError(
-      'NOT_SERIALIZABLE',
-      'A value of this commit can not be written as JSON (nested too deep?). Nothing of it was kept.',
-      {},
-      { cause: error },
-    );
-  return storeError(error, 'reading', dir);
 }

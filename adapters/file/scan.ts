@@ -1,9 +1,6 @@
-import type { JournalEntry } from '../../src/journal.js';
-import { corrupt, type Damage, tooNew } from './damage.js';
-import type { Disk } from './disk.js';
-import { readAt } from './files.js';
+import { type Damage, tooNew } from './damage.js';
 import { accept, acceptDamaged, attribute, type Image, quarantine, settle } from './image.js';
-import { findRecord, guessRuns, type Header, journalsOf, lineEnd, stateOf } from './record.js';
+import { findRecord, guessRuns, type Header, lineEnd, stateOf } from './record.js';
 
 /*
  * Reading a segment, believing nothing.
@@ -124,39 +121,4 @@ export function scan(image: Image, bytes: Buffer, mode: 'own' | 'follow'): ScanE
   }
   settle(image);
   return end;
-}
-
-/** Reads nearer to each other than this are one read. */
-const READ_GAP = 16 << 10;
-const READ_LIMIT = 4 << 20;
-
-/** Reads a run's journal back from its ranges. */
-export async function readJournal(
-  disk: Disk,
-  fd: number,
-  file: string,
-  runId: string,
-  ranges: readonly number[],
-): Promise<JournalEntry[]> {
-  const journal: JournalEntry[] = [];
-  for (let index = 0; index < ranges.length; ) {
-    const from = ranges[index]!;
-    let next = index + 2;
-    while (
-      next < ranges.length &&
-      ranges[next]! - ranges[next - 1]! < READ_GAP &&
-      ranges[next + 1]! - from < READ_LIMIT
-    )
-      next += 2;
-    const bytes = await readAt(disk, fd, from, ranges[next - 1]! - from);
-    for (; index < next; index += 2)
-      for (let at = ranges[index]! - from; at < ranges[index + 1]! - from; ) {
-        const found = findRecord(bytes, at);
-        if (found.kind !== 'record') throw corrupt({ runId, file, offset: from + at });
-        const mine = found.header.runs.findIndex(([id]) => id === runId);
-        if (mine >= 0) for (const entry of journalsOf(bytes, found)[mine]!) journal.push(entry);
-        at = found.end;
-      }
-  }
-  return journal;
 }

@@ -17,6 +17,7 @@ import {
 import { emptyImage, type Image, segmentName, stage, witnesses } from './image.js';
 import { encodeRecord } from './record.js';
 import { type ScanEnd, scan } from './scan.js';
+import { createTail, type Tail } from './tail.js';
 
 /*
  * Segments `log/<k>.jsonl`. Each is complete in itself: it opens with a snapshot of everything that lived when it was
@@ -46,6 +47,7 @@ export interface Segment {
   /** For reading; stays valid when the file is replaced or removed. */
   readonly fd: number;
   end: ScanEnd;
+  readonly tail: Tail;
   /** Readers under way; the file is closed when the last one is done. */
   readers: number;
   isRetired: boolean;
@@ -66,7 +68,7 @@ export async function readSegment(
     const image = emptyImage(segment, `${LOG}/${segmentName(segment)}${mode === 'own' ? CORRUPT : ''}`);
     const size = Math.min(limit, (await disk.stat(fd)).size);
     const end = scan(image, await readAt(disk, fd, 0, size), mode);
-    return { image, path, fd, end, readers: 0, isRetired: false };
+    return { image, path, fd, end, tail: createTail(), readers: 0, isRetired: false };
   } catch (error) {
     await disk.close(fd);
     throw error;

@@ -1,0 +1,108 @@
+import { join } from 'node:path';
+import { StepfastError } from '../../src/errors.js';
+import type { Batch, CommitOutcome, RunRow } from '../../src/store.js';
+import { prepare } from './batch.js';
+import type { Disk } from './disk.js';
+import { ask } from './inbox.js';
+import { acquire, type Holder, type Lock, livingHolder } from './lock.js';
+import type { Owner } from './owner.js';
+
+/*
+ * Commits of a store that does not drive (spec O3): start, dispatch, cancel.
+ *
+ * U1. A living owner is asked through its inbox, and its answer is the outcome. When nobody owns the folder, the lock is
+ *     taken for the length of this one commit.
+ * U2. When the owner dies before it answers, both are tried again: the ids in the batch make that the same run or event.
+ * U3. What only a driver may do (claim a run, go on with one) is refused, here and again by the owner that is asked.
+ */
+
+export interface GuestOptions {
+  readonly disk: Disk;
+  readonly dir: () => string;
+  readonly alone: <T>(body: () => Promise<T>) => Promise<T>;
+  readonly assertOpen: () => void;
+  readonly rowOf: (runId: string) => Promise<RunRow | undefined>;
+  /** The owner that this store has become meanwhile, if it has. */
+  readonly owner: () => Owner | undefined;
+  readonly own: (lock: Lock) => Promise<Owner>;
+  readonly disown: () => Promise<void>;
+  readonly tell: (changed: ReadonlyMap<string, boolean>) => void;
+}
+
+export interface Guest {
+  commit(batch: Batch): Promise<CommitOutcome>;
+  /** Rejects when the batch goes on with a run, which only a driver may do. */
+  refuseClaim(batch: Batch): Promise<void>;
+}
+
+export const lockedBy = (dir: string, { pid, host }: Holder): StepfastError =>
+  new StepfastError(
+    'STORE_LOCKED',
+    `"${dir}" is driven by ${pid === process.pid ? 'another store of this process' : 'another process'} (pid ${pid} on "${host}"). ` +
+      'Stop it, pass `wait: true` to take over when it ends, or only start, dispatch, cancel and read from here.',
+    { pid },
+  );
+
+export function createGuest(options: GuestOptions): Guest {
+  const { disk, dir, alone, assertOpen, rowOf, own, disown, tell } = options;
+  const holder = () => livingHolder(disk, join(dir(), 'lock'));
+
+  const refuseClaim = async ({ run }: Batch) => {
+    if (!run || run.fence === 'any') return;
+    const found = await rowOf(run.runId);
+    if (!found || found.endedAt !== undefined) return;
+    const living = await holder();
+    if (living) throw lockedBy(dir(), living);
+    throw new StepfastError(
+      'STORE_LOCKED',
+      `Run "${run.runId}" can be driven only by a store opened to drive. Call \`ready()\` first.`,
+    );
+  };
+
+  const commitBy = async (owner: Owner, batch: Batch): Promise<CommitOutcome> => {
+    const { promise, resolve, reject } = settleable<CommitOutcome>();
+    promise.catch(() => undefined); // heard below, when the flush is over
+    tell(await owner.flush([{ ...prepare(batch), resolve, reject }]));
+    return promise;
+  };
+
+  /** `undefined`: somebody else holds the lock. */
+  const commitUnderLock = async (batch: Batch): Promise<CommitOutcome | undefined> => {
+    const mine = options.owner();
+    if (mine) return commitBy(mine, batch);
+    const taken = await acquire(disk, join(dir(), 'lock'));
+    if (taken.kind === 'held') return undefined;
+    const owner = await own(taken.lock);
+    try {
+      return await commitBy(owner, batch);
+    } finally {
+      await disown();
+    }
+  };
+
+  return {
+    refuseClaim,
+    async commit(batch) {
+      await refuseClaim(batch);
+      for (;;) {
+        const done = await alone(() => commitUnderLock(batch));
+        if (done) return done;
+        const answered = await ask(disk, dir(), batch, async () => {
+          assertOpen();
+          return (await holder()) !== undefined;
+        });
+        if (answered) return answered;
+      }
+    },
+  };
+}
+
+function settleable<T>() {
+  let resolve!: (value: T) => void;
+  let reject!: (error: unknown) => void;
+  const promise = new Promise<T>((done, failed) => {
+    resolve = done;
+    reject = failed;
+  });
+  return { promise, resolve, reject };
+}

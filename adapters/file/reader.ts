@@ -1,0 +1,78 @@
+import type { ListPage, ListQuery, RunRow, StoredRun } from '../../src/store.js';
+import { listPage } from '../../src/tables.js';
+import type { Archive } from './archive.js';
+import { copy } from './batch.js';
+import { corrupt } from './damage.js';
+import type { Disk } from './disk.js';
+import { storeError } from './files.js';
+import { assertSound, segmentName } from './image.js';
+import { bytesOf, readJournal } from './journals.js';
+import { LOG, reading, type Segment } from './segments.js';
+
+/*
+ * Reading runs: live ones from a segment, ended ones from the archive.
+ *
+ * G1. Row and ranges are taken down in the store's turn, while memory and disk are known to agree; the journal is read
+ *     after it, so that a long read holds up no commit. The segment's file stays open until then (`readers`).
+ * G2. Damage found while reading is told to `onDamage`: the next use reads the segment again and puts the run aside.
+ */
+
+const ENDED = new Set(['completed', 'failed', 'cancelled']);
+
+export interface ReadSource {
+  readonly disk: Disk;
+  readonly archive: Archive;
+  /** `undefined`: nothing was ever written. */
+  readonly segment: Segment | undefined;
+  readonly onDamage: () => void;
+  readonly onError: (error: unknown) => void;
+}
+
+export type TakenDown<T> = () => Promise<T>;
+
+/** Takes down what is needed to read a run later. */
+export function takeDownRun(source: ReadSource, runId: string): TakenDown<StoredRun | undefined> {
+  const { disk, archive, segment, onDamage, onError } = source;
+  if (segment) assertSound(segment.image, runId);
+  const row = segment?.image.tables.run(runId);
+  if (!segment || !row) return () => archive.read(runId);
+  const ranges = [...(segment.image.places.get(runId)?.ranges ?? [])];
+  const file = `${LOG}/${segmentName(segment.image.segment)}`;
+  segment.readers++; // held from now on, also if the segment is replaced before the read begins
+  return async () => {
+    try {
+      const journal = await reading(disk, segment, () => readJournal(bytesOf(disk, segment), file, runId, ranges));
+      if (journal.length !== row.length) throw corrupt({ runId, file, offset: ranges[0] ?? 0 });
+      return { row: copy(row), journal };
+    } catch (error) {
+      onDamage();
+      throw storeError(error, 'reading', file);
+    } finally {
+      segment.readers--;
+      if (segment.isRetired && segment.readers === 0) await disk.close(segment.fd).catch(onError);
+    }
+  };
+}
+
+/** Takes down one page of runs. One damaged run does not hide the others. */
+export async function takeDownPage(source: ReadSource, query: ListQuery): Promise<TakenDown<ListPage>> {
+  const { archive, segment, onError } = source;
+  const rows = new Map<string, RunRow>();
+  const statuses = query.status === undefined ? undefined : [query.status].flat();
+  if (!statuses || statuses.some((status) => ENDED.has(status)))
+    for (const [runId, row] of await archive.rows()) if (!segment?.image.quarantined.has(runId)) rows.set(runId, row);
+  for (const [runId, row] of segment?.image.tables.runs ?? []) rows.set(runId, row);
+  const { rows: page, ...rest } = listPage(rows.values(), query);
+  const reads = page.map((row) => takeDownRun(source, row.runId));
+  return async () => {
+    const runs: StoredRun[] = [];
+    for (const read of reads)
+      try {
+        const run = await read();
+        if (run) runs.push(run);
+      } catch (error) {
+        onError(error);
+      }
+    return { runs, ...rest };
+  };
+}

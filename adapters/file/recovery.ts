@@ -1,0 +1,132 @@
+import { StepfastError } from '../../src/errors.js';
+import type { RunRow } from '../../src/store.js';
+import { corrupt } from './damage.js';
+import type { Disk } from './disk.js';
+import { APPEND, openRegular, removeFile } from './files.js';
+import { type Image, quarantine, segmentName } from './image.js';
+import { storedRuns } from './journals.js';
+import {
+  CORRUPT,
+  dismiss,
+  LOG,
+  readSegment,
+  retire,
+  type Segment,
+  segmentPath,
+  segmentsIn,
+  writeSnapshot,
+} from './segments.js';
+
+/*
+ * What an owner does to the log before it writes to it, and when it goes over to a new segment.
+ *
+ * V1. A torn tail is cut off; nothing of it was acknowledged (scan.ts).
+ * V2. Damage is reported, and what is sound goes into a new segment, read back before the damaged one is put aside.
+ * V3. Whatever fails on the way leaves the segment before in use, with all its bytes.
+ */
+
+/** Bytes behind this length belong to nobody. */
+export interface Cut {
+  readonly path: string;
+  readonly length: number;
+}
+
+export interface Recovery {
+  readonly disk: Disk;
+  readonly dir: string;
+  readonly fence: number;
+  readonly onError: (error: unknown) => void;
+}
+
+export async function cutBack(disk: Disk, { path, length }: Cut): Promise<void> {
+  const fd = await openRegular(disk, path, APPEND);
+  if (fd === undefined) return;
+  try {
+    await disk.truncate(fd, length);
+    await disk.sync(fd);
+  } finally {
+    await disk.close(fd);
+  }
+}
+
+/** Begins the next segment with these runs, and goes over to it. */
+export async function rewrite(
+  { disk, dir, fence, onError }: Recovery,
+  from: Segment,
+  rows: readonly RunRow[],
+  isDamaged: boolean,
+): Promise<Segment> {
+  const next = from.image.segment + 1;
+  const runs = storedRuns(disk, from, rows);
+  await writeSnapshot(disk, dir, { segment: next, fence, from: from.image, runs, count: rows.length });
+  const fresh = await readSegment(disk, dir, next, 'own');
+  if (!fresh || fresh.image.losses.length || fresh.end !== 'done') {
+    // What was just written does not read back: the old one stays, and its bytes are all there.
+    if (fresh) await retire(disk, fresh);
+    await removeFile(disk, segmentPath(dir, next));
+    throw new StepfastError(
+      'STORE_UNAVAILABLE',
+      `"${segmentName(next)}" did not read back as it was written; the log before it stays in use.`,
+    );
+  }
+  await dismiss(disk, dir, from.image.segment, isDamaged).catch(onError); // a leftover; the next open removes it
+  return fresh;
+}
+
+/** Damage of a run found while its journal is copied puts it aside, and the copy is tried again without it. */
+async function rewriteSound(recovery: Recovery, from: Segment): Promise<Segment> {
+  for (;;)
+    try {
+      return await rewrite(recovery, from, [...from.image.tables.runs.values()], true);
+    } catch (error) {
+      const { code, runId, file, offset } = error as StepfastError;
+      if (code !== 'STORE_CORRUPT' || runId === undefined) throw error;
+      quarantine(from.image, { runId, file: file ?? from.image.file, offset: offset ?? 0 });
+    }
+}
+
+function report({ quarantined, losses }: Image, onError: (error: unknown) => void): void {
+  const told = new Set([...quarantined.values()].map((damage) => `${damage.file}:${damage.offset}`));
+  for (const damage of quarantined.values()) onError(corrupt(damage));
+  for (const damage of losses) if (!told.has(`${damage.file}:${damage.offset}`)) onError(corrupt(damage));
+}
+
+async function* none() {}
+
+/**
+ * Reads the log as its owner.
+ *
+ * @param cut Bytes of a refused group that may still be there.
+ * @param cutOff Cuts off a torn tail; remembers it when that fails.
+ */
+export async function recover(
+  recovery: Recovery,
+  cut: Cut | undefined,
+  cutOff: (torn: Cut) => Promise<void>,
+): Promise<Segment> {
+  const { disk, dir, fence, onError } = recovery;
+  const segments = segmentsIn(dir);
+  const highest = segments.at(-1);
+  const path = segmentPath(dir, highest ?? 1);
+  if (highest === undefined) await writeSnapshot(disk, dir, { segment: 1, fence, runs: none(), count: 0 });
+  const limit = cut?.path === path ? cut.length : undefined;
+  let found = await readSegment(disk, dir, highest ?? 1, 'own', limit);
+  if (!found)
+    throw new StepfastError('STORE_UNAVAILABLE', `"${path}" was removed while the store was opened.`, { file: path });
+  try {
+    if (found.end === 'torn') await cutOff({ path, length: found.image.length });
+    report(found.image, onError);
+    if (found.image.losses.length) {
+      const damaged = found;
+      found = await rewriteSound(recovery, damaged);
+      await retire(disk, damaged);
+    }
+    const kept = new Set([...found.image.quarantined.values()].map((damage) => damage.file));
+    for (const leftover of segments.slice(0, -1))
+      await dismiss(disk, dir, leftover, kept.has(`${LOG}/${segmentName(leftover)}${CORRUPT}`));
+    return found;
+  } catch (error) {
+    await retire(disk, found);
+    throw error;
+  }
+}
