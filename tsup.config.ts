@@ -12,8 +12,12 @@ export default defineConfig({
   target: 'es2022',
   platform: 'neutral',
   external: [/^node:/],
-  dts: true,
-  sourcemap: true,
+  removeNodeProtocol: false, // other runtimes, and bundlers for browsers, tell a built-in module by its prefix
+  dts: {
+    resolve: ['ms'], // has no types of its own: without this, users would find `any` where a duration stands
+    banner: '/// <reference lib="esnext.disposable" />', // `Symbol.asyncDispose`, for users whose `lib` is older
+  },
+  sourcemap: true, // with the sources inside
   splitting: true,
   clean: true,
   treeshake: false,
