@@ -5,7 +5,11 @@ import fs from 'node:fs';
  * `fs/promises`, whose handles cost about a third of the speed of small appends.
  */
 
-/** What the store asks of a disk. Every call is on the thread pool, so a slow disk does not block the event loop. */
+/**
+ * What the store asks of a disk. Every call is on the thread pool, so a slow disk does not block the event loop; except a
+ * small write, which only copies into the system's cache (measured: 2 µs, where a hop through the pool costs 28) and is made
+ * durable by the `datasync` that follows.
+ */
 export interface Disk {
   open(path: string, flags: number): Promise<number>;
   close(fd: number): Promise<void>;
@@ -32,6 +36,8 @@ const call = <T>(start: (done: Done<T>) => void): Promise<T> =>
     });
   });
 
+const SMALL_WRITE = 65_536;
+
 export const FILE_MODE = 0o600;
 export const FOLDER_MODE = 0o700;
 
@@ -39,7 +45,10 @@ export const FOLDER_MODE = 0o700;
 export const nodeDisk: Disk = {
   open: (path, flags) => call<number>((done) => fs.open(path, flags, FILE_MODE, done)),
   close: (fd) => call<void>((done) => fs.close(fd, done)),
-  write: (fd, data, offset, length) => call<number>((done) => fs.write(fd, data, offset, length, null, done)),
+  write: async (fd, data, offset, length) =>
+    length <= SMALL_WRITE
+      ? fs.writeSync(fd, data, offset, length)
+      : call<number>((done) => fs.write(fd, data, offset, length, null, done)),
   read: (fd, into, offset, length, position) =>
     call<number>((done) => fs.read(fd, into, offset, length, position, done)),
   sync: (fd) => call<void>((done) => fs.fsync(fd, done)),

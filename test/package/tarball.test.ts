@@ -67,7 +67,7 @@ describe('no machine is named', () => {
     ['an absolute path', /(?<![\w.:*})/-])\/(work|root|home|Users|tmp|var\/folders)\/[\w.@-]/],
     ['a Windows path', /\b[A-Z]:\\{1,2}Users\\/],
     ['a package registry', /npm[j]s\.|\b(registry|artifactory|nexus|verdaccio)\.[a-z0-9-]+\.[a-z]{2,}/i],
-    ['where a package was fetched from', /"resolved": "[a-z+]+:\/\/|_authToken|^\s*registry\s*=/m],
+    ['where a package was fetched from', /"resolved": "[a-z+]+:\/\/|_auth[T]oken|^\s*registry\s*=/m],
   ];
   function literal(text: string): string {
     return text.replace(/\/$/, '').replace(/[\\^$.*+?()[\]{}|]/g, '\\$&');
