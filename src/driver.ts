@@ -13,11 +13,11 @@ import {
   startable,
   stateOf,
 } from './live-run.js';
+import { createPass } from './pass.js';
 import type { Platform } from './platform.js';
 import { createRecorder, LIMITS } from './recorder.js';
-import { type Ask, createReplay } from './replay.js';
+import type { Ask } from './replay.js';
 import type { RetryOptions } from './retry.js';
-import { createStep, mismatch } from './step.js';
 import type { CommitOutcome, DueRun, EventRow, RunChange, RunRow, RunState, StoredRun } from './store.js';
 
 /*
@@ -94,8 +94,6 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   let isBlind = false;
   /** An outcome is committed before the handler hears of it: what it asked for in reaction was bad. */
   let isCareful = false;
-  let drift: Extract<JournalEntry, { kind: 'drift' }> | undefined;
-  let undoPatience: (() => void) | undefined;
   /** Held while functions are in flight: a suspect (spec F5) has its context to itself. */
   let turn: (() => void) | undefined;
   let confirmedAt = 0;
@@ -108,93 +106,23 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   };
   addOffers(due.offers);
 
+  const pass = createPass({
+    ...host,
+    run,
+    job,
+    started,
+    abort: runAbort,
+    opened: (draft, ask) => recorder.open(draft, ask),
+    pump: () => void pump(),
+  });
   const recorder = createRecorder({
     ...host,
     run,
     job,
     startRetry,
-    react: (draft) => react(draft),
+    react: (draft) => pass.react(draft),
     report: (error) => host.report(error),
   });
-
-  // ---- the pass -----------------------------------------------------------------------------------------------------
-
-  const dropPass = () => {
-    run.feeds.length = 0;
-    run.replay?.drop();
-    undoPatience?.();
-    run.replay = run.ending = run.fault = drift = undefined;
-    run.asks.clear();
-  };
-
-  const startPass = () => {
-    const { digest, row } = run;
-    const { createdAt, tags = [] } = row;
-    const context = {
-      payload: codec.decode(started.payload) as never,
-      step: createStep(() => pass, codec, platform.warn),
-      run: { id: runId, job: jobName, createdAt, tags },
-      get signal() {
-        return runAbort.signal;
-      },
-    };
-    const pass = createReplay({
-      ...digest,
-      hop: platform.hop,
-      invoke: () => job.handler(context),
-      check: (ask) => mismatch(ask, digest.shapes.get(ask.key), digest.waits.get(ask.key)),
-      onAsk: () => {
-        if (run.replay !== pass) return;
-        platform.warn(
-          `Job "${jobName}" awaits something else between its steps. Put it into a step: what is not recorded runs again at each replay.`,
-        );
-        stir();
-      },
-    });
-    run.replay = pass;
-    run.isStirred = true;
-  };
-
-  const restart = () => {
-    dropPass();
-    run.isStirred = true;
-  };
-
-  const stir = () => {
-    run.isStirred = true;
-    void pump();
-  };
-
-  const warnUnawaited = () => {
-    const names = [...run.asks.values()].flatMap(({ id, command }) => (command.kind === 'run' ? `"${id[0]}"` : []));
-    if (names.length)
-      platform.warn(`Job "${jobName}" ended without awaiting ${names.join(', ')}: finished first, results unused.`);
-  };
-
-  /** Lets the handler react, and records what it asks for. */
-  const react = async (draft: Draft) => {
-    run.isStirred = false;
-    const pass = run.replay!;
-    for (const feed of run.feeds.splice(0)) feed();
-    const turn = await pass.turn();
-    const isEnding = turn.ending && !run.ending;
-    run.ending ??= turn.ending;
-    run.fault ??= turn.fault;
-    if (run.fault) return;
-    for (const ask of turn.opened) {
-      run.asks.set(ask.key, ask);
-      recorder.open(draft, ask);
-    }
-    if (isEnding) warnUnawaited();
-    undoPatience?.();
-    undoPatience = undefined;
-    if (turn.isStalled)
-      undoPatience = platform.patience(LIMITS.stallMs, () => {
-        const { ids, slack } = pass.skip();
-        drift = { kind: 'drift', at: clock.now(), ids: ids.map(({ key }) => JSON.parse(key)), slack };
-        stir();
-      });
-  };
 
   // ---- rounds -------------------------------------------------------------------------------------------------------
 
@@ -223,7 +151,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     for (const then of draft.later) then();
     for (const ask of starting) enter(ask);
     if (run.digest.end) leave();
-    else if (host.alwaysReplays && draft.entries.some(isOutcome)) restart();
+    else if (host.alwaysReplays && draft.entries.some(isOutcome)) pass.restart();
   };
 
   const isSuspect = () => run.digest.interruptions + (run.isInterrupted ? 1 : 0) >= SUSPECT;
@@ -242,24 +170,24 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
         run.isStirred = false; // the handler backs off
         return;
       }
-      startPass();
+      pass.start();
     }
+    const drift = pass.takeDrift();
     if (drift) recorder.record(draft, drift);
-    drift = undefined;
-    if (run.isStirred) await react(draft);
+    if (run.isStirred) await pass.react(draft);
     // A run that was interrupted since its last progress does not fold: its handler may be what crashes (spec R11).
     if (run.facts.length && (isCareful || run.digest.interruptions > 0)) {
       const hasFault = run.fault !== undefined;
       run.fault = undefined;
       isCareful = false;
       await recorder.takeFacts(draft, true);
-      if (hasFault) draft.later.splice(0, Infinity, restart); // a new pass finds the fault again
+      if (hasFault) draft.later.splice(0, Infinity, pass.restart); // a new pass finds the fault again
       return;
     }
     if (!run.fault) await recorder.takeFacts(draft, false);
     if (!run.fault) await recorder.takeDue(draft);
     if (run.fault || run.digest.end || !run.ending || run.running.size || startable(run, draft).length) return;
-    if ((await recorder.end(draft, run.ending)) === 'retries') dropPass();
+    if ((await recorder.end(draft, run.ending)) === 'retries') pass.drop();
   };
 
   /** One atomic commit of the round. False: it did not happen, and memory was set back to what is durable. */
@@ -306,7 +234,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
 
   /** Sets memory back to what is durable (D3). */
   const rebuild = () => {
-    dropPass();
+    pass.drop();
     nextAt = Infinity;
     run.digest = digestOf(run.digest.entries.slice(0, run.row.length));
   };
@@ -429,7 +357,8 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     run.row = found.row;
     run.digest = digestOf(found.journal);
     isTroubled = false;
-    stir();
+    run.isStirred = true;
+    void pump();
   };
 
   const giveTurn = () => {
@@ -440,7 +369,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   const leave = (reason?: unknown, why?: 'no-slot' | 'lost') => {
     if (isGone) return;
     isGone = true;
-    dropPass();
+    pass.drop();
     giveTurn();
     if (reason) runAbort.abort(reason); // not when it has ended by itself, or is only put out of memory
     for (const { end } of run.running.values()) end(reason);
