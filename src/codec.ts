@@ -1,4 +1,4 @@
-import { StepfastError } from './errors.js';
+import { type ErrorCode, StepfastError } from './errors.js';
 import type { RecordedError } from './journal.js';
 import type { Json } from './json.js';
 
@@ -49,17 +49,18 @@ export interface CodecOptions {
   readonly blobs?: boolean | undefined;
 }
 
-type Key = string | number | symbol;
-type Bag = Record<string, unknown>;
+type Bag = Record<PropertyKey, unknown>;
+type Class = new (...args: unknown[]) => object;
 
 // What `decode` takes from the global object is named here, in full: a tag in a damaged file can ask for nothing else.
 const VIEWS = /^((Int|Uint)(8|16|32)|Uint8Clamped|Float(32|64)|Big(Int|Uint)64)Array$|^DataView$/;
 const ERRORS = /^(Eval|Range|Reference|Syntax|Type|URI|Aggregate)Error$/;
-const builtin = (name: string): unknown => (globalThis as unknown as Bag)[name];
+const builtin = (name: unknown) => (globalThis as unknown as Bag)[name as string] as Class;
 
-const { getPrototypeOf, hasOwn, keys, defineProperty } = Object;
+const { getPrototypeOf, hasOwn, keys } = Object;
 const tagOf = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
-const isError = (value: unknown): boolean => value instanceof Error || tagOf(value) === 'Error';
+const isError = (value: unknown): value is object => value instanceof Error || tagOf(value) === 'Error';
+const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null;
 
 /** `Object.prototype`, of any realm. */
 const isRoot = (proto: object | null): boolean =>
@@ -75,59 +76,59 @@ function builtinOf(value: object): string | undefined {
   return tag !== 'Object' && isRoot(base) && proto.constructor.name === tag ? tag : undefined;
 }
 
-const pathText = (path: readonly Key[]): string =>
+const pathText = (path: readonly PropertyKey[]): string =>
   path.reduce<string>((text, key) => {
     if (typeof key !== 'string') return `${text}[${String(key)}]`;
     return text + (/^[a-z_$][\w$]{0,63}$/i.test(key) ? `.${key}` : `[${JSON.stringify(key.slice(0, 64))}]`);
   }, '$');
 
+/** What `read` returns, or nothing when it throws. */
+function attempt<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch {} // C3
+}
+
 export function createCodec({ URL, maxBytes = MAX_VALUE_BYTES, blobs }: CodecOptions = {}): Codec {
   /** The state of one encoding. */
   function writer(what: string) {
-    const seen = new Map<object, number>();
-    const path: Key[] = [];
+    let seen = new Map<unknown, number>();
+    const path: PropertyKey[] = [];
     let bytes = 0;
+    let causes = 0;
 
-    const fail = (code: 'NOT_SERIALIZABLE' | 'VALUE_TOO_LARGE', why: string, options?: ErrorOptions): never => {
+    const refuse = (why: string, cause?: unknown, code: ErrorCode = 'NOT_SERIALIZABLE'): never => {
       const place = { path: pathText(path) };
-      throw new StepfastError(code, `Can not store ${what}: ${place.path} ${why}`, place, options);
+      const advice = 'Store a reference or plain data, or leave it out.';
+      throw new StepfastError(code, `Can not store ${what}: ${place.path} ${why}. ${advice}`, place, { cause });
     };
-    const refuse = (is: string, options?: ErrorOptions): never =>
-      fail(
-        'NOT_SERIALIZABLE',
-        `${is}. Convert it to plain data (JSON, Date, Map, Set, bytes) or leave it out.`,
-        options,
-      );
 
     const spend = (count: number): void => {
       bytes += count;
-      if (bytes <= maxBytes) return;
-      const size = Math.ceil(bytes);
-      fail(
-        'VALUE_TOO_LARGE',
-        `goes over the limit of ${maxBytes} bytes (at least ${size}). Store a reference instead.`,
-      );
+      if (bytes > maxBytes) {
+        const size = Math.ceil(bytes);
+        refuse(`goes over the limit of ${maxBytes} bytes (at least ${size})`, undefined, 'VALUE_TOO_LARGE');
+      }
     };
-
     const text = (value: string): string => {
       spend(value.length);
       return value;
     };
 
-    const within = <T>(key: Key, visit: () => T): T => {
+    const at = (key: string | number, holder: unknown, depth: number, visit = write): Json => {
       path.push(key);
-      const result = visit();
+      const json = visit((holder as Bag)[key], depth);
       path.pop();
-      return result;
+      return json;
     };
-    const at = (key: string | number, holder: object, depth: number): Json =>
-      within(key, () => write((holder as Bag)[key], depth));
+    const pair = (entry: unknown, depth: number): Json => [at(0, entry, depth), at(1, entry, depth)];
 
     /** Enumerable keys. Hidden ones are bookkeeping of frameworks, and stay behind. */
     const keysOf = (value: object): string[] => {
       for (const symbol of Object.getOwnPropertySymbols(value)) {
         if (!Object.prototype.propertyIsEnumerable.call(value, symbol)) continue;
-        within(symbol, () => refuse('has a symbol as its key'));
+        path.push(symbol);
+        refuse('has a symbol as its key');
       }
       return keys(value);
     };
@@ -137,8 +138,8 @@ export function createCodec({ URL, maxBytes = MAX_VALUE_BYTES, blobs }: CodecOpt
       spend(8);
       if (value === null || typeof value === 'boolean') return value;
       if (typeof value === 'number') {
-        if (Object.is(value, -0)) return { $: ['number', '-0'] };
-        return Number.isFinite(value) ? value : { $: ['number', String(value)] };
+        const shown = Object.is(value, -0) ? '-0' : String(value);
+        return Number.isFinite(value) && shown !== '-0' ? value : { $: ['number', shown] };
       }
       if (value === undefined) return { $: ['undefined'] };
       if (typeof value === 'bigint') return { $: ['bigint', text(String(value))] };
@@ -147,15 +148,17 @@ export function createCodec({ URL, maxBytes = MAX_VALUE_BYTES, blobs }: CodecOpt
       const known = seen.get(value);
       if (known !== undefined) return { $: ['ref', known] };
       if (depth > MAX_DEPTH) refuse(`is nested deeper than ${MAX_DEPTH} levels`);
+      if (isError(value)) {
+        const recorded = record(value, depth, 0) as unknown as Json;
+        spend(0);
+        return { $: ['Error', recorded] };
+      }
       seen.set(value, seen.size);
-      if (!isError(value)) return writeObject(value as never, depth + 1);
-      const json: Json = { $: ['Error', record(value, depth, 0, { left: MAX_CAUSES }) as unknown as Json] };
-      spend(0);
-      return json;
+      return writeObject(value as never, depth + 1);
     };
 
     const writeObject = (value: Bag & unknown[] & Date & RegExp & ArrayBufferView, depth: number): Json => {
-      const tag = builtinOf(value);
+      const tag = builtinOf(value) as string;
       if (tag === 'Object') {
         const fields = Object.fromEntries(keysOf(value).map((key) => [text(key), at(key, value, depth)]));
         if (getPrototypeOf(value) === null) return { $: ['null', fields] };
@@ -176,120 +179,100 @@ export function createCodec({ URL, maxBytes = MAX_VALUE_BYTES, blobs }: CodecOpt
         // Size, type and name let `sameJson` tell two of them apart without reading them.
         return { $: [tag, value, value.size, value.type, value.name ?? null] as Json };
       }
-      if (tag === 'ArrayBuffer' || VIEWS.test(tag as string)) {
+      if (tag === 'ArrayBuffer' || VIEWS.test(tag)) {
         const { buffer = value as never, byteOffset, byteLength } = value;
         spend(byteLength * 1.4);
-        return { $: [tag as string, toBase64(new Uint8Array(buffer, byteOffset, byteLength))] };
+        return { $: [tag, toBase64(new Uint8Array(buffer, byteOffset, byteLength))] };
       }
       if (tag === 'Date' || tag === 'RegExp' || tag === 'Map' || tag === 'Set') {
         if (keysOf(value).length > 0) refuse(`is a ${tag} with extra properties`);
         if (tag === 'Date') return { $: [tag, value.toJSON()] };
         if (tag === 'RegExp') return { $: [tag, text(value.source), value.flags] };
         // The path counts entries as `[...map]` would show them.
-        const entry = (item: unknown, index: number): Json =>
-          within(index, () =>
-            tag === 'Set' ? write(item, depth) : [at(0, item as object, depth), at(1, item as object, depth)],
-          );
-        return { $: [tag, Array.from(value, entry)] };
+        const entries = Array.from(value);
+        return { $: [tag, entries.map((_, index) => at(index, entries, depth, tag === 'Map' ? pair : write))] };
       }
       return refuse(`is a class instance (${getPrototypeOf(value)?.constructor?.name ?? tagOf(value)})`);
     };
 
-    /** `causes` is shared by an error and all that it carries: how many more may be followed. */
-    const record = (error: unknown, depth: number, level: number, causes: { left: number }): RecordedError => {
-      const real = isError(error);
-      const get = (key: string): unknown => {
-        try {
-          return real ? (error as Bag)[key] : undefined;
-        } catch {
-          return undefined; // a getter that throws (C3)
-        }
-      };
+    /** An error that stands in a value has a number (C2); those that it carries (`level` > 0) have none. */
+    const record = (error: unknown, depth: number, level: number): RecordedError => {
+      const source: object = isError(error) ? error : { message: error, data: error };
+      if (level === 0) {
+        causes = MAX_CAUSES;
+        seen.set(source, seen.size);
+      }
+      const get = (key: string): unknown => attempt(() => (source as Bag)[key]);
       const show = (value: unknown): string => {
-        let shown = 'unknown';
-        try {
-          shown = String(value).slice(0, MAX_ERROR_TEXT);
-        } catch {} // nothing that String() takes (C3)
+        const shown = attempt(() => String(value).slice(0, MAX_ERROR_TEXT)) ?? 'unknown';
         bytes += shown.length;
         return shown;
       };
+      const showText = (value: unknown) => (typeof value === 'string' ? show(value) : undefined);
       const follow = (cause: unknown): RecordedError[] =>
-        level < MAX_CAUSE_DEPTH && depth < MAX_DEPTH && causes.left-- > 0
-          ? [record(cause, depth + 1, level + 1, causes)]
-          : [];
-      const data = (holder: object): { data?: Json } => {
-        const mark = { bytes, size: seen.size, length: path.length };
-        try {
-          return { data: at('data', holder, depth + 1) };
-        } catch {
-          // Left out (C3), and forgotten: the numbers of C2 count only what was written.
-          for (const [object, number] of seen) if (number >= mark.size) seen.delete(object);
-          bytes = mark.bytes;
-          path.length = mark.length;
-          return {};
-        }
-      };
-      const { code, step, identity, stack, cause, errors } = Object.fromEntries(
-        ['code', 'step', 'identity', 'stack', 'cause', 'errors'].map((key) => [key, get(key)]),
-      );
-      const [recordedCause] = cause === undefined ? [] : follow(cause);
-      // `read` visits in this order too: cause, errors, data.
-      return {
+        level < MAX_CAUSE_DEPTH && causes-- > 0 ? [record(cause, depth + 1, level + 1)] : [];
+
+      const [code, identity, cause, errors] = ['code', 'identity', 'cause', 'errors'].map(get);
+      const recorded: { -readonly [K in keyof RecordedError]: unknown } = {
         name: show(get('name') ?? 'Error'),
-        message: show(real ? get('message') : error),
-        ...((typeof code === 'string' || typeof code === 'number') && {
-          code: typeof code === 'string' ? show(code) : code,
-        }),
-        ...(typeof step === 'string' && { step: show(step) }),
-        ...(Array.isArray(identity) && { identity: [identity[0], show(identity[1]), Number(identity[2])] as never }),
-        ...(typeof stack === 'string' && { stack: show(stack) }),
-        ...(recordedCause && { cause: recordedCause }),
-        ...(Array.isArray(errors) && { errors: errors.slice(0, MAX_CAUSES).flatMap(follow) }),
-        ...(real ? get('data') !== undefined && data(error as object) : data({ data: error })),
+        message: show(get('message')),
+        code: Number.isFinite(code) ? code : showText(code),
+        step: showText(get('step')),
+        identity: Array.isArray(identity) ? [identity[0], show(identity[1]), Number(identity[2])] : undefined,
+        stack: showText(get('stack')),
+        // `read` visits in this order too: cause, errors, data.
+        cause: cause === undefined ? cause : follow(cause)[0],
+        errors: Array.isArray(errors) ? errors.slice(0, MAX_CAUSES).flatMap(follow) : undefined,
       };
+      const [before, size, length] = [bytes, seen.size, path.length];
+      const data = get('data');
+      try {
+        if (data !== undefined || source !== error) recorded.data = write(data, depth + 1);
+      } catch {
+        // Left out (C3), and forgotten: the numbers of C2 count only what was written.
+        seen = new Map([...seen].slice(0, size));
+        bytes = before;
+        path.length = length;
+      }
+      return Object.fromEntries(Object.entries(recorded).filter(([, field]) => field !== undefined)) as never;
     };
-    return { seen, write, record, refuse };
+    return { write, record, refuse };
   }
 
-  /** The state of one decoding. Whatever it throws becomes `STORE_CORRUPT`. */
-  function reader() {
+  const decode = (json: Json): unknown => {
     const seen: unknown[] = [];
     const keep = <T>(value: T): T => {
       seen.push(value);
       return value;
     };
-    const check = (depth: number): void => {
-      if (depth > MAX_DEPTH + 1) throw new RangeError('nested too deeply');
-    };
+    // Defined, not assigned: a key `__proto__` is data.
+    const put = (target: object, key: string, value: unknown, enumerable = true) =>
+      Object.defineProperty(target, key, { value, enumerable, configurable: true, writable: true });
 
-    const read = (json: Json | undefined, depth: number): unknown => {
-      if (typeof json !== 'object' || json === null) return json;
-      check(depth);
-      const each = (list: Json | undefined, visit: (item: Json) => void): void => (list as Json[]).forEach(visit);
+    /** `carried` marks the errors within an error, which have no number (C2). */
+    const read = (json: Json | undefined, depth: number, carried = false): unknown => {
+      if (!isObject(json)) return json;
+      if (depth > MAX_DEPTH + MAX_CAUSE_DEPTH + 1) throw new RangeError('nested too deeply');
       const next = (item: Json | undefined): unknown => read(item, depth + 1);
-      const fill = (target: object, fields: Json | undefined): object => {
-        // Defined, not assigned: a key `__proto__` is data.
-        for (const key of keys(fields as Bag)) {
-          const value = next((fields as Record<string, Json>)[key]);
-          defineProperty(target, key, { value, configurable: true, enumerable: true, writable: true });
-        }
+      const fill = (target: object, fields: Json): object => {
+        for (const key of keys(fields as Bag)) put(target, key, next((fields as Record<string, Json>)[key]));
         return target;
       };
       if (Array.isArray(json)) {
         const list: unknown[] = keep([]);
-        each(json, (item) => list.push(next(item)));
+        for (const item of json) list.push(next(item));
         return list;
       }
       if (!hasOwn(json, '$')) return fill(keep({}), json);
 
-      const [tag, first, second] = (json as { $: Json[] }).$;
+      const [tag, first, second] = (json as { $: Json[] }).$ as [string, never, never];
       switch (tag) {
         case 'undefined':
           return undefined;
         case 'number':
           return Number(first);
         case 'bigint':
-          return BigInt(first as string);
+          return BigInt(first);
         case 'ref':
           if (typeof first === 'number' && first in seen) return seen[first];
           break;
@@ -298,66 +281,52 @@ export function createCodec({ URL, maxBytes = MAX_VALUE_BYTES, blobs }: CodecOpt
         case 'null':
           return fill(keep(Object.create(null)), first);
         case 'Date':
-          return keep(new Date((first as string | null) ?? Number.NaN));
+          return keep(new Date(first ?? Number.NaN));
         case 'RegExp':
-          return keep(new RegExp(first as string, second as string));
-        case 'Error':
-          return revive(first as unknown as RecordedError, depth, keep);
+          return keep(new RegExp(first, second));
         case 'Map': {
           const map = keep(new Map());
-          each(first, (pair) => map.set(next((pair as Json[])[0]), next((pair as Json[])[1])));
+          for (const [key, value] of first as Json[][]) map.set(next(key), next(value));
           return map;
         }
         case 'Set': {
           const set = keep(new Set());
-          each(first, (item) => set.add(next(item)));
+          for (const item of first as Json[]) set.add(next(item));
           return set;
         }
         case 'ArrayBuffer':
-          return keep(fromBase64(first as string));
+          return keep(fromBase64(first));
         case 'URL':
-          if (URL) return keep(new URL(first as string));
+          if (URL) return keep(new URL(first));
           break;
         case 'Blob':
         case 'File':
           if (blobs && tagOf(first) === tag) return keep(first);
+          break;
+        case 'Error': {
+          const { name, message, code, step, stack, cause, errors, data } = first as RecordedError;
+          const error = new (ERRORS.test(name) ? builtin(name) : Error)([] as never) as Error;
+          if (!carried) keep(error);
+          const inner = (recorded: RecordedError) => read({ $: ['Error', recorded as never] }, depth + 1, true);
+          const set = (key: string, value: unknown, shown = false) =>
+            value !== undefined && put(error, key, value, shown);
+          set('message', message);
+          set('stack', stack ?? `${name}: ${message}`);
+          if (error.name !== name) set('name', name);
+          set('cause', cause && inner(cause));
+          set('errors', errors?.map(inner));
+          set('code', code, true);
+          set('step', step, true);
+          if (data !== undefined) put(error, 'data', next(data));
+          return error;
+        }
       }
-      if (VIEWS.test(tag as string)) {
-        return keep(new (builtin(tag as string) as new (buffer: ArrayBuffer) => object)(fromBase64(first as string)));
-      }
+      if (VIEWS.test(tag)) return keep(new (builtin(tag))(fromBase64(first)));
       throw new TypeError('unknown tag');
     };
 
-    /** Only an error that stands in a value has a number (C2); those it carries have none. */
-    const revive = (recorded: RecordedError, depth: number, number = <T>(error: T): T => error): Error => {
-      check(depth - MAX_CAUSE_DEPTH);
-      const { name, message, code, step, stack, cause, errors, data } = recorded;
-      const Class = (ERRORS.test(name) ? builtin(name) : Error) as new (errors: []) => Error;
-      const error = number(new Class([]));
-      const hide = (key: string, value: unknown): unknown =>
-        defineProperty(error, key, { value, configurable: true, enumerable: false, writable: true });
-      hide('message', message);
-      hide('stack', stack ?? `${name}: ${message}`);
-      if (error.name !== name) hide('name', name);
-      if (cause) hide('cause', revive(cause, depth + 1));
-      if (errors)
-        hide(
-          'errors',
-          errors.map((inner) => revive(inner, depth + 1)),
-        );
-      return Object.assign(
-        error,
-        code !== undefined && { code },
-        step !== undefined && { step },
-        hasOwn(recorded, 'data') && { data: read(data, depth + 1) },
-      );
-    };
-    return { read, revive, keep };
-  }
-
-  const decoded = <T>(read: () => T): T => {
     try {
-      return read();
+      return read(json, 0);
     } catch (cause) {
       const message = 'A stored value can not be read: it is damaged, or of a type unknown here.';
       throw new StepfastError('STORE_CORRUPT', message, {}, { cause });
@@ -371,29 +340,21 @@ export function createCodec({ URL, maxBytes = MAX_VALUE_BYTES, blobs }: CodecOpt
         return write(value, 0);
       } catch (cause) {
         if (cause instanceof StepfastError) throw cause;
-        return refuse('can not be read', { cause }); // a getter or a proxy of the user that throws
+        return refuse('can not be read', cause); // a getter or a proxy of the user that throws
       }
     },
-    decode: (json) => decoded(() => reader().read(json, 0)),
-    encodeError(error) {
-      const { seen, record } = writer('the error');
-      // It takes the number 0, as in `decodeError`, also when what was thrown is no error.
-      seen.set(isError(error) ? (error as object) : {}, 0);
-      return record(error, 0, 0, { left: MAX_CAUSES });
-    },
-    decodeError: (recorded) =>
-      decoded(() => {
-        const { revive, keep } = reader();
-        return revive(recorded, 0, keep);
-      }),
+    decode,
+    // It takes the number 0, as in `decodeError`, also when what was thrown is no error.
+    encodeError: (error) => writer('').record(error, 0, 0),
+    decodeError: (recorded) => decode({ $: ['Error', recorded as unknown as Json] }) as Error,
   };
 }
 
 /** Deep equality of two encoded values, whatever the order of their keys. */
 export function sameJson(a: Json, b: Json): boolean {
   if (a === b) return true;
-  if (typeof a !== 'object' || typeof b !== 'object' || !a || !b || Array.isArray(a) !== Array.isArray(b)) return false;
-  const [left, right] = [a, b] as { readonly [key: string]: Json }[];
+  if (!isObject(a) || !isObject(b) || Array.isArray(a) !== Array.isArray(b)) return false;
+  const [left, right] = [a, b] as Record<string, Json>[];
   const found = keys(a);
   return (
     found.length === keys(b).length &&
@@ -406,24 +367,26 @@ const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789
 
 function toBase64(bytes: Uint8Array): string {
   let text = '';
-  for (let i = 0; i < bytes.length; i += 3) {
-    const bits = ((bytes[i] ?? 0) << 16) | ((bytes[i + 1] ?? 0) << 8) | (bytes[i + 2] ?? 0);
-    for (let shift = 18; shift >= 0; shift -= 6) text += ALPHABET[(bits >> shift) & 63];
+  let bits = 0;
+  let count = 0;
+  for (const byte of bytes) {
+    bits = (bits << 8) | byte;
+    for (count += 8; count >= 6; ) text += ALPHABET[(bits >> (count -= 6)) & 63];
   }
-  const pad = (3 - (bytes.length % 3)) % 3;
-  return text.slice(0, text.length - pad) + '='.repeat(pad);
+  if (count > 0) text += ALPHABET[(bits << (6 - count)) & 63];
+  return text.padEnd(Math.ceil(text.length / 4) * 4, '=');
 }
 
 function fromBase64(text: string): ArrayBuffer {
-  const length = text.replace(/=+$/, '').length;
-  const bytes = new Uint8Array((length * 3) >> 2);
+  const bytes: number[] = [];
   let bits = 0;
-  for (let i = 0; i < length; i++) {
-    const value = ALPHABET.indexOf(text[i] as string);
+  let count = 0;
+  for (const char of text.replace(/=+$/, '')) {
+    const value = ALPHABET.indexOf(char);
     if (value < 0) throw new TypeError('not base64');
     bits = (bits << 6) | value;
-    // The character at i completes byte ceil(i * 3 / 4) - 1, unless it is the first of its four.
-    if (i % 4) bytes[Math.ceil((i * 3) / 4) - 1] = bits >> (6 - 2 * (i % 4));
+    count += 6;
+    if (count >= 8) bytes.push(bits >> (count -= 8));
   }
-  return bytes.buffer;
+  return new Uint8Array(bytes).buffer;
 }

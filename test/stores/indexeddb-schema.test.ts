@@ -1,4 +1,4 @@
-import { afterEach, expect, it } from 'vitest';
+import { afterEach, expect, it, vi } from 'vitest';
 import { indexedDBStore } from '../../adapters/indexeddb/index.js';
 import type { RunRow } from '../../src/store.js';
 import {
@@ -195,6 +195,7 @@ it('a store does not hold up another context that deletes the database, and repo
 });
 
 it('without Web Locks, an owner counts as alive until its lease ends', async () => {
+  vi.stubGlobal('navigator', {}); // Node 24 has Web Locks, Node 20 has not
   const name = freshName();
   const a = await openStore(name, { owner: 'a' });
   const b = await openStore(name, { owner: 'b' });
@@ -205,6 +206,7 @@ it('without Web Locks, an owner counts as alive until its lease ends', async () 
   const later = await b.due(dueQuery({ owner: 'b', now: now + leaseMs + 1 }));
   expect(later).toMatchObject({ runs: [{ row: { runId: 'run' }, interrupted: true }], foreign: false });
   await b.close();
+  vi.unstubAllGlobals();
 });
 
 it('without Web Locks, an owner that closed is gone at once', async () => {
