@@ -53,7 +53,7 @@ type Bag = Record<PropertyKey, unknown>;
 type Class = new (...args: unknown[]) => object;
 
 // What `decode` takes from the global object is named here, in full: a tag in a damaged file can ask for nothing else.
-const VIEWS = /^((Int|Uint)(8|16|32)|Uint8Clamped|Float(32|64)|Big(Int|Uint)64)Array$|^DataView$/;
+const VIEWS = /^(((Big)?(Int|Uint)\d+|Float(32|64)|Uint8Clamped)Array|DataView)$/;
 const ERRORS = /^(Eval|Range|Reference|Syntax|Type|URI|Aggregate)Error$/;
 const builtin = (name: unknown) => (globalThis as unknown as Bag)[name as string] as Class;
 
@@ -62,17 +62,17 @@ const tagOf = (value: unknown): string => Object.prototype.toString.call(value).
 const isError = (value: unknown): value is object => value instanceof Error || tagOf(value) === 'Error';
 const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null;
 
-/** `Object.prototype`, of any realm. */
+/** `Object.prototype`, of any realm, or nothing at all. */
 const isRoot = (proto: object | null): boolean =>
-  proto !== null && getPrototypeOf(proto) === null && hasOwn(proto, 'hasOwnProperty');
+  proto === null || (getPrototypeOf(proto) === null && hasOwn(proto, 'hasOwnProperty'));
 
 /** The tag of a plain object or of an instance of a built-in class itself; a subclass has a longer chain. */
 function builtinOf(value: object): string | undefined {
   const tag = tagOf(value);
   const proto = getPrototypeOf(value);
-  if (proto === null || isRoot(proto)) return tag === 'Object' ? tag : undefined;
+  if (isRoot(proto)) return tag === 'Object' ? tag : undefined;
   let base = getPrototypeOf(proto);
-  if (tag === 'File' || (ArrayBuffer.isView(value) && tag !== 'DataView')) base = getPrototypeOf(base);
+  if (/^File|.Array$/.test(tag)) base = getPrototypeOf(base);
   return tag !== 'Object' && isRoot(base) && proto.constructor.name === tag ? tag : undefined;
 }
 
@@ -82,11 +82,11 @@ const pathText = (path: readonly PropertyKey[]): string =>
     return text + (/^[a-z_$][\w$]{0,63}$/i.test(key) ? `.${key}` : `[${JSON.stringify(key.slice(0, 64))}]`);
   }, '$');
 
-/** What `read` returns, or nothing when it throws. */
+/** What `read` returns, or nothing when it throws: reporting a failure must go on (C3). */
 function attempt<T>(read: () => T): T | undefined {
   try {
     return read();
-  } catch {} // C3
+  } catch {} // left out
 }
 
 export function createCodec({ URL, maxBytes = MAX_VALUE_BYTES, blobs }: CodecOptions = {}): Codec {
@@ -97,18 +97,16 @@ export function createCodec({ URL, maxBytes = MAX_VALUE_BYTES, blobs }: CodecOpt
     let bytes = 0;
     let causes = 0;
 
-    const refuse = (why: string, cause?: unknown, code: ErrorCode = 'NOT_SERIALIZABLE'): never => {
+    const refuse = (why: string, options?: ErrorOptions, code: ErrorCode = 'NOT_SERIALIZABLE'): never => {
       const place = { path: pathText(path) };
-      const advice = 'Store a reference or plain data, or leave it out.';
-      throw new StepfastError(code, `Can not store ${what}: ${place.path} ${why}. ${advice}`, place, { cause });
+      const message = `Can not store ${what}: ${place.path} ${why}. Store a reference or plain data, or leave it out.`;
+      throw new StepfastError(code, message, place, options);
     };
 
     const spend = (count: number): void => {
       bytes += count;
-      if (bytes > maxBytes) {
-        const size = Math.ceil(bytes);
-        refuse(`goes over the limit of ${maxBytes} bytes (at least ${size})`, undefined, 'VALUE_TOO_LARGE');
-      }
+      if (bytes <= maxBytes) return;
+      refuse(`goes over the limit of ${maxBytes} bytes (at least ${Math.ceil(bytes)})`, {}, 'VALUE_TOO_LARGE');
     };
     const text = (value: string): string => {
       spend(value.length);
@@ -137,12 +135,11 @@ export function createCodec({ URL, maxBytes = MAX_VALUE_BYTES, blobs }: CodecOpt
       if (typeof value === 'string') return text(value);
       spend(8);
       if (value === null || typeof value === 'boolean') return value;
-      if (typeof value === 'number') {
+      if (typeof value === 'number' || typeof value === 'bigint') {
         const shown = Object.is(value, -0) ? '-0' : String(value);
-        return Number.isFinite(value) && shown !== '-0' ? value : { $: ['number', shown] };
+        return Number.isFinite(value) && shown !== '-0' ? (value as number) : { $: [typeof value, text(shown)] };
       }
       if (value === undefined) return { $: ['undefined'] };
-      if (typeof value === 'bigint') return { $: ['bigint', text(String(value))] };
       if (typeof value !== 'object') return refuse(`is a ${typeof value}`);
 
       const known = seen.get(value);
@@ -169,7 +166,7 @@ export function createCodec({ URL, maxBytes = MAX_VALUE_BYTES, blobs }: CodecOpt
         const found = keysOf(value);
         // Index keys come first and ascend: with the right count and the right last one, none is missing.
         if (found.length !== value.length || (found.at(-1) ?? '-1') !== String(value.length - 1)) {
-          refuse('is an array with holes or extra properties');
+          refuse('has holes or extra properties');
         }
         return found.map((_, index) => at(index, value, depth));
       }
@@ -185,12 +182,12 @@ export function createCodec({ URL, maxBytes = MAX_VALUE_BYTES, blobs }: CodecOpt
         return { $: [tag, toBase64(new Uint8Array(buffer, byteOffset, byteLength))] };
       }
       if (tag === 'Date' || tag === 'RegExp' || tag === 'Map' || tag === 'Set') {
-        if (keysOf(value).length > 0) refuse(`is a ${tag} with extra properties`);
+        if (keysOf(value).length) refuse('has extra properties');
         if (tag === 'Date') return { $: [tag, value.toJSON()] };
         if (tag === 'RegExp') return { $: [tag, text(value.source), value.flags] };
         // The path counts entries as `[...map]` would show them.
         const entries = Array.from(value);
-        return { $: [tag, entries.map((_, index) => at(index, entries, depth, tag === 'Map' ? pair : write))] };
+        return { $: [tag, entries.map((_, index) => at(index, entries, depth, tag === 'Set' ? write : pair))] };
       }
       return refuse(`is a class instance (${getPrototypeOf(value)?.constructor?.name ?? tagOf(value)})`);
     };
@@ -234,7 +231,9 @@ export function createCodec({ URL, maxBytes = MAX_VALUE_BYTES, blobs }: CodecOpt
         bytes = before;
         path.length = length;
       }
-      return Object.fromEntries(Object.entries(recorded).filter(([, field]) => field !== undefined)) as never;
+      for (const key of keys(recorded) as (keyof RecordedError)[])
+        if (recorded[key] === undefined) delete recorded[key];
+      return recorded as never;
     };
     return { write, record, refuse };
   }
@@ -286,12 +285,16 @@ export function createCodec({ URL, maxBytes = MAX_VALUE_BYTES, blobs }: CodecOpt
           return keep(new RegExp(first, second));
         case 'Map': {
           const map = keep(new Map());
-          for (const [key, value] of first as Json[][]) map.set(next(key), next(value));
+          (first as Json[][]).forEach(([key, value]) => {
+            map.set(next(key), next(value));
+          });
           return map;
         }
         case 'Set': {
           const set = keep(new Set());
-          for (const item of first as Json[]) set.add(next(item));
+          (first as Json[]).forEach((item) => {
+            set.add(next(item));
+          });
           return set;
         }
         case 'ArrayBuffer':
@@ -340,12 +343,12 @@ export function createCodec({ URL, maxBytes = MAX_VALUE_BYTES, blobs }: CodecOpt
         return write(value, 0);
       } catch (cause) {
         if (cause instanceof StepfastError) throw cause;
-        return refuse('can not be read', cause); // a getter or a proxy of the user that throws
+        return refuse('can not be read', { cause }); // a getter or a proxy of the user that throws
       }
     },
     decode,
     // It takes the number 0, as in `decodeError`, also when what was thrown is no error.
-    encodeError: (error) => writer('').record(error, 0, 0),
+    encodeError: (error) => attempt(() => writer('').record(error, 0, 0)) ?? { name: 'Error', message: 'unknown' },
     decodeError: (recorded) => decode({ $: ['Error', recorded as unknown as Json] }) as Error,
   };
 }
@@ -354,12 +357,9 @@ export function createCodec({ URL, maxBytes = MAX_VALUE_BYTES, blobs }: CodecOpt
 export function sameJson(a: Json, b: Json): boolean {
   if (a === b) return true;
   if (!isObject(a) || !isObject(b) || Array.isArray(a) !== Array.isArray(b)) return false;
-  const [left, right] = [a, b] as Record<string, Json>[];
   const found = keys(a);
-  return (
-    found.length === keys(b).length &&
-    found.every((key) => hasOwn(b, key) && sameJson(left?.[key] as Json, right?.[key] as Json))
-  );
+  const same = (key: string) => hasOwn(b, key) && sameJson(a[key as never], b[key as never]);
+  return found.length === keys(b).length && found.every(same);
 }
 
 // Base64 by hand: `btoa` and `Buffer` are platform API.
@@ -374,7 +374,8 @@ function toBase64(bytes: Uint8Array): string {
     for (count += 8; count >= 6; ) text += ALPHABET[(bits >> (count -= 6)) & 63];
   }
   if (count > 0) text += ALPHABET[(bits << (6 - count)) & 63];
-  return text.padEnd(Math.ceil(text.length / 4) * 4, '=');
+  while (text.length % 4) text += '=';
+  return text;
 }
 
 function fromBase64(text: string): ArrayBuffer {

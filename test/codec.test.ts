@@ -418,6 +418,14 @@ describe('errors', () => {
       Symbol('s'),
       () => {},
       Object.create(null),
+      new Proxy(
+        {},
+        {
+          get() {
+            throw 1;
+          },
+        },
+      ),
       new Proxy(new Error('m'), {
         get() {
           throw new Error('no');
