@@ -1,14 +1,12 @@
 import { check, checkInteger, checkKey, checkName, checkText, quoted } from './check.js';
 import { type Codec, createCodec, sameJson } from './codec.js';
-
 import { type Duration, durationMs, instantMs } from './duration.js';
 import { isStepfastError, StepfastError } from './errors.js';
 import { type AnyJob, type DefineJob, defineJob, type Job, validate } from './job.js';
 import type { JournalEntry } from './journal.js';
 import type { Clock, Platform } from './platform.js';
 import { type RetryOptions, resolveRetry } from './retry.js';
-import type { RunHandle, Runs } from './runs.js';
-import { createRuns } from './runs.js';
+import { createRuns, type RunHandle, type Runs } from './runs.js';
 import { createScheduler } from './scheduler.js';
 import type { Batch, CommitOutcome, Store } from './store.js';
 
