@@ -1,5 +1,4 @@
 import {
-  type Identity,
   identityKey,
   isOutcome,
   type JournalEntry,
@@ -81,15 +80,12 @@ const add = (digest: Digest, entry: JournalEntry): void => {
       digest.takenSeqs.add(entry.seq);
       digest.lastTaken.set(pairKey(entry.event, entry.key), entry.seq);
       break;
-    case 'withdrawn':
-      for (const [namespace, ...id] of entry.ids) forget(digest, identityKey(namespace, id), false);
-      break;
     case 'drift':
       for (const [namespace, ...id] of entry.ids) digest.aside.add(identityKey(namespace, id));
       digest.slack += entry.slack;
       break;
     case 'retried':
-      for (const [namespace, ...id] of entry.forgets) forget(digest, identityKey(namespace, id), true);
+      for (const [namespace, ...id] of entry.forgets) forget(digest, identityKey(namespace, id));
       digest.handlerFailures = undefined;
       digest.end = undefined;
       break;
@@ -100,12 +96,11 @@ const add = (digest: Digest, entry: JournalEntry): void => {
   }
 };
 
-/** Entries of this identity so far no longer count; a withdrawn one keeps its outcome, should it have one (spec R1). */
-function forget(digest: Digest, key: string, alsoOutcome: boolean): void {
+/** Entries of this identity so far no longer count. */
+function forget(digest: Digest, key: string): void {
   digest.sleeps.delete(key);
   digest.waits.delete(key);
   digest.failures.delete(key);
-  if (!alsoOutcome && digest.outcomeKeys.has(key)) return;
   digest.shapes.delete(key);
   digest.outcomeKeys.delete(key);
   const at = digest.outcomes.findIndex((recorded) => recorded.key === key);
@@ -174,6 +169,3 @@ export function attemptOf(digest: Digest, key: string, released: number): number
   const interruptions = digest.interruptedAt.filter((index) => index > since).length;
   return 1 + (digest.failures.get(key)?.count ?? 0) + interruptions;
 }
-
-export const idsOf = (asks: Iterable<{ readonly namespace: Namespace; readonly id: Identity }>) =>
-  [...asks].map(({ namespace, id }) => [namespace, ...id] as const);

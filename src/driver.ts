@@ -19,6 +19,7 @@ import { createRecorder, LIMITS } from './recorder.js';
 import type { Ask } from './replay.js';
 import type { RetryOptions } from './retry.js';
 import type { CommitOutcome, DueRun, EventRow, RunChange, RunRow, RunState, StoredRun } from './store.js';
+import { rowWith } from './transition.js';
 
 /*
  * One run in one engine: feeds the replay with what happened, commits what the handler asks for, enters functions.
@@ -427,12 +428,6 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
 
 const lost = (runId: string) =>
   new StepfastError('LEASE_LOST', `Run ${runId} was ended from outside, or another context drives it now.`, { runId });
-
-/** A row after a commit: everything that the state does not name is gone. */
-const rowWith = (row: RunRow, state: RunState, counts: Pick<RunRow, 'fence' | 'length'>): RunRow => {
-  const { runId, job, queue, idempotencyKey, parentId, tags, createdAt, seq } = row;
-  return { runId, job, queue, idempotencyKey, parentId, tags, createdAt, seq, ...state, ...counts };
-};
 
 /** Run, generation and identity as one text that fits into an HTTP header; injective, as each part is escaped. */
 const idempotencyKeyOf = (runId: string, [name, occurrence]: readonly [string, number]): string => {

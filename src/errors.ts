@@ -19,7 +19,6 @@ export type ErrorCode =
   | 'RUN_CANCELLED'
   | 'EVENT_TIMEOUT'
   | 'STEP_FAILED'
-  | 'STEP_NESTED'
   | 'CRASH_LOOP'
   | 'JOURNAL_FULL'
   | 'TOO_MANY_WAITS'

@@ -98,11 +98,6 @@ export type JournalEntry =
       readonly lookbackFrom?: number;
     }
   | {
-      readonly kind: 'withdrawn';
-      readonly at: number;
-      readonly ids: readonly (readonly [Namespace, string, number])[];
-    }
-  | {
       readonly kind: 'handler-failed';
       readonly at: number;
       readonly attempt: number;

@@ -11,6 +11,7 @@ import type {
   OpenWait,
   RunChange,
   RunRow,
+  RunState,
   StartOutcome,
 } from './store.js';
 
@@ -70,6 +71,18 @@ export const pairKey = (name: string, key: string | undefined): string =>
 /** Every pair that the open waits of a run listen to. */
 export const pairsOf = ({ waits }: RunRow): string[] =>
   waits.length ? [...new Set(waits.flatMap((wait) => wait.events.map((name) => pairKey(name, wait.key))))] : [];
+
+/** A row after a commit: what it was born with, and everything else as the state says. */
+export function rowWith(row: RunRow, state: RunState, counts: Pick<RunRow, 'fence' | 'length'>): RunRow {
+  const { runId, job, queue, idempotencyKey, parentId, tags, createdAt, seq } = row;
+  const born = { runId, job, queue, createdAt, seq };
+  const given = {
+    ...(idempotencyKey !== undefined && { idempotencyKey }),
+    ...(parentId !== undefined && { parentId }),
+    ...(tags && { tags }),
+  };
+  return { ...born, ...given, ...state, ...counts };
+}
 
 /** Whether this wait of this run may take the event (spec E3, E4, E5). */
 export function mayTake(wait: OpenWait, event: EventRow, runId: string): boolean {
@@ -141,18 +154,11 @@ export async function transition(reads: Reads, batch: Batch): Promise<{ outcome:
     }
     if (state.slot !== undefined && state.slot !== row.slot && run.concurrency !== undefined)
       if ((await reads.slots(state.slot)) >= run.concurrency) return { kind: 'no-slot' };
-    const { runId, job, queue, idempotencyKey, parentId, tags, createdAt, seq } = row;
-    const born = { runId, job, queue, createdAt, seq };
-    const rest = {
-      ...(idempotencyKey !== undefined && { idempotencyKey }),
-      ...(parentId !== undefined && { parentId }),
-      ...(tags && { tags }),
-    };
-    put({ ...born, ...rest, ...state, fence, length: row.length + run.append.length }, run.append);
+    put(rowWith(row, state, { fence, length: row.length + run.append.length }), run.append);
     if (!state.waits.length) return undefined;
     const known = new Set(row.woken ? [] : row.waits.map((wait) => JSON.stringify(wait.id)));
     const opened = state.waits.filter((wait) => !known.has(JSON.stringify(wait.id)));
-    offers = await offersFor(view, runId, opened, now);
+    offers = await offersFor(view, row.runId, opened, now);
     return undefined;
   };
 

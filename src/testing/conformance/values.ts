@@ -139,7 +139,7 @@ fact('every kind of journal entry comes back as it was given', async ({ open }) 
     { kind: 'wait-timed-out', at, id, asked: 1, deadline: at },
     { kind: 'attempt-failed', at, id, attempt: 1, error, retryAt: at + 1 },
     { kind: 'handler-failed', at, attempt: 1, error, retryAt: at + 1 },
-    { kind: 'withdrawn', at, ids: [['wait', 'w', 1]] },
+    { kind: 'drift', at, ids: [['wait', 'w', 1]], slack: 0 },
     { kind: 'retried', at, forgets: [['step', 's', 2]] },
     { kind: 'released', at },
     { kind: 'failed', at, error },
