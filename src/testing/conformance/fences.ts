@@ -47,6 +47,25 @@ fact('a commit with a stale fence is refused, hears the present one and changes 
   equal(await load(store, 'r'), before, 'the run');
 });
 
+fact(
+  'a claim that has read a shorter journal is refused, though the fence is the same, and changes nothing',
+  async ({ open }) => {
+    const store = await open();
+    await claimed(store, 'r');
+    const { length } = await rowOf(store, 'r');
+    await commit(store, { run: { runId: 'r', fence: 1, append: [stepped('s')], state: running() } });
+    const before = await load(store, 'r');
+    const stale = { ...claim('r', 1, 'b'), length };
+    equal(await refused(store, { run: stale }, 'fenced'), { kind: 'fenced', fence: 1 }, 'the outcome');
+    equal(await load(store, 'r'), before, 'the run');
+    equal(
+      (await commit(store, { run: { ...stale, length: length + 1 } })).fence,
+      2,
+      'the fence of one that has read it all',
+    );
+  },
+);
+
 fact('a commit with a fence that nobody holds yet is refused', async ({ open }) => {
   const store = await open();
   await claimed(store, 'r');
