@@ -2,7 +2,7 @@ import type { JournalEntry } from './journal.js';
 import type { Json } from './json.js';
 
 /*
- * The store contract: types and prose only. Seven methods; everything that changes anything is one `commit`.
+ * The store contract: types and prose only. Eight methods; everything that changes anything is one `commit`.
  *
  * S1. A commit is atomic, and durable (as far as the store's `durability` promises) when its promise resolves.
  * S2. The journal and row of a run change only in a commit that names its present fence (`fence: 'any'` is for
@@ -15,6 +15,7 @@ import type { Json } from './json.js';
  * S7. Hints of `watch` may be lost, doubled or late; truth is always read again.
  * S8. A commit whose promise rejects may or may not have happened (a lost response); one that resolves with anything
  *     but `committed` has changed nothing.
+ * S9. The end of a run and the wait for it read and write the same rows, as S3: neither can miss the other.
  *
  * The rules of what a commit does are the same for every store, so they are written once: `transition.ts`, over the
  * few reads that a store offers (`Reads`). A store may do the same set-based (SQL); the conformance suite decides.
@@ -39,6 +40,8 @@ export interface OpenWait {
   readonly key?: string;
   /** Only events with a greater `seq` may be taken ... */
   readonly after: number;
+  /** ... of each of `events` its own, where they are not all the same ... */
+  readonly afters?: readonly number[];
   /** ... or events up to there that no run has taken, accepted at or after this instant. Absent: none. */
   readonly lookbackFrom?: number;
   /** An event accepted later does not fit. Absent: no deadline. */
@@ -56,10 +59,24 @@ export interface RunState {
   readonly waits: readonly OpenWait[];
   /** The queue in which the run holds a slot. Absent: none held. */
   readonly slot?: string;
+  /** Runs whose end wakes this one. */
+  readonly awaits?: readonly string[];
   readonly startedAt?: number;
   readonly endedAt?: number;
+  /** What the run last said of how far it is. */
+  readonly progress?: Json;
+  /** Steps of the run can be undone: when it ends from outside, it becomes `undoing`. */
+  readonly undoable?: true;
+  /** The run has ended, and what is to follow (undoing its steps, telling of its failure) is not done. */
+  readonly undoing?: true;
   /** The handler may be about to ask for more: when the owner is gone, replay the run even if nothing is due. */
   readonly unsettled?: true;
+}
+
+/** Keeps other runs of its job with the same key from being started, as long as the run has not started, or ended. */
+export interface Unique {
+  readonly key: string;
+  readonly until: 'start' | 'end';
 }
 
 /** One run, without its journal: small, and all that a store has to keep at hand. */
@@ -70,6 +87,11 @@ export interface RunRow extends RunState {
   readonly idempotencyKey?: string;
   readonly parentId?: string;
   readonly tags?: readonly string[];
+  /** Due runs with a greater one go first. Absent: 0. */
+  readonly priority?: number;
+  readonly unique?: Unique;
+  /** Until when id and idempotency key are remembered, though the run be deleted. Absent: as long as the run is kept. */
+  readonly keyUntil?: number;
   readonly createdAt: number;
   /** The store's sequence number at creation. */
   readonly seq: number;
@@ -79,6 +101,8 @@ export interface RunRow extends RunState {
   readonly length: number;
   /** Set by a dispatch that an open wait of this run may take, cleared by the next commit of its owner. */
   readonly woken?: true;
+  /** Of the runs that this one awaits, those that have ended: kept until a commit no longer awaits them. */
+  readonly ended?: readonly string[];
 }
 
 export interface StoredRun {
@@ -103,7 +127,10 @@ export interface EventRow {
   readonly taken?: true;
 }
 
-/** A run to be created. Nothing is created when the id, or (job, idempotencyKey), is already there. */
+/**
+ * A run to be created. Nothing is created when the id, or (job, idempotencyKey), is already there or remembered, or when
+ * a run of the job holds the same unique key.
+ */
 export interface NewRun {
   readonly runId: string;
   readonly job: string;
@@ -112,10 +139,17 @@ export interface NewRun {
   readonly idempotencyKey?: string;
   readonly parentId?: string;
   readonly tags?: readonly string[];
+  readonly priority?: number;
+  readonly unique?: Unique;
+  readonly keyUntil?: number;
   /** When the run is first due: now, or the start time ahead. */
   readonly dueAt: number;
-  /** Its first journal entry. */
-  readonly entry: JournalEntry;
+  /** Its journal to begin with: one entry, or those of the run it was copied from. */
+  readonly entries: readonly JournalEntry[];
+  /** Of a copy of a run that has ended. Absent: `queued`, or `scheduled` when it is due later. */
+  readonly state?: RunState;
+  /** A run that holds the unique key and has not started is given this entry and due instant instead (debounce). */
+  readonly moves?: JournalEntry;
 }
 
 /** An event to be accepted. A known `id`, or a known `idempotencyKey` on its pair, gives the first receipt again. */
@@ -140,6 +174,8 @@ export interface RunChange {
   readonly length?: number;
   /** Raises the fence by one (claim, cancel, retry of an ended run). */
   readonly raise?: true;
+  /** `append` becomes the whole journal: what was there is gone. */
+  readonly reset?: true;
   readonly append: readonly JournalEntry[];
   /** Replaces the row's state. Absent with `append: []`: the fence is confirmed and nothing changes. */
   readonly state?: RunState;
@@ -149,18 +185,73 @@ export interface RunChange {
   readonly unless?: readonly OpenWait[];
   /** Refuse (`no-slot`) when this many other runs hold a slot of `state.slot`. */
   readonly concurrency?: number;
+  /** Refuse (`no-slot`) when the queue has given out `limit` slots within the last `perMs`. */
+  readonly rate?: { readonly limit: number; readonly perMs: number };
 }
 
+/** A value that all runs of the store share. Keys that begin with `stepfast:` are the library's own. */
+export interface StateRow {
+  readonly key: string;
+  readonly value: Json;
+  /** From then on it counts as absent. Absent: never. */
+  readonly expiresAt?: number;
+  /** Number of the write: grows with each, in the whole store. */
+  readonly revision: number;
+  /** Of a lock: how often it was given out, and to whom, if it is held. */
+  readonly token?: number;
+  readonly holder?: string;
+}
+
+/** A write to the shared state. */
+export type StateChange =
+  | {
+      readonly kind: 'set';
+      readonly key: string;
+      readonly value: Json;
+      readonly expiresAt?: number;
+      /** Refuse (`STATE_CHANGED`) unless the present row has this revision; 0: unless there is none. */
+      readonly ifRevision?: number;
+    }
+  | { readonly kind: 'delete'; readonly key: string }
+  /** Refused (`NOT_A_NUMBER`) unless the present value is a number; absent counts as 0. Keeps the expiry unless given. */
+  | { readonly kind: 'increment'; readonly key: string; readonly by: number; readonly expiresAt?: number }
+  /** Taken when nobody holds it, its time is over, or the same holder has it; never refused: the outcome tells. */
+  | { readonly kind: 'lock'; readonly key: string; readonly holder: string; readonly expiresAt: number }
+  /** Nothing when another has it by now. */
+  | { readonly kind: 'unlock'; readonly key: string; readonly token: number };
+
+export interface StateOutcome {
+  /** After `increment`. */
+  readonly value?: number;
+  /** After `lock`, when it was taken: greater than any before. */
+  readonly token?: number;
+}
+
+/** A run to be deleted with its journal. Refused (`fenced`) unless it has ended, is not `undoing`, and has this fence. */
+export interface Deletion {
+  readonly runId: string;
+  readonly fence: number;
+  /** What tells its payload from another, for as long as its id and key are remembered. */
+  readonly fingerprint: string;
+}
+
+/** Parts are decided in this order; all are written, or none. */
 export interface Batch {
   readonly now: number;
   readonly run?: RunChange;
+  readonly state?: readonly StateChange[];
   readonly starts?: readonly NewRun[];
   readonly events?: readonly NewEvent[];
+  readonly deletes?: readonly Deletion[];
 }
 
 export interface StartOutcome {
-  readonly kind: 'created' | 'exists';
+  readonly kind: 'created' | 'exists' | 'moved';
   readonly runId: string;
+  /** The run is deleted, and only remembered: of the payload that it had. */
+  readonly fingerprint?: string;
+  /** The run holds the same unique key; its own id and idempotency key may be others. */
+  readonly isUnique?: true;
 }
 
 export interface EventOutcome {
@@ -179,8 +270,14 @@ export type CommitOutcome =
       readonly kind: 'committed';
       /** The run's fence after the commit; 0 without `run`. */
       readonly fence: number;
-      /** Events that its open waits may take, oldest first: those of waits opened now, and all after a wake-up. */
+      /**
+       * Events that its open waits may take, oldest first: those of waits opened now, and all after a wake-up. With any,
+       * the run is due at once, until a commit that is offered none: should its owner die, the next one looks.
+       */
       readonly offers: readonly EventRow[];
+      /** Of the runs that it awaits, those that have ended. */
+      readonly ended: readonly string[];
+      readonly state: readonly StateOutcome[];
       readonly starts: readonly StartOutcome[];
       readonly events: readonly EventOutcome[];
     }
@@ -189,8 +286,14 @@ export type CommitOutcome =
   /** `fence: 'any'` on a run that has ended. */
   | { readonly kind: 'ended'; readonly status: StoredStatus }
   | { readonly kind: 'overtaken'; readonly offers: readonly EventRow[] }
-  | { readonly kind: 'no-slot' }
-  | { readonly kind: 'refused'; readonly code: 'EVENT_BACKLOG_FULL' | 'RUN_NOT_FOUND'; readonly index: number };
+  /** `retryAt`: when the rate limit has room again. */
+  | { readonly kind: 'no-slot'; readonly retryAt?: number }
+  | {
+      readonly kind: 'refused';
+      readonly code: 'EVENT_BACKLOG_FULL' | 'RUN_NOT_FOUND' | 'NOT_A_NUMBER' | 'STATE_CHANGED';
+      /** Which of the events, or of the state changes. */
+      readonly index: number;
+    };
 
 /** What an engine asks when it looks for work. */
 export interface DueQuery {
@@ -216,7 +319,7 @@ export interface DueRun {
 }
 
 export interface DuePage {
-  /** Oldest `dueAt` first, then by `seq`. Never a run that `owner` itself is running, unless it was woken. */
+  /** Greatest priority first, then oldest `dueAt`, then by `seq`. Never a run that `owner` itself is running, unless it was woken. */
   readonly runs: readonly DueRun[];
   /** The least `dueAt` after `now` of a run of these jobs; may be absent when `runs` is as long as the limit. */
   readonly nextDueAt?: number;
@@ -228,6 +331,8 @@ export interface ListQuery {
   readonly status?: StoredStatus | readonly StoredStatus[] | undefined;
   readonly job?: string | undefined;
   readonly tag?: string | undefined;
+  /** Only runs that ended before this instant. */
+  readonly endedBefore?: number;
   readonly limit: number;
   /** `nextCursor` of the page before. */
   readonly cursor?: string;
@@ -261,7 +366,26 @@ export interface StoreCapabilities {
 
 export type StoreListener = (runId: string | undefined, isOwn?: boolean) => void;
 
-/** Where journals are kept. Implement these seven methods and run the conformance suite of `stepfast/testing`. */
+/** Rows of the app and a commit, kept both or not at all (`step.transaction`). */
+export interface SharedWork<Value> {
+  /** What of the app's data `body` touches, named as the store's database does; IndexedDB: names of object stores. */
+  readonly scope: readonly string[];
+  /**
+   * The app's part. Given the transaction of the store (its own kind: `IDBTransaction`, ...), it awaits nothing but that,
+   * neither commits it nor ends it otherwise, and may run again when the commit fails.
+   */
+  readonly body: (tx: never) => Value | PromiseLike<Value>;
+  /** The commit, out of what `body` returned. Synchronous: the transaction can not wait for anything else. */
+  readonly batchOf: (value: Value) => Batch;
+}
+
+/** Anything but `committed` has changed nothing, of the app's data neither. */
+export type SharedOutcome =
+  | CommitOutcome
+  /** `body` or `batchOf` threw this, or `body` broke the rules of the transaction (`TRANSACTION_ENDED`). */
+  | { readonly kind: 'threw'; readonly error: unknown };
+
+/** Where journals are kept. Implement these eight methods and run the conformance suite of `stepfast/testing`. */
 export interface Store {
   readonly name: string;
   readonly capabilities: StoreCapabilities;
@@ -273,6 +397,13 @@ export interface Store {
   due(query: DueQuery): Promise<DuePage>;
   load(runId: string): Promise<StoredRun | undefined>;
   list(query: ListQuery): Promise<ListPage>;
+  /** A value of the shared state. One that has expired may still be returned: the caller looks at `expiresAt`. */
+  state(key: string): Promise<StateRow | undefined>;
+  /**
+   * Only where the store shares a database with the app: `body` and the batch in one transaction. It rejects as `commit`
+   * does, when the store fails (S8); what `body` throws is an outcome. Other commits wait until it has ended.
+   */
+  transact?<Value>(work: SharedWork<Value>): Promise<SharedOutcome>;
   /**
    * Calls back with ids of runs that changed, in this or another context. `undefined`: anything may have. `isOwn`: by a
    * commit of this very store object, which its engine knows of already.

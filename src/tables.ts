@@ -1,5 +1,5 @@
-import type { EventRow, ListQuery, RunRow } from './store.js';
-import { pairKey, pairsOf, type Reads, type StoreClock, type Writes } from './transition.js';
+import type { EventRow, ListQuery, RunRow, StateRow } from './store.js';
+import { pairKey, pairsOf, type Reads, type StoreClock, type Writes } from './transition/scope.js';
 
 /*
  * Rows and events of a store that fits in memory, with the indexes that `Reads` asks for. The memory store is nothing
@@ -67,8 +67,14 @@ export class Tables implements Reads {
   readonly #eventIds = new Map<string, number>();
   readonly #eventKeys = new Map<string, number>();
   readonly #untaken = new Map<string, number>();
-  readonly #due = new Ordered<RunRow>((row) => row.dueAt!);
+  readonly #awaiting = new Index<string>();
+  readonly #children = new Index<string>();
+  readonly #uniques = new Map<string, string>();
+  /** By priority. */
+  readonly #due = new Map<number, Ordered<RunRow>>();
   readonly #expiring = new Ordered<EventRow>((event) => event.expiresAt);
+  readonly shared = new Map<string, StateRow>();
+  readonly #expiringState = new Ordered<StateRow & { readonly seq: number }>((row) => row.expiresAt!);
 
   clock(): StoreClock {
     return this.lastClock;
@@ -79,8 +85,18 @@ export class Tables implements Reads {
   runByKey(job: string, idempotencyKey: string): string | undefined {
     return this.#keys.get(keyOf(job, idempotencyKey));
   }
+  runByUnique(job: string, key: string): string | undefined {
+    return this.#uniques.get(keyOf(job, key));
+  }
+  #rows = (runIds: ReadonlySet<string>): RunRow[] => [...runIds].map((runId) => this.runs.get(runId)!);
   waiting(pair: string): RunRow[] {
-    return [...this.#waiting.get(pair)].map((runId) => this.runs.get(runId)!);
+    return this.#rows(this.#waiting.get(pair));
+  }
+  awaiting(runId: string): RunRow[] {
+    return this.#rows(this.#awaiting.get(runId));
+  }
+  children(runId: string): RunRow[] {
+    return this.#rows(this.#children.get(runId));
   }
   events(pair: string, after: number): EventRow[] {
     const found: EventRow[] = [];
@@ -105,10 +121,19 @@ export class Tables implements Reads {
   slots(queue: string): number {
     return this.#holding.get(queue).size;
   }
+  state(key: string): StateRow | undefined {
+    return this.shared.get(key);
+  }
+  expiredState(now: number): string[] {
+    return this.#expiringState.items
+      .slice(0, 8)
+      .filter(({ expiresAt }) => expiresAt! <= now)
+      .map(({ key }) => key);
+  }
 
-  /** Rows with something due, ordered by (`dueAt`, `seq`). */
-  dueRows(): readonly RunRow[] {
-    return this.#due.items;
+  /** Rows with something due, by priority, the greatest first; each ordered by (`dueAt`, `seq`). */
+  dueRows(): (readonly RunRow[])[] {
+    return [...this.#due].sort(([a], [b]) => b - a).map(([, { items }]) => items);
   }
 
   /** Writes what a committed transition decided. Journals are the caller's. */
@@ -116,6 +141,8 @@ export class Tables implements Reads {
     for (const { row } of writes.runs.values()) this.putRun(row);
     for (const event of writes.events.values()) this.putEvent(event);
     for (const seq of writes.drops) this.dropEvent(seq);
+    for (const [key, row] of writes.state) this.putState(key, row);
+    for (const runId of writes.deletes) this.dropRun(runId);
     this.lastClock = writes.clock;
   }
 
@@ -125,8 +152,15 @@ export class Tables implements Reads {
     this.runs.set(row.runId, row);
     if (row.idempotencyKey !== undefined) this.#keys.set(keyOf(row.job, row.idempotencyKey), row.runId);
     for (const pair of pairsOf(row)) this.#waiting.add(pair, row.runId);
+    for (const awaited of row.awaits ?? []) this.#awaiting.add(awaited, row.runId);
+    if (row.parentId !== undefined) this.#children.add(row.parentId, row.runId);
+    if (row.unique) this.#uniques.set(keyOf(row.job, row.unique.key), row.runId);
     if (row.slot !== undefined) this.#holding.add(row.slot, row.runId);
-    if (row.dueAt !== undefined) this.#due.add(row);
+    if (row.dueAt === undefined) return;
+    const rank = row.priority ?? 0;
+    const due = this.#due.get(rank) ?? new Ordered((each) => each.dueAt!);
+    this.#due.set(rank, due);
+    due.add(row);
   }
 
   /** Forgets a run that is kept elsewhere. */
@@ -140,8 +174,23 @@ export class Tables implements Reads {
 
   #unindex(row: RunRow): void {
     for (const pair of pairsOf(row)) this.#waiting.delete(pair, row.runId);
+    for (const awaited of row.awaits ?? []) this.#awaiting.delete(awaited, row.runId);
+    if (row.parentId !== undefined) this.#children.delete(row.parentId, row.runId);
+    const unique = row.unique && keyOf(row.job, row.unique.key);
+    if (unique && this.#uniques.get(unique) === row.runId) this.#uniques.delete(unique);
     if (row.slot !== undefined) this.#holding.delete(row.slot, row.runId);
-    if (row.dueAt !== undefined) this.#due.delete(row);
+    const rank = row.priority ?? 0;
+    const due = row.dueAt === undefined ? undefined : this.#due.get(rank);
+    due?.delete(row);
+    if (due?.items.length === 0) this.#due.delete(rank);
+  }
+
+  putState(key: string, row: StateRow | undefined): void {
+    const old = this.shared.get(key);
+    if (old?.expiresAt !== undefined) this.#expiringState.delete({ ...old, seq: old.revision });
+    if (row) this.shared.set(key, row);
+    else this.shared.delete(key);
+    if (row?.expiresAt !== undefined) this.#expiringState.add({ ...row, seq: row.revision });
   }
 
   putEvent(event: EventRow): void {
@@ -180,12 +229,13 @@ export class Tables implements Reads {
 
 /** Whether a row is asked for by a list query, its cursor included. */
 export function fitsList(row: RunRow, query: ListQuery): boolean {
-  const { status, job, tag, cursor } = query;
+  const { status, job, tag, cursor, endedBefore } = query;
   return (
     (status === undefined || (typeof status === 'string' ? status === row.status : status.includes(row.status))) &&
     (job === undefined || job === row.job) &&
     (tag === undefined || (row.tags?.includes(tag) ?? false)) &&
-    (cursor === undefined || row.seq < Number(cursor))
+    (cursor === undefined || row.seq < Number(cursor)) &&
+    (endedBefore === undefined || (row.endedAt ?? Infinity) < endedBefore)
   );
 }
 

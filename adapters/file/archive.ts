@@ -1,30 +1,36 @@
-import fs from 'node:fs';
 import { dirname, join } from 'node:path';
-import { crc32 } from 'node:zlib';
 import { FORMAT_VERSION } from '../../src/journal.js';
 import type { RunRow, StoredRun } from '../../src/store.js';
 import { replaceFile, sweep, TEMPORARY } from './atomic-write.js';
 import { corrupt, tooNew } from './damage.js';
 import type { Disk } from './disk.js';
+import { createEnded } from './ended.js';
 import {
-  APPEND_OR_CREATE,
   ensureFolder,
   exists,
   hashName,
   namesIn,
-  openRegular,
-  readAt,
   readRegular,
+  removeFile,
+  storeError,
+  sumOf,
   syncFolder,
-  writeAll,
 } from './files.js';
 import { keyText } from './image.js';
+import type { Removal } from './record.js';
 
 /*
  * Ended runs, out of the log: one readable file a run, one small file an idempotency key, and an index line for `list`.
  *
- * Compaction writes them before the log forgets the run, each as a whole, so a crash between leaves a run in both
- * places and the log's copy counts; writing one again changes nothing. Nothing here is read when a store opens.
+ * A1. Compaction writes them before the log forgets the run, each as a whole, so a crash between leaves a run in both
+ *     places and the log's copy counts; writing one again changes nothing. Nothing here is read when a store opens.
+ * A2. A run is deleted by a record of the log, and by nothing else. Until that record is on disk, nothing is removed
+ *     here; from then on nothing that is here of the run counts (`Image.removed`), whatever a crash leaves of it.
+ * A3. The log forgets that record only after what is left was removed and the folders were synced: then there is
+ *     nothing that could count. What a crash between leaves is removed again, for the record says all that it takes.
+ * A4. An id may be used again, so a removal names the last `seq` that it is about: a file of a later life is left alone.
+ *     A key's file is left alone when it leads to another run, or to a later life with the same key.
+ * A5. Writing and removing never overlap (owner.ts): between the look at a file and its removal nobody replaces it.
  */
 
 /** Files written at the same time: half of what the thread pool of Node takes, so that commits need not queue behind. */
@@ -38,11 +44,18 @@ export interface Archive {
   runByKey(job: string, idempotencyKey: string): Promise<string | undefined>;
   /** Keeps these runs, durably. `isWanted` is asked between files, so that a closing store need not wait. */
   write(runs: AsyncIterable<StoredRun>, isWanted: () => boolean): Promise<void>;
-  /** The rows of all ended runs. */
+  /** Whether there may be something to remove. Two looks at names. */
+  mayHold(removal: Removal): boolean;
+  /**
+   * Removes what is left of deleted runs; told of what could not be, it goes on with the others.
+   *
+   * @param isFinal The log is about to forget them: also makes durable what was removed earlier.
+   * @returns Those of which nothing is left.
+   */
+  remove<T extends Removal>(removals: readonly T[], isFinal: boolean): Promise<ReadonlySet<T>>;
+  /** The rows of all ended runs, those that the log says are deleted included. */
   rows(): Promise<ReadonlyMap<string, RunRow>>;
 }
-
-const sumOf = (value: unknown): string => crc32(JSON.stringify(value)).toString(16).padStart(8, '0');
 
 interface RunFile extends StoredRun {
   readonly v: number;
@@ -50,12 +63,18 @@ interface RunFile extends StoredRun {
   readonly sum: string;
 }
 
+interface KeyFile {
+  readonly v: number;
+  readonly job: string;
+  readonly idempotencyKey: string;
+  readonly runId: string;
+}
+
 export function createArchive(disk: Disk, dir: string, onError: (error: unknown) => void): Archive {
   const pathOf = (kind: 'runs' | 'keys', name: string) => join(dir, kind, name.slice(0, 2), `${name}.json`);
   const relative = (path: string) => path.slice(dir.length + 1).replaceAll('\\', '/');
-  const index = join(dir, 'ended.jsonl');
-  const known = new Map<string, RunRow>();
-  let indexed = 0;
+  const runPath = (runId: string) => pathOf('runs', hashName(runId));
+  const keyPath = (job: string, idempotencyKey: string) => pathOf('keys', hashName(keyText(job, idempotencyKey)));
 
   /** A file of this archive, if its text reads and its version is known. */
   const parse = async <T extends { readonly v: number }>(path: string, runId?: string): Promise<T | undefined> => {
@@ -95,46 +114,41 @@ export function createArchive(disk: Disk, dir: string, onError: (error: unknown)
     const { row, journal } = run;
     const { runId, job, idempotencyKey } = row;
     const sum = sumOf([row, journal]);
-    await put(pathOf('runs', hashName(runId)), { v: FORMAT_VERSION, runId, sum, row, journal }, folders);
+    await put(runPath(runId), { v: FORMAT_VERSION, runId, sum, row, journal }, folders);
     if (idempotencyKey === undefined) return;
-    const path = pathOf('keys', hashName(keyText(job, idempotencyKey)));
-    await put(path, { v: FORMAT_VERSION, job, idempotencyKey, runId }, folders);
-  };
-
-  const appendIndex = async (rows: readonly RunRow[]) => {
-    const fd = await openRegular(disk, index, APPEND_OR_CREATE);
-    if (fd === undefined) return;
-    try {
-      await disk.chmod(fd, 0o600);
-      // The blank line in front ends a line that a crash has cut off.
-      const lines = rows.map((row) => `${JSON.stringify({ v: FORMAT_VERSION, sum: sumOf(row), row })}\n`);
-      await writeAll(disk, fd, Buffer.from(`\n${lines.join('')}`));
-      await disk.sync(fd);
-    } finally {
-      await disk.close(fd);
-    }
-    await syncFolder(disk, dir);
+    await put(keyPath(job, idempotencyKey), { v: FORMAT_VERSION, job, idempotencyKey, runId }, folders);
   };
 
   /** The index can be made again from the files it lists. */
-  const walk = async () => {
+  async function* walk(): AsyncGenerator<RunRow> {
     for (const shard of namesIn(join(dir, 'runs'), ''))
       for (const name of namesIn(join(dir, 'runs', shard), '.json'))
         try {
           const run = await readFile(join(dir, 'runs', shard, name));
-          if (run) known.set(run.row.runId, run.row);
+          if (run) yield run.row;
         } catch (error) {
           onError(error);
         }
+  }
+  const ended = createEnded(disk, dir, walk);
+
+  const removeRun = async ({ runId, seq, key }: Removal) => {
+    const path = runPath(runId);
+    const row = exists(path) ? (await readFile(path, runId))?.row : undefined;
+    const later = row && row.seq > seq ? row : undefined;
+    const isKept = key && later?.job === key[0] && later.idempotencyKey === key[1];
+    const ofKey = key && !isKept ? keyPath(...key) : undefined;
+    if (ofKey && exists(ofKey) && (await parse<KeyFile>(ofKey))?.runId === runId) await removeFile(disk, ofKey);
+    if (row && !later) await removeFile(disk, path);
   };
 
   return {
-    has: (runId) => exists(pathOf('runs', hashName(runId))),
-    read: (runId) => readFile(pathOf('runs', hashName(runId)), runId),
+    has: (runId) => exists(runPath(runId)),
+    read: (runId) => readFile(runPath(runId), runId),
     async runByKey(job, idempotencyKey) {
-      const path = pathOf('keys', hashName(keyText(job, idempotencyKey)));
+      const path = keyPath(job, idempotencyKey);
       if (!exists(path)) return undefined;
-      const file = await parse<{ v: number; job: string; idempotencyKey: string; runId: string }>(path);
+      const file = await parse<KeyFile>(path);
       if (file && (file.job !== job || file.idempotencyKey !== idempotencyKey))
         throw corrupt({ file: relative(path), offset: 0 });
       return file?.runId;
@@ -163,33 +177,26 @@ export function createArchive(disk: Disk, dir: string, onError: (error: unknown)
       }
       if (folders.size)
         for (const kind of ['runs', 'keys']) if (exists(join(dir, kind))) await syncFolder(disk, join(dir, kind));
-      if (rows.length) await appendIndex(rows);
+      if (rows.length) await ended.add(rows);
     },
-    async rows() {
-      const fd = await openRegular(disk, index, fs.constants.O_RDONLY);
-      if (fd === undefined) return known;
-      try {
-        const bytes = await readAt(disk, fd, indexed, Math.max(0, (await disk.stat(fd)).size - indexed));
-        const whole = bytes.subarray(0, bytes.lastIndexOf(10) + 1);
-        indexed += whole.length;
-        let isDamaged = false;
-        for (const line of whole.toString('utf8').split('\n')) {
-          if (line === '') continue;
-          try {
-            const { v, sum, row } = JSON.parse(line) as { v: number; sum: string; row: RunRow };
-            if (v > FORMAT_VERSION) throw tooNew('ended.jsonl', v);
-            if (sumOf(row) === sum) known.set(row.runId, row);
-            else isDamaged = true;
-          } catch (error) {
-            if (!(error instanceof SyntaxError) && !(error instanceof TypeError)) throw error;
-            isDamaged = true;
-          }
+    mayHold: ({ runId, key }) => exists(runPath(runId)) || (key !== undefined && exists(keyPath(...key))),
+    async remove<T extends Removal>(removals: readonly T[], isFinal: boolean) {
+      const done = new Set<T>();
+      const folders = new Set<string>();
+      // First: a run that is still listed here may still have its file, one that has none is listed nowhere.
+      if (removals.length) await ended.remove(removals);
+      for (const removal of removals)
+        try {
+          await removeRun(removal);
+          done.add(removal);
+          folders.add(dirname(runPath(removal.runId)));
+          if (removal.key) folders.add(dirname(keyPath(...removal.key)));
+        } catch (error) {
+          onError(storeError(error, 'removing', relative(runPath(removal.runId))));
         }
-        if (isDamaged) await walk();
-        return known;
-      } finally {
-        await disk.close(fd);
-      }
+      if (isFinal) for (const folder of folders) if (exists(folder)) await syncFolder(disk, folder);
+      return done;
     },
+    rows: () => ended.rows(),
   };
 }

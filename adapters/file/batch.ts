@@ -1,13 +1,13 @@
 import { StepfastError } from '../../src/errors.js';
 import type { JournalEntry } from '../../src/journal.js';
-import type { Batch, CommitOutcome } from '../../src/store.js';
+import type { Batch, CommitOutcome, NewRun } from '../../src/store.js';
 
 /*
  * What crosses the border between callers and this store shares no object with either side (store rule S6).
  *
  * B1. Journal entries become text at the door and stay text: they go to the log as they are, and memory keeps none of
  *     them. Copying them whole, and encoding them again for the log, was a quarter of the store's own time.
- * B2. Everything else of a batch is small, may stay in memory (states, events), and is copied by way of JSON.
+ * B2. Everything else of a batch is small, may stay in memory (states, events, shared values), and is copied by way of JSON.
  */
 
 /** A batch on its way into the log, with the text of each of its journal entries. */
@@ -44,28 +44,35 @@ export const copyBatch = (batch: Batch): Batch => encoding(() => copy(batch));
 /** Takes over a batch. @throws {StepfastError} `NOT_SERIALIZABLE` when a value is nested too deep to be written. */
 export const prepare = (batch: Batch): Prepared => encoding(() => takeOver(batch));
 
-function takeOver({ now, run, starts, events }: Batch): Prepared {
+function takeOver({ now, run, state, starts, events, deletes }: Batch): Prepared {
   const texts = new Map<JournalEntry, string>();
   const keep = (entry: JournalEntry): JournalEntry => {
     const own = { ...entry };
     texts.set(own, JSON.stringify(entry));
     return own;
   };
-  const withText = <T extends { readonly append: readonly JournalEntry[] }>({ append, ...rest }: T) =>
-    ({ ...copy(rest), append: append.map(keep) }) as unknown as T;
+  const changed = ({ append, ...rest }: NonNullable<typeof run>) => ({ ...copy(rest), append: append.map(keep) });
+  const born = ({ entries, moves, ...rest }: NewRun): NewRun => ({
+    ...copy(rest),
+    entries: entries.map(keep),
+    ...(moves && { moves: keep(moves) }),
+  });
   const batch: Batch = {
     now,
-    ...(run && { run: withText(run) }),
-    ...(starts && { starts: starts.map(({ entry, ...rest }) => ({ ...copy(rest), entry: keep(entry) })) }),
+    ...(run && { run: changed(run) }),
+    ...(state && { state: copy(state) }),
+    ...(starts && { starts: starts.map(born) }),
     ...(events && { events: copy(events) }),
+    ...(deletes && { deletes: copy(deletes) }),
   };
   return { batch, texts };
 }
 
-/** An outcome as its caller gets it: only events that memory holds as well need a copy. */
+/** An outcome as its caller gets it: only what memory holds as well needs a copy. */
 export function released(outcome: CommitOutcome): CommitOutcome {
   const isShared =
     outcome.kind === 'overtaken' ||
-    (outcome.kind === 'committed' && (outcome.offers.length > 0 || outcome.events.length > 0));
+    (outcome.kind === 'committed' &&
+      (outcome.offers.length > 0 || outcome.events.length > 0 || outcome.ended.length > 0));
   return isShared ? copy(outcome) : outcome;
 }

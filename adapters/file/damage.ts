@@ -9,6 +9,14 @@ export interface Damage {
   readonly key?: readonly [job: string, idempotencyKey: string];
 }
 
+/** A shared value that damage has cost: what its record would have said is not known. */
+export interface LostValue extends Pick<Damage, 'file' | 'offset'> {
+  readonly key: string;
+  /** From then on nothing but the token is lost. Absent: never. */
+  readonly until?: number;
+  readonly token?: number;
+}
+
 /** The error that everything touching a quarantined run gets, and `onError` once. */
 export function corrupt(damage: Damage): StepfastError {
   const { runId, file, offset } = damage;
@@ -20,6 +28,15 @@ export function corrupt(damage: Damage): StepfastError {
     { ...(runId !== undefined && { runId }), file, offset },
   );
 }
+
+/** The error that every use of a lost value gets, and `onError` once. */
+export const corruptValue = ({ key, file, offset }: LostValue): StepfastError =>
+  new StepfastError(
+    'STORE_CORRUPT',
+    `The stored record of the shared value ${JSON.stringify(key)} is damaged (file "${file}", byte ${offset}), so its ` +
+      'present value is not known. Everything else goes on. Restore the file from a backup, or set or delete the value.',
+    { file, offset },
+  );
 
 export const tooNew = (file: string, version: unknown): StepfastError =>
   new StepfastError(

@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import fs from 'node:fs';
+import { crc32 } from 'node:zlib';
 import { StepfastError } from '../../src/errors.js';
 import { type Disk, FOLDER_MODE } from './disk.js';
 
@@ -21,7 +22,15 @@ export const APPEND_OR_CREATE = APPEND | O_CREAT;
 export const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException | undefined)?.code;
 
 /** A name that is safe on every file system and the same for the same text only. */
-export const hashName = (text: string): string => createHash('sha256').update(text).digest('hex');
+export const hashName = (text: string): string => {
+  const bytes = Buffer.from(text);
+  // Halves of surrogate pairs are all alike in UTF-8.
+  if (bytes.toString() !== text) return `${createHash('sha256').update(text, 'utf16le').digest('hex')}u`;
+  return createHash('sha256').update(bytes).digest('hex');
+};
+
+/** The checksum of a value as it is written. */
+export const sumOf = (value: unknown): string => crc32(JSON.stringify(value)).toString(16).padStart(8, '0');
 
 /** A name that nobody can guess or plant beforehand. */
 export const freshName = (): string => randomBytes(12).toString('hex');
@@ -114,6 +123,17 @@ export async function readRegular(disk: Disk, path: string): Promise<Buffer | un
 export async function writeAll(disk: Disk, fd: number, data: Buffer): Promise<void> {
   let done = 0;
   while (done < data.length) done += await disk.write(fd, data, done, data.length - done);
+}
+
+/** Makes what is in a file durable. */
+export async function syncFile(disk: Disk, path: string): Promise<void> {
+  const fd = await openRegular(disk, path, APPEND);
+  if (fd === undefined) return;
+  try {
+    await disk.sync(fd);
+  } finally {
+    await disk.close(fd);
+  }
 }
 
 /** Makes creations, renames and removals in a folder durable, where the platform can. */

@@ -74,7 +74,9 @@ export function createGuest(options: GuestOptions): Guest {
     if (taken.kind === 'held') return undefined;
     const owner = await own(taken.lock);
     try {
-      return await commitBy(owner, batch);
+      const outcome = await commitBy(owner, batch);
+      await owner.sweep(() => true); // nobody else would before the next driver comes
+      return outcome;
     } finally {
       await disown();
     }

@@ -1,21 +1,34 @@
-import type { JournalEntry } from '../../src/journal.js';
 import type { RunRow } from '../../src/store.js';
 import { Tables } from '../../src/tables.js';
-import type { Writes } from '../../src/transition.js';
-import { corrupt, type Damage } from './damage.js';
-import { encodeRecord, type Header, type RecordState, WITNESSES } from './record.js';
+import { corrupt, type Damage, type LostValue } from './damage.js';
+import { type Header, type RecordState, type Removal, type StateMark, WITNESSES } from './record.js';
+import { keepState, loseState, loseStateBefore } from './shared.js';
 
 /*
  * What a segment of the log says, in memory: rows and events in `Tables`, and for each run where its journal lies.
- * Built by a scan (scan.ts), carried on by `stage`, thrown away and built again whenever disk and memory may differ.
+ * Built by a scan (scan.ts), carried on by `stage` (stage.ts), thrown away and built again whenever disk and memory may differ.
  */
 
 /** Where a run's journal lies: pairs of offsets, adjacent records joined. */
 export interface Place {
+  /** How many records name the run in this segment, its deletions included. */
   revision: number;
   /** Number of its last record: a later record of this run proves that none before was lost. */
   n: number;
   readonly ranges: number[];
+}
+
+/** A run that a record of this segment deletes, kept until the archive is known to be without it. */
+export interface Removed extends Removal {
+  readonly revision: number;
+  /** Number of that record. */
+  readonly n: number;
+}
+
+/** What a record touches, for the witnesses of later headers. */
+export interface Touched {
+  readonly runs: readonly string[];
+  readonly keys: readonly StateMark[];
 }
 
 export interface Image {
@@ -24,6 +37,10 @@ export interface Image {
   readonly file: string;
   readonly tables: Tables;
   readonly places: Map<string, Place>;
+  readonly removed: Map<string, Removed>;
+  /** Number of the last record that wrote a key of the shared state. */
+  readonly stateRecords: Map<string, number>;
+  readonly lostState: Map<string, LostValue>;
   readonly quarantined: Map<string, Damage>;
   readonly quarantinedKeys: Map<string, string>;
   /** Numbers of records that are gone and not yet attributed to runs. */
@@ -37,8 +54,8 @@ export interface Image {
   head: string;
   /** The snapshot at the start of the segment ends with this record. */
   snapshotEnd: number;
-  /** Runs of the latest records, for the witnesses of the next headers. */
-  recent: string[][];
+  /** Of the latest records, for the witnesses of the next headers. */
+  recent: Touched[];
 }
 
 export const segmentName = (segment: number): string => `${String(segment).padStart(8, '0')}.jsonl`;
@@ -48,6 +65,9 @@ export const emptyImage = (segment: number, file: string, after?: Image): Image 
   file,
   tables: new Tables(),
   places: new Map(),
+  removed: new Map(),
+  stateRecords: new Map(),
+  lostState: new Map(),
   quarantined: new Map(),
   quarantinedKeys: new Map(),
   missing: new Map(),
@@ -81,63 +101,106 @@ export function assertSound(image: Image, runId: string): void {
   if (damage) throw corrupt(damage);
 }
 
-function remember(image: Image, header: Pick<Header, 'n' | 'f' | 'runs'>, head: string): void {
+export function remember(image: Image, header: Pick<Header, 'n' | 'f' | 'runs' | 'keys'>, head: string): void {
   image.n = header.n;
   image.fence = header.f;
   image.head = head;
-  image.recent.push(header.runs.map(([runId]) => runId));
+  image.recent.push({ runs: header.runs.map(([runId]) => runId), keys: header.keys ?? [] });
   if (image.recent.length > WITNESSES[1]) image.recent.shift();
 }
 
-function extend(image: Image, row: RunRow, revision: number, n: number, from: number, to: number): void {
+/** Number of the last record of a run; it goes on when the id of a deleted run is used again. */
+export const revisionOf = ({ places, removed }: Image, runId: string): number =>
+  places.get(runId)?.revision ?? removed.get(runId)?.revision ?? 0;
+
+/** Whether the log says of this run of the archive that it is deleted. */
+export const isRemoved = (image: Image | undefined, { runId, seq }: Pick<RunRow, 'runId' | 'seq'>): boolean =>
+  seq <= (image?.removed.get(runId)?.seq ?? -1);
+
+/** A record of a run at these offsets, before `tables` know of its row. */
+export function extend(
+  image: Image,
+  row: RunRow,
+  record: { readonly revision: number; readonly n: number; readonly isReset: boolean },
+  from: number,
+  to: number,
+): void {
+  const { revision, n, isReset } = record;
   const place = image.places.get(row.runId) ?? { revision, n, ranges: [] };
-  const grows = row.length > (image.tables.run(row.runId)?.length ?? 0);
+  const before = isReset ? 0 : (image.tables.run(row.runId)?.length ?? 0);
   image.places.set(row.runId, place);
   place.revision = revision;
   place.n = n;
-  if (!grows) return;
+  if (isReset) place.ranges.length = 0; // a reader under way has its own copy
+  if (row.length <= before) return;
   if (place.ranges.at(-1) === from) place.ranges[place.ranges.length - 1] = to;
   else place.ranges.push(from, to);
 }
 
+/** A record that deletes a run. */
+export function remove(image: Image, removed: Removed): void {
+  const { runId } = removed;
+  image.tables.dropRun(runId);
+  image.places.delete(runId);
+  image.removed.set(runId, removed);
+  const damage = image.quarantined.get(runId);
+  // What had put it aside does not matter any more; unless it is a later life of the same id that a snapshot knows of.
+  if (!damage || removed.n <= image.snapshotEnd) return;
+  image.quarantined.delete(runId);
+  if (damage.key) image.quarantinedKeys.delete(keyText(...damage.key));
+}
+
 /** Takes over the gaps that a record's header reveals: lost records before it, of the store and of its runs. */
 export function attribute(image: Image, header: Header, damage: Damage): void {
-  if (image.length > 0) for (let n = image.n + 1; n < header.n; n++) image.missing.set(n, damage);
+  // When nothing at all was believed before, all that is known to be lost is the record before this one.
+  const from = image.n === 0 ? header.n - 1 : image.n + 1;
+  if (image.length > 0) for (let n = from; n < header.n; n++) image.missing.set(n, damage);
   if (image.missing.size)
     for (const [index, distance] of WITNESSES.entries()) {
-      const lost = image.missing.get(header.n - distance);
+      const n = header.n - distance;
+      const lost = image.missing.get(n);
       if (!lost) continue;
-      for (const runId of header.was[index] ?? []) quarantine(image, { ...lost, runId });
-      image.missing.delete(header.n - distance);
+      for (const runId of header.was[index] ?? [])
+        if ((image.removed.get(runId)?.n ?? 0) < n) quarantine(image, { ...lost, runId });
+      for (const mark of header.wasKeys?.[index] ?? []) loseState(image, mark, lost, n);
+      image.missing.delete(n);
     }
-  for (const [runId, revision] of header.runs) {
-    const known = image.places.get(runId)?.revision ?? 0;
-    if (!image.quarantined.has(runId) && revision !== known + 1) quarantine(image, { ...damage, runId });
-  }
+  for (const [runId, revision] of header.runs)
+    if (!image.quarantined.has(runId) && revision !== revisionOf(image, runId) + 1)
+      quarantine(image, { ...damage, runId });
 }
 
 /** Takes over a sound record. */
 export function accept(image: Image, header: Header, head: string, state: RecordState, from: number, to: number): void {
-  for (const [index, row] of (state.rows ?? []).entries()) {
+  const { rows = [], reset, removed = [] } = state;
+  const { n } = header;
+  for (const [index, row] of rows.entries()) {
     if (image.quarantined.has(row.runId)) continue;
-    extend(image, row, header.runs[index]![1], header.n, from, to);
+    const isReset = reset?.includes(index) ?? false;
+    extend(image, row, { revision: header.runs[index]![1], n, isReset }, from, to);
     image.tables.putRun(row);
   }
+  for (const [index, removal] of removed.entries())
+    remove(image, { ...removal, revision: header.runs[rows.length + index]![1], n });
   for (const event of state.events ?? []) image.tables.putEvent(event);
   for (const seq of state.drops ?? []) image.tables.dropEvent(seq);
+  for (const row of state.shared ?? []) keepState(image, row.key, row, n);
+  for (const key of state.unset ?? []) keepState(image, key, undefined, n);
   if (state.clock) image.tables.lastClock = state.clock;
   if (state.snapshot) {
-    image.snapshotEnd = header.n + state.snapshot.records;
+    image.snapshotEnd = n + state.snapshot.records;
     for (const damage of state.snapshot.quarantined)
       if (damage.runId !== undefined) quarantine(image, { ...damage, runId: damage.runId });
+    for (const lost of state.snapshot.lost ?? []) image.lostState.set(lost.key, lost);
   }
   remember(image, header, head);
   image.length = to;
 }
 
-/** Takes over a record whose header is sound and whose rest is not: its runs are put aside. */
+/** Takes over a record whose header is sound and whose rest is not: its runs are put aside, its values are lost. */
 export function acceptDamaged(image: Image, header: Header, head: string, damage: Damage, to: number): void {
   for (const [runId] of header.runs) quarantine(image, { ...damage, runId });
+  for (const mark of header.keys ?? []) loseState(image, mark, damage, header.n);
   const { seq } = image.tables.lastClock;
   image.tables.lastClock = { seq: Math.max(seq, header.seq) };
   remember(image, header, head);
@@ -147,7 +210,7 @@ export function acceptDamaged(image: Image, header: Header, head: string, damage
 /** Numbers that may have been given out by a record that is gone are not given out again. */
 const LOST_SEQUENCE = 10_000;
 
-/** Ends a scan: records that nothing later accounts for may have hit every run that has no later record. */
+/** Ends a scan: records that nothing later accounts for may have hit every run and key that has no later record. */
 export function settle(image: Image): void {
   if (image.n < image.snapshotEnd) {
     const damage = { file: image.file, offset: image.length };
@@ -156,58 +219,12 @@ export function settle(image: Image): void {
     image.n = image.snapshotEnd;
   }
   if (!image.missing.size) return;
-  const last = Math.max(...image.missing.keys());
+  let last = 0;
+  for (const n of image.missing.keys()) last = Math.max(last, n);
   const damage = image.missing.get(last)!;
   for (const [runId, place] of [...image.places]) if (place.n < last) quarantine(image, { ...damage, runId });
   const { seq } = image.tables.lastClock;
   image.tables.lastClock = { seq: seq + LOST_SEQUENCE };
+  loseStateBefore(image, last, damage);
   image.missing.clear();
 }
-
-/**
- * Encodes what a committed transition writes and carries the image on. The line is not on disk yet: whoever calls this
- * shows the image to nobody before it is, and builds it anew if that fails.
- *
- * @param texts Entries that are text already.
- */
-export function stage(
-  image: Image,
-  writes: Writes,
-  fence: number,
-  group: number,
-  texts?: ReadonlyMap<JournalEntry, string>,
-): string {
-  const runs = [...writes.runs.values()];
-  const { clock } = writes;
-  const events = [...writes.events.values()];
-  const drops = [...writes.drops];
-  // Encoding may throw (nesting too deep): before anything in memory changes.
-  const state = JSON.stringify({
-    ...(runs.length && { rows: runs.map(({ row }) => row) }),
-    ...(events.length && { events }),
-    ...(drops.length && { drops }),
-    clock,
-  });
-  const textOf = (entry: JournalEntry) => texts?.get(entry) ?? JSON.stringify(entry);
-  const journal = `[${runs.map(({ append }) => `[${append.map(textOf).join(',')}]`).join(',')}]`;
-  const pairs = runs.map(({ row }) => [row.runId, (image.places.get(row.runId)?.revision ?? 0) + 1] as const);
-  const header = {
-    n: image.n + 1,
-    f: fence,
-    g: group,
-    seq: clock.seq,
-    runs: pairs,
-    was: witnesses(image),
-    prev: image.head,
-  };
-  const { line, head } = encodeRecord(header, state, journal);
-  const to = image.length + Buffer.byteLength(line);
-  for (const [index, { row }] of runs.entries()) extend(image, row, pairs[index]![1], header.n, image.length, to);
-  image.tables.apply(writes);
-  remember(image, header, head);
-  image.length = to;
-  return line;
-}
-
-export const witnesses = (image: Pick<Image, 'recent'>): string[][] =>
-  WITNESSES.map((distance) => image.recent[image.recent.length - distance] ?? []);

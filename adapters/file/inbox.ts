@@ -12,7 +12,8 @@ import { exists, freshName, namesIn, readRegular, removeFile } from './files.js'
  * Commits of processes that do not own the folder: `inbox/<id>.json` asks, `outbox/<id>.json` answers.
  *
  * The owner commits, answers, and removes the request, in this order: a crash between leaves a request that the next
- * owner commits again, and the ids in it (made by the sender) make that the same event or run. The sender gives up a
+ * owner commits again, and the ids in it (made by the sender) make that the same event or run. A change of the shared
+ * state has no such id: in this window, and in no other, an increment counts twice (at least once, spec D8). The sender gives up a
  * request only when its owner is provably dead, and then commits itself. None of these files needs a sync: they matter
  * to living processes only.
  */

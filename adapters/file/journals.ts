@@ -31,22 +31,43 @@ export const bytesOf = (disk: Disk, { fd, tail }: Segment): Bytes => ({
   read: (position, length) => readAt(disk, fd, position, length),
 });
 
-/** Reads a run's journal back from its ranges. */
+/** A record that several runs share, parsed: who reads many runs does not parse it once for each. */
+interface Parsed {
+  readonly size: number;
+  readonly journals: ReadonlyMap<string, readonly JournalEntry[]>;
+}
+type Memo = Map<number, Parsed>;
+const MEMO_SIZE = 8;
+
+/**
+ * Reads a run's journal back from its ranges.
+ *
+ * @param memo Of this segment. Entries of journals that are read with the same one are shared.
+ */
 export async function readJournal(
   source: Bytes,
   file: string,
   runId: string,
   ranges: readonly number[],
+  memo: Memo = new Map(),
 ): Promise<JournalEntry[]> {
   const journal: JournalEntry[] = [];
+  const parse = (bytes: Buffer, at: number, offset: number): Parsed => {
+    const found = findRecord(bytes, at);
+    if (found.kind !== 'record') throw corrupt({ runId, file, offset });
+    const { runs } = found.header;
+    const all = journalsOf(bytes, found);
+    const parsed = { size: found.end - at, journals: new Map(all.map((each, index) => [runs[index]![0], each])) };
+    if (runs.length > 1) memo.set(offset, parsed);
+    if (memo.size > MEMO_SIZE) memo.delete(memo.keys().next().value!);
+    return parsed;
+  };
   /** `bytes` begin at `base`. */
   const take = (bytes: Buffer, base: number, from: number, to: number) => {
-    for (let at = from - base; at < to - base; ) {
-      const found = findRecord(bytes, at);
-      if (found.kind !== 'record') throw corrupt({ runId, file, offset: base + at });
-      const mine = found.header.runs.findIndex(([id]) => id === runId);
-      if (mine >= 0) for (const entry of journalsOf(bytes, found)[mine]!) journal.push(entry);
-      at = found.end;
+    for (let offset = from; offset < to; ) {
+      const { size, journals } = memo.get(offset) ?? parse(bytes, offset - base, offset);
+      for (const entry of journals.get(runId) ?? []) journal.push(entry);
+      offset += size;
     }
   };
   for (let index = 0; index < ranges.length; ) {
@@ -70,15 +91,29 @@ export async function readJournal(
   return journal;
 }
 
+/** A run, and where its journal lay when the row was taken down: both change with the next commit. */
+export interface Located {
+  readonly row: RunRow;
+  readonly ranges: readonly number[];
+}
+
+export const locate = ({ image }: Segment, row: RunRow): Located => ({
+  row,
+  ranges: [...(image.places.get(row.runId)?.ranges ?? [])],
+});
+
 /** These runs of a segment, with their journals. */
-export async function* storedRuns(disk: Disk, from: Segment, rows: readonly RunRow[]): AsyncGenerator<StoredRun> {
-  const { length, file, places } = from.image;
+export async function* storedRuns(disk: Disk, from: Segment, runs: readonly Located[]): AsyncGenerator<StoredRun> {
+  const { length, file } = from.image;
   const { read } = bytesOf(disk, from);
-  const whole = rows.length > 1 && length <= WHOLE_LIMIT ? await read(0, length) : Buffer.alloc(0);
+  const whole = runs.length > 1 && length <= WHOLE_LIMIT ? await read(0, length) : Buffer.alloc(0);
   const at = (position: number, count: number) =>
     position + count <= whole.length ? whole.subarray(position, position + count) : undefined;
-  for (const row of rows) {
-    const ranges = places.get(row.runId)?.ranges ?? [];
-    yield { row, journal: await readJournal({ at, read }, file, row.runId, ranges) };
+  const memo: Memo = new Map();
+  for (const { row, ranges } of runs) {
+    const { runId } = row;
+    const journal = await readJournal({ at, read }, file, runId, ranges, memo);
+    if (journal.length !== row.length) throw corrupt({ runId, file, offset: ranges[0] ?? 0 });
+    yield { row, journal };
   }
 }

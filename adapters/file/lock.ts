@@ -37,7 +37,7 @@ export interface Lock {
   /** Whether this is still the highest generation; two looks at names, cheap enough for every group commit. */
   isHeld(): boolean;
   release(): Promise<void>;
-  /** Test hook: marks the lock at once, without waiting for the disk. */
+  /** Marks the lock at once, without waiting for the disk. */
   drop(state: 'leaving' | 'released'): void;
 }
 
@@ -148,7 +148,7 @@ async function createWhole(disk: Disk, folder: string, path: string, text: strin
     if (!['EPERM', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'EMLINK'].includes(codeOf(error) ?? '')) throw error;
     return await createExclusively(disk, path, text); // no links on this file system (FAT, some network ones)
   } finally {
-    await removeFile(disk, temporary);
+    await removeFile(disk, temporary).catch(() => undefined); // what came of the link counts; the next winner sweeps
   }
   return true;
 }
@@ -188,15 +188,21 @@ export async function acquire(disk: Disk, folder: string, beforeLink?: () => Pro
     const path = fileOf(folder, fence);
     await beforeLink?.();
     if (!(await createWhole(disk, folder, path, JSON.stringify(self)))) continue;
-    await syncFolder(disk, folder);
-    const generations = generationsIn(folder);
-    if (generations.at(-1) !== fence) {
-      await removeFile(disk, path); // late: owners after this generation have come, and removed the one before me
-      continue;
+    const lock = holding(disk, folder, fence, self);
+    try {
+      await syncFolder(disk, folder);
+      const generations = generationsIn(folder);
+      if (generations.at(-1) !== fence) {
+        await removeFile(disk, path); // late: owners after this generation have come, and removed the one before me
+        continue;
+      }
+      for (const n of generations) if (n < fence) await removeFile(disk, fileOf(folder, n));
+      for (const name of namesIn(folder, TEMPORARY)) await sweep(disk, join(folder, name));
+    } catch (error) {
+      lock.drop('released'); // else this process, which lives, would hold it and not know
+      throw error;
     }
-    for (const n of generations) if (n < fence) await removeFile(disk, fileOf(folder, n));
-    for (const name of namesIn(folder, TEMPORARY)) await sweep(disk, join(folder, name));
-    return { kind: 'acquired', lock: holding(disk, folder, fence, self) };
+    return { kind: 'acquired', lock };
   }
 }
 

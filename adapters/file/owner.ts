@@ -1,16 +1,18 @@
 import { StepfastError } from '../../src/errors.js';
 import type { CommitOutcome } from '../../src/store.js';
+import type { Writes } from '../../src/transition/scope.js';
 import { transition } from '../../src/transition.js';
 import type { Archive } from './archive.js';
 import { notSerializable, type Prepared } from './batch.js';
 import type { Disk } from './disk.js';
-import { APPEND, openRegular, storeError, writeAll } from './files.js';
-import { stage } from './image.js';
-import { storedRuns } from './journals.js';
+import { APPEND, openRegular, storeError, syncFile, writeAll } from './files.js';
+import type { Removed } from './image.js';
+import { type Located, locate, storedRuns } from './journals.js';
 import type { Lock } from './lock.js';
-import { type Adopted, adopt, readsOf } from './reads.js';
+import { type Adopted, adopt, readsOf, removalsOf } from './reads.js';
 import { type Cut, cutBack, recover, rewrite } from './recovery.js';
 import { CORRUPT, reading, retire, type Segment } from './segments.js';
+import { stage } from './stage.js';
 
 /*
  * The one who holds the lock and writes.
@@ -18,7 +20,8 @@ import { CORRUPT, reading, retire, type Segment } from './segments.js';
  * W1. A group of batches is decided in order, written in one go, synced once, and only then answered.
  * W2. Memory runs ahead of the disk only inside `flush`, and nobody reads meanwhile (the store's turn). If the write or
  *     the sync fails, the file is cut back to where the group began, memory is built again from it, and all are refused.
- * W3. The lock is looked at before each write: a second line behind its proof of death.
+ * W3. What a group deletes goes from the archive after the group is on disk, never before (archive.ts, A2).
+ * W4. The lock is looked at before each write: a second line behind its proof of death.
  */
 
 export interface Waiting extends Prepared {
@@ -36,6 +39,8 @@ export interface OwnerOptions {
   readonly isStrict: boolean;
   /** Compaction begins at this size, or at twice what it left the last time, whichever is more. */
   readonly compactAt: number;
+  /** The latest instant that the store was told. */
+  readonly now: () => number;
   readonly onError: (error: unknown) => void;
 }
 
@@ -44,27 +49,55 @@ export interface Owner {
   segment(): Promise<Segment>;
   /** @returns The runs that changed, and whether by commits of this store object alone. */
   flush(group: readonly Waiting[]): Promise<ReadonlyMap<string, boolean>>;
+  /** Whether the archive may hold something of runs that were deleted. */
+  hasRemovals(): boolean;
+  /** Removes it; never rejects. What can not be removed is reported, and tried again when the log is compacted or opened. */
+  sweep(isWanted: () => boolean): Promise<void>;
   isLarge(): boolean;
-  /** `alone` gives the store's turn: commits wait only while the new segment is written, not for the archive. */
+  /** Never while `sweep` is under way. `alone` gives the store's turn: commits wait only while the new segment is written, not for the archive. */
   compact(alone: <T>(body: () => Promise<T>) => Promise<T>, isWanted: () => boolean): Promise<void>;
   close(): Promise<void>;
 }
+
+const hasAny = ({ runs, events, drops, state, deletes }: Writes): boolean =>
+  runs.size + events.size + drops.size + state.size + deletes.size > 0;
 
 /** What a group of batches comes to, before it is on disk. */
 interface Decided {
   readonly text: string;
   readonly changed: ReadonlyMap<string, boolean>;
+  readonly deleted: readonly string[];
   readonly answered: readonly (readonly [waiting: Waiting, outcome: CommitOutcome])[];
 }
 
+/** What of a segment can leave the log, as it was when the commits up to then were on disk. */
+interface Stock {
+  readonly old: Segment;
+  readonly runs: readonly Located[];
+  readonly revisions: ReadonlyMap<string, number | undefined>;
+  readonly removals: readonly Removed[];
+}
+
+function stockOf(old: Segment): Stock {
+  const { tables, places, removed } = old.image;
+  const rows = [...tables.runs.values()].filter((row) => row.endedAt !== undefined && !row.undoing);
+  const revisions = new Map(rows.map(({ runId }) => [runId, places.get(runId)?.revision]));
+  return { old, runs: rows.map((row) => locate(old, row)), revisions, removals: [...removed.values()] };
+}
+
+/** How many deleted runs are swept before a closing store is asked for again. */
+const SWEEP_COUNT = 64;
+
 export function createOwner(options: OwnerOptions): Owner {
-  const { disk, dir, lock, archive, isStrict, compactAt, onError } = options;
-  const recovery = { disk, dir, fence: lock.fence, onError };
+  const { disk, dir, lock, archive, isStrict, compactAt, now, onError } = options;
+  const recovery = { disk, dir, fence: lock.fence, now, onError };
   let segment: Segment | undefined;
   let appendFd: number | undefined;
   /** The file may hold bytes of a refused group behind this length. */
   let cutTo: Cut | undefined;
   let sizeAfterCompaction = 0;
+  /** Deletions that are on disk, and not yet carried out in the archive. */
+  let unswept: Removed[] = [];
 
   const assertHeld = () => {
     if (!lock.isHeld())
@@ -90,15 +123,25 @@ export function createOwner(options: OwnerOptions): Owner {
 
   const open = async (): Promise<Segment> => {
     assertHeld();
-    segment = await recover(recovery, cutTo, (torn) => {
+    const found = await recover(recovery, cutTo, (torn) => {
       cutTo = torn;
       return cut();
     });
-    return segment;
+    const { path, image } = found;
+    try {
+      // What an owner that crashed has written may be in the system's cache alone: nothing is answered from there.
+      if (isStrict || image.removed.size) await syncFile(disk, path);
+    } catch (error) {
+      await retire(disk, found);
+      throw error;
+    }
+    unswept = [...image.removed.values()];
+    segment = found;
+    return found;
   };
   const ready = async (): Promise<Segment> => segment ?? open();
 
-  const write = async (at: Segment, text: string, start: number) => {
+  const write = async (at: Segment, text: string, start: number, isSynced: boolean) => {
     await cut();
     if (appendFd === undefined) appendFd = await openRegular(disk, at.path, APPEND);
     if (appendFd === undefined)
@@ -108,7 +151,7 @@ export function createOwner(options: OwnerOptions): Owner {
     cutTo = { path: at.path, length: start };
     const bytes = Buffer.from(text);
     await writeAll(disk, appendFd, bytes);
-    if (isStrict) await disk.datasync(appendFd);
+    if (isSynced) await disk.datasync(appendFd);
     cutTo = undefined;
     at.tail.add(bytes, start);
   };
@@ -118,22 +161,27 @@ export function createOwner(options: OwnerOptions): Owner {
     const first = isStrict ? image.n + 1 : image.snapshotEnd + 1;
     const answered: [Waiting, CommitOutcome][] = [];
     const changed = new Map<string, boolean>();
+    const deleted: string[] = [];
     let text = '';
     for (const waiting of group)
       try {
+        const { batch, texts } = waiting;
         const adopted: Adopted = new Map();
-        const { outcome, writes } = await transition(readsOf(image, archive, adopted), waiting.batch);
-        if (outcome.kind === 'committed' && (writes.runs.size || writes.events.size || writes.drops.size)) {
+        const { outcome, writes } = await transition(readsOf(image, archive, adopted, batch), batch);
+        if (outcome.kind === 'committed' && hasAny(writes)) {
           adopt(writes, image, adopted);
-          text += stage(image, writes, lock.fence, first, waiting.texts);
+          const removals = removalsOf(writes, image, adopted);
+          text += stage(image, { writes, removals, texts }, lock.fence, first);
+          deleted.push(...writes.deletes);
           const isOwn = !waiting.isForeign;
-          for (const runId of writes.runs.keys()) changed.set(runId, isOwn && changed.get(runId) !== false);
+          for (const runId of [...writes.runs.keys(), ...writes.deletes])
+            changed.set(runId, isOwn && changed.get(runId) !== false);
         }
         answered.push([waiting, outcome]);
       } catch (error) {
         waiting.reject(notSerializable(error) ?? storeError(error, 'reading', dir));
       }
-    return { text, changed, answered };
+    return { text, changed, deleted, answered };
   };
 
   const flush = async (group: readonly Waiting[]): Promise<ReadonlyMap<string, boolean>> => {
@@ -146,9 +194,10 @@ export function createOwner(options: OwnerOptions): Owner {
       return new Map();
     }
     const start = at.image.length;
-    const { text, changed, answered } = await decide(at, group);
+    const { text, changed, deleted, answered } = await decide(at, group);
     try {
-      if (text) await write(at, text, start);
+      // A deletion is carried out in the archive at once, so it may not be lost, whatever the durability.
+      if (text) await write(at, text, start, isStrict || deleted.length > 0);
     } catch (error) {
       const refusal = storeError(error, 'writing', at.image.file.replace(CORRUPT, ''));
       await letGo().catch(onError);
@@ -156,19 +205,21 @@ export function createOwner(options: OwnerOptions): Owner {
       for (const [{ reject }] of answered) reject(refusal);
       return new Map();
     }
+    for (const runId of deleted) unswept.push(at.image.removed.get(runId)!);
     for (const [{ resolve }, outcome] of answered) resolve(outcome);
     return changed;
   };
 
-  /** Goes over to a segment without the runs that the archive has; one that changed since stays in the log. */
-  const dropArchived = async (old: Segment, revisions: ReadonlyMap<string, number | undefined>) => {
-    const { tables, places } = old.image;
+  /** Goes over to a segment without what the archive has taken over; a run that changed since stays in the log. */
+  const dropArchived = async ({ old, revisions }: Stock, swept: ReadonlySet<Removed>) => {
+    const { tables, places, removed } = old.image;
     const isArchived = (runId: string) => revisions.has(runId) && revisions.get(runId) === places.get(runId)?.revision;
-    const kept = [...tables.runs.values()].filter((row) => !isArchived(row.runId));
+    const rows = [...tables.runs.values()].filter((row) => !isArchived(row.runId));
+    const removals = [...removed.values()].filter((removal) => !swept.has(removal));
     try {
       assertHeld();
       await cut();
-      const fresh = await rewrite(recovery, old, kept, false);
+      const fresh = await rewrite(recovery, old, { rows, removals }, false);
       await letGo();
       segment = fresh;
       sizeAfterCompaction = fresh.image.length;
@@ -183,15 +234,25 @@ export function createOwner(options: OwnerOptions): Owner {
   return {
     segment: ready,
     flush,
+    hasRemovals: () => unswept.length > 0,
+    async sweep(isWanted) {
+      while (unswept.length && isWanted()) {
+        const some = unswept.splice(0, SWEEP_COUNT).filter((removal) => archive.mayHold(removal));
+        if (!lock.isHeld()) return; // the next owner finds them in the log
+        if (some.length)
+          await archive.remove(some, false).catch((error) => onError(storeError(error, 'removing runs in', dir)));
+      }
+    },
     isLarge: () => segment !== undefined && segment.image.length > Math.max(compactAt, 2 * sizeAfterCompaction),
     async compact(alone, isWanted) {
-      const old = await alone(ready);
-      const rows = [...old.image.tables.runs.values()].filter((row) => row.endedAt !== undefined);
-      const revisions = new Map(rows.map(({ runId }) => [runId, old.image.places.get(runId)?.revision]));
-      await reading(disk, old, () => archive.write(storedRuns(disk, old, rows), isWanted));
+      // In a turn: what a group that is being written deletes may yet be refused.
+      const stock = await alone(async () => stockOf(await ready()));
+      const { old, runs, removals } = stock;
+      await reading(disk, old, () => archive.write(storedRuns(disk, old, runs), isWanted));
       if (!isWanted()) return;
+      const swept = await archive.remove(removals, true);
       await alone(async () => {
-        if (segment === old && isWanted()) await dropArchived(old, revisions);
+        if (segment === old && isWanted()) await dropArchived(stock, swept);
       });
     },
     close: letGo,

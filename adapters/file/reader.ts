@@ -5,8 +5,9 @@ import { copy } from './batch.js';
 import { corrupt } from './damage.js';
 import type { Disk } from './disk.js';
 import { storeError } from './files.js';
-import { assertSound, segmentName } from './image.js';
-import { bytesOf, readJournal } from './journals.js';
+import { assertSound, isRemoved, segmentName } from './image.js';
+import { bytesOf, locate, readJournal } from './journals.js';
+import { archivedRun } from './reads.js';
 import { LOG, reading, type Segment } from './segments.js';
 
 /*
@@ -35,8 +36,8 @@ export function takeDownRun(source: ReadSource, runId: string): TakenDown<Stored
   const { disk, archive, segment, onDamage, onError } = source;
   if (segment) assertSound(segment.image, runId);
   const row = segment?.image.tables.run(runId);
-  if (!segment || !row) return () => archive.read(runId);
-  const ranges = [...(segment.image.places.get(runId)?.ranges ?? [])];
+  if (!segment || !row) return () => archivedRun(archive, segment?.image, runId);
+  const { ranges } = locate(segment, row);
   const file = `${LOG}/${segmentName(segment.image.segment)}`;
   segment.readers++; // held from now on, also if the segment is replaced before the read begins
   return async () => {
@@ -60,7 +61,8 @@ export async function takeDownPage(source: ReadSource, query: ListQuery): Promis
   const rows = new Map<string, RunRow>();
   const statuses = query.status === undefined ? undefined : [query.status].flat();
   if (!statuses || statuses.some((status) => ENDED.has(status)))
-    for (const [runId, row] of await archive.rows()) if (!segment?.image.quarantined.has(runId)) rows.set(runId, row);
+    for (const [runId, row] of await archive.rows())
+      if (!segment?.image.quarantined.has(runId) && !isRemoved(segment?.image, row)) rows.set(runId, row);
   for (const [runId, row] of segment?.image.tables.runs ?? []) rows.set(runId, row);
   const { rows: page, ...rest } = listPage(rows.values(), query);
   const reads = page.map((row) => takeDownRun(source, row.runId));

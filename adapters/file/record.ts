@@ -1,8 +1,8 @@
 import { crc32 } from 'node:zlib';
 import { FORMAT_VERSION, type JournalEntry } from '../../src/journal.js';
-import type { EventRow, RunRow } from '../../src/store.js';
-import type { StoreClock } from '../../src/transition.js';
-import type { Damage } from './damage.js';
+import type { EventRow, RunRow, StateRow } from '../../src/store.js';
+import type { StoreClock } from '../../src/transition/scope.js';
+import type { Damage, LostValue } from './damage.js';
 
 /*
  * One line of the log: one committed batch.
@@ -13,14 +13,32 @@ import type { Damage } from './damage.js';
  * F1. `{"v":N,` opens and `"head"` checks the header in every version, for ever: so a newer one can be told from damage.
  * F2. `n` numbers the records without a gap, each run's pair numbers the records of that run: a lost record shows.
  * F3. The header has its own checksum and names the runs, so damage of the rest can be attributed to them; `was` names
- *     the runs of the records 1 and 16 before, so that a damaged header, or a damaged disk page, can be as well.
+ *     the runs of the records 1 and 16 before, so that a damaged header, or a damaged disk page, can be as well. `keys`
+ *     and `wasKeys` do the same for the shared state, and are absent where there is nothing to name.
  * F4. `g` is the first record that was not known to be on disk when this one was written: only what comes after the
  *     last record with another `g` can be torn. `f` is the fence of the lock that the writer held.
- * F5. `state` (rows, events) is all that a start-up parses; `journal[i]`, entries of the i-th run, stays on disk.
+ * F5. `state` (rows, events, shared values) is all that a start-up parses; `journal[i]`, entries of the i-th run, stays
+ *     on disk. A run that is `reset` begins anew there: no earlier record holds any of its journal.
+ * F6. The last of the header's runs are those that the record deletes. Their pairs are numbered on, also when the same
+ *     id is used again later: a gap shows whichever life of the run has lost a record.
  */
 
 /** Distances of the earlier records whose runs a header names. */
 export const WITNESSES = [1, 16] as const;
+
+/**
+ * A shared value that a record writes: its key, from when on nothing but the token of it matters (`null`: never, 0: it is
+ * deleted, or a lock that is free), and that token.
+ */
+export type StateMark = readonly [key: string, until: number | null, token?: number];
+
+/** A deleted run: what the archive may still hold of it does not count. */
+export interface Removal {
+  readonly runId: string;
+  /** Only of what the archive holds up to this number: the id may have been used again since. */
+  readonly seq: number;
+  readonly key?: readonly [job: string, idempotencyKey: string];
+}
 
 export interface Header {
   readonly v: number;
@@ -30,6 +48,8 @@ export interface Header {
   readonly seq: number;
   readonly runs: readonly (readonly [runId: string, revision: number])[];
   readonly was: readonly (readonly string[])[];
+  readonly keys?: readonly StateMark[];
+  readonly wasKeys?: readonly (readonly StateMark[])[];
   /** `head` of the record before. */
   readonly prev: string;
   readonly size: readonly [state: number, journal: number];
@@ -40,11 +60,23 @@ export interface Header {
 export interface RecordState {
   /** In the order of the header's `runs`. */
   readonly rows?: readonly RunRow[];
+  /** Which of the rows are `reset`. */
+  readonly reset?: readonly number[];
+  /** In the order of the header's `runs`, after the rows. */
+  readonly removed?: readonly Removal[];
   readonly events?: readonly EventRow[];
   readonly drops?: readonly number[];
+  /** Rows of the shared state, and keys without one from now on. */
+  readonly shared?: readonly StateRow[];
+  readonly unset?: readonly string[];
   readonly clock?: StoreClock;
-  /** The first record of a segment: how many records its snapshot has, and which runs are quarantined. */
-  readonly snapshot?: { readonly segment: number; readonly records: number; readonly quarantined: readonly Damage[] };
+  /** The first record of a segment: how many records its snapshot has, and what earlier damage has cost. */
+  readonly snapshot?: {
+    readonly segment: number;
+    readonly records: number;
+    readonly quarantined: readonly Damage[];
+    readonly lost?: readonly LostValue[];
+  };
 }
 
 export type Found =
@@ -67,7 +99,8 @@ const STATE = '","state":';
 const JOURNAL = ',"journal":';
 const END = '}\n';
 const NEWLINE = 10;
-const HEAD_LIMIT = 1 << 20;
+/** Most headers are found within this, without a look at how long their line is. */
+const HEAD_NEAR = 1 << 16;
 const OPENING = Buffer.from('{"v":');
 const STATE_MARK = Buffer.from(STATE);
 const JOURNAL_MARK = Buffer.from(JOURNAL);
@@ -87,10 +120,16 @@ export function encodeRecord(
   state: string,
   journal: string,
 ): { line: string; head: string } {
-  const { n, f, g, seq, runs, was, prev } = place;
+  const { n, f, g, seq, runs, was, keys, wasKeys, prev } = place;
   const size = [Buffer.byteLength(state), Buffer.byteLength(journal)];
   const sum = [checksum(state), checksum(journal)];
-  const text = JSON.stringify({ v: FORMAT_VERSION, n, f, g, seq, runs, was, prev, size, sum }).slice(0, -1);
+  const named = {
+    runs,
+    was,
+    ...(keys?.length && { keys }),
+    ...(wasKeys?.some((marks) => marks.length) && { wasKeys }),
+  };
+  const text = JSON.stringify({ v: FORMAT_VERSION, n, f, g, seq, ...named, prev, size, sum }).slice(0, -1);
   const head = checksum(text);
   return { line: `${text},"head":"${head}${STATE}${state}${JOURNAL}${journal}${END}`, head };
 }
@@ -106,7 +145,9 @@ function parseHeader(bytes: Buffer): Header | undefined {
 /** Reads the record that begins at `at`. Nothing is believed that its checksum does not confirm. */
 export function findRecord(bytes: Buffer, at: number): Found {
   if (!hasText(bytes, at, OPENING)) return { kind: 'garbage' };
-  const mark = bytes.subarray(at, at + HEAD_LIMIT).indexOf(HEAD);
+  let mark = bytes.subarray(at, at + HEAD_NEAR).indexOf(HEAD);
+  // The header of a commit of thousands of runs is longer, but never longer than its line.
+  if (mark < 0) mark = bytes.subarray(at, lineEnd(bytes, at)).indexOf(HEAD);
   if (mark < 0) return { kind: 'garbage' };
   const text = bytes.subarray(at, at + mark);
   const headAt = at + mark + HEAD.length;
@@ -143,16 +184,29 @@ export const stateOf = (bytes: Buffer, found: Found & { kind: 'record' }): Recor
 export const journalsOf = (bytes: Buffer, found: Found & { kind: 'record' }): JournalEntry[][] =>
   JSON.parse(bytes.toString('utf8', ...found.journal)) as JournalEntry[][];
 
-/** The runs of a record whose header is damaged, if the rest still reads: a guess, used only to name what may be hit. */
-export function guessRuns(line: Buffer): string[] | undefined {
+/** What a record whose header is damaged wrote, if the rest still reads: a guess, used only to name what may be hit. */
+export function guessTouched(line: Buffer): { runs: string[]; marks: StateMark[] } | undefined {
   const text = line.toString('utf8');
   const from = text.indexOf(STATE);
   const to = text.lastIndexOf(JOURNAL);
   if (from < 0 || to < from) return undefined;
   try {
     const state = JSON.parse(text.slice(from + STATE.length, to)) as RecordState;
-    return (state.rows ?? []).map((row) => row.runId);
+    const { rows = [], removed = [] } = state;
+    return { runs: [...rows, ...removed].map(({ runId }) => runId), marks: marksOf(state) };
   } catch {
-    return undefined; // the rest is damaged too: the caller suspects more runs
+    return undefined; // the rest is damaged too: the caller suspects more
   }
 }
+
+/** What a header says of the shared values of its record. */
+export const marksOf = ({ shared = [], unset = [] }: Pick<RecordState, 'shared' | 'unset'>): StateMark[] => [
+  ...shared.map(markOf),
+  ...unset.map((key): StateMark => [key, 0]),
+];
+
+/** Of a lock only the token counts once its time is over (transition/state.ts). */
+export const markOf = ({ key, value, expiresAt, token }: StateRow): StateMark =>
+  token === undefined
+    ? [key, expiresAt ?? null]
+    : [key, (value as { readonly heldUntil?: number }).heldUntil ?? 0, token];

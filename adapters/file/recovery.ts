@@ -1,10 +1,11 @@
 import { StepfastError } from '../../src/errors.js';
 import type { RunRow } from '../../src/store.js';
-import { corrupt } from './damage.js';
+import { corrupt, corruptValue } from './damage.js';
 import type { Disk } from './disk.js';
 import { APPEND, openRegular, removeFile } from './files.js';
 import { type Image, quarantine, segmentName } from './image.js';
-import { storedRuns } from './journals.js';
+import { locate, storedRuns } from './journals.js';
+import type { Removal } from './record.js';
 import {
   CORRUPT,
   dismiss,
@@ -35,6 +36,8 @@ export interface Recovery {
   readonly disk: Disk;
   readonly dir: string;
   readonly fence: number;
+  /** The latest instant that the store was told. */
+  readonly now: () => number;
   readonly onError: (error: unknown) => void;
 }
 
@@ -49,16 +52,25 @@ export async function cutBack(disk: Disk, { path, length }: Cut): Promise<void> 
   }
 }
 
+/** What of a segment goes into the next one, beside the rest that always does. */
+export interface Kept {
+  readonly rows: readonly RunRow[];
+  readonly removals: readonly Removal[];
+}
+
 /** Begins the next segment with these runs, and goes over to it. */
 export async function rewrite(
-  { disk, dir, fence, onError }: Recovery,
+  { disk, dir, fence, now, onError }: Recovery,
   from: Segment,
-  rows: readonly RunRow[],
+  { rows, removals }: Kept,
   isDamaged: boolean,
 ): Promise<Segment> {
-  const next = from.image.segment + 1;
-  const runs = storedRuns(disk, from, rows);
-  await writeSnapshot(disk, dir, { segment: next, fence, from: from.image, runs, count: rows.length });
+  const { image } = from;
+  const next = image.segment + 1;
+  const located = rows.map((row) => locate(from, row));
+  const runs = storedRuns(disk, from, located);
+  const snapshot = { segment: next, fence, now: now(), from: image, runs, count: rows.length, removals };
+  await writeSnapshot(disk, dir, snapshot);
   const fresh = await readSegment(disk, dir, next, 'own');
   if (!fresh || fresh.image.losses.length || fresh.end !== 'done') {
     // What was just written does not read back: the old one stays, and its bytes are all there.
@@ -69,7 +81,7 @@ export async function rewrite(
       `"${segmentName(next)}" did not read back as it was written; the log before it stays in use.`,
     );
   }
-  await dismiss(disk, dir, from.image.segment, isDamaged).catch(onError); // a leftover; the next open removes it
+  await dismiss(disk, dir, image.segment, isDamaged).catch(onError); // a leftover; the next open removes it
   return fresh;
 }
 
@@ -77,7 +89,8 @@ export async function rewrite(
 async function rewriteSound(recovery: Recovery, from: Segment): Promise<Segment> {
   for (;;)
     try {
-      return await rewrite(recovery, from, [...from.image.tables.runs.values()], true);
+      const { tables, removed } = from.image;
+      return await rewrite(recovery, from, { rows: [...tables.runs.values()], removals: [...removed.values()] }, true);
     } catch (error) {
       const { code, runId, file, offset } = error as StepfastError;
       if (code !== 'STORE_CORRUPT' || runId === undefined) throw error;
@@ -85,9 +98,11 @@ async function rewriteSound(recovery: Recovery, from: Segment): Promise<Segment>
     }
 }
 
-function report({ quarantined, losses }: Image, onError: (error: unknown) => void): void {
-  const told = new Set([...quarantined.values()].map((damage) => `${damage.file}:${damage.offset}`));
+function report({ quarantined, lostState, losses }: Image, onError: (error: unknown) => void): void {
+  const hit = [...quarantined.values(), ...lostState.values()];
+  const told = new Set(hit.map((damage) => `${damage.file}:${damage.offset}`));
   for (const damage of quarantined.values()) onError(corrupt(damage));
+  for (const lost of lostState.values()) onError(corruptValue(lost));
   for (const damage of losses) if (!told.has(`${damage.file}:${damage.offset}`)) onError(corrupt(damage));
 }
 
@@ -104,11 +119,12 @@ export async function recover(
   cut: Cut | undefined,
   cutOff: (torn: Cut) => Promise<void>,
 ): Promise<Segment> {
-  const { disk, dir, fence, onError } = recovery;
+  const { disk, dir, fence, now, onError } = recovery;
   const segments = segmentsIn(dir);
   const highest = segments.at(-1);
   const path = segmentPath(dir, highest ?? 1);
-  if (highest === undefined) await writeSnapshot(disk, dir, { segment: 1, fence, runs: none(), count: 0 });
+  if (highest === undefined)
+    await writeSnapshot(disk, dir, { segment: 1, fence, now: now(), runs: none(), count: 0, removals: [] });
   const limit = cut?.path === path ? cut.length : undefined;
   let found = await readSegment(disk, dir, highest ?? 1, 'own', limit);
   if (!found)
@@ -121,7 +137,8 @@ export async function recover(
       found = await rewriteSound(recovery, damaged);
       await retire(disk, damaged);
     }
-    const kept = new Set([...found.image.quarantined.values()].map((damage) => damage.file));
+    const { quarantined, lostState } = found.image;
+    const kept = new Set([...quarantined.values(), ...lostState.values()].map((damage) => damage.file));
     for (const leftover of segments.slice(0, -1))
       await dismiss(disk, dir, leftover, kept.has(`${LOG}/${segmentName(leftover)}${CORRUPT}`));
     return found;

@@ -1,6 +1,7 @@
 import { type Damage, tooNew } from './damage.js';
 import { accept, acceptDamaged, attribute, type Image, quarantine, settle } from './image.js';
-import { findRecord, guessRuns, type Header, lineEnd, stateOf } from './record.js';
+import { findRecord, guessTouched, type Header, lineEnd, stateOf } from './record.js';
+import { loseState } from './shared.js';
 
 /*
  * Reading a segment, believing nothing.
@@ -8,7 +9,8 @@ import { findRecord, guessRuns, type Header, lineEnd, stateOf } from './record.j
  * A bad stretch is *torn* only if it can be the unfinished write of the last group: it is cut off by the end of the
  * file, or has blocks of zeros that a file system leaves where data never arrived, and no later group follows (a later
  * group was written after the sync of this one). Nothing of a torn group was acknowledged, so it may be cut off.
- * Everything else is *damage*: its bytes stay, the runs it hit are put aside, and somebody is told.
+ * Everything else is *damage*: its bytes stay, the runs it hit are put aside, the shared values are lost, and somebody is
+ * told.
  */
 
 const SECTOR = 512;
@@ -111,10 +113,11 @@ export function scan(image: Image, bytes: Buffer, mode: 'own' | 'follow'): ScanE
       attribute(image, found.header, here);
       acceptDamaged(image, found.header, found.head, here, base + to);
     } else if (!follows) {
-      const runs = guessRuns(bytes.subarray(at, to));
+      const touched = guessTouched(bytes.subarray(at, to));
       image.n++;
-      if (runs) for (const runId of runs) quarantine(image, { ...here, runId });
-      else image.missing.set(image.n, here);
+      for (const runId of touched?.runs ?? []) quarantine(image, { ...here, runId });
+      for (const mark of touched?.marks ?? []) loseState(image, mark, here, image.n);
+      if (!touched) image.missing.set(image.n, here);
     }
     image.length = base + to;
     at = to;

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
-import type { StoredRun } from '../../src/store.js';
+import type { EventRow, StateRow, StoredRun } from '../../src/store.js';
+import type { RunWrite, Writes } from '../../src/transition/scope.js';
 import { renameOver, TEMPORARY } from './atomic-write.js';
 import type { Disk } from './disk.js';
 import {
@@ -14,9 +15,11 @@ import {
   syncFolder,
   writeAll,
 } from './files.js';
-import { emptyImage, type Image, segmentName, stage, witnesses } from './image.js';
-import { encodeRecord } from './record.js';
+import { emptyImage, type Image, segmentName } from './image.js';
+import { encodeRecord, type Removal } from './record.js';
 import { type ScanEnd, scan } from './scan.js';
+import { livingState } from './shared.js';
+import { type Staged, stage, witnesses } from './stage.js';
 import { createTail, type Tail } from './tail.js';
 
 /*
@@ -103,29 +106,61 @@ export async function reading<T>(disk: Disk, segment: Segment, read: () => Promi
 }
 
 const CHUNK = 1 << 20;
-const EVENTS_A_RECORD = 256;
+/** Rows of one kind that share a record: few enough for a line to stay small. */
+const ROWS_A_RECORD = 256;
 
-/**
- * Writes the segment that follows `from` (or the first one): a snapshot of what `from` says, with these runs.
- *
- * @param runs Runs to carry over, with their journals, and how many there are.
- */
-export async function writeSnapshot(
-  disk: Disk,
-  dir: string,
-  options: {
-    readonly segment: number;
-    readonly fence: number;
-    readonly from?: Image;
-    readonly runs: AsyncIterable<StoredRun>;
-    readonly count: number;
-  },
-): Promise<void> {
-  const { segment, fence, from, runs, count } = options;
+/** What a segment begins with. */
+export interface Snapshot {
+  readonly segment: number;
+  readonly fence: number;
+  readonly now: number;
+  /** The segment before, if there was one. */
+  readonly from?: Image;
+  /** Runs to carry over, with their journals, and how many there are. */
+  readonly runs: AsyncIterable<StoredRun>;
+  readonly count: number;
+  /** Deleted runs that the archive may still hold something of. */
+  readonly removals: readonly Removal[];
+}
+
+const groupsOf = <T>(items: readonly T[]): T[][] =>
+  Array.from({ length: Math.ceil(items.length / ROWS_A_RECORD) }, (_, index) =>
+    items.slice(index * ROWS_A_RECORD, (index + 1) * ROWS_A_RECORD),
+  );
+
+/** The records of a snapshot after the first one, and how many they are. */
+function recordsOf({ from, runs, count, removals }: Snapshot, values: readonly StateRow[]) {
+  const clock = from?.tables.lastClock ?? { seq: 0 };
+  const nothing = (): Writes => ({
+    runs: new Map<string, RunWrite>(),
+    events: new Map<number, EventRow>(),
+    drops: new Set(),
+    state: new Map<string, StateRow | undefined>(),
+    deletes: new Set(),
+    clock,
+  });
+  const removed = groupsOf(removals);
+  const events = groupsOf([...(from?.tables.log.values() ?? [])]);
+  const states = groupsOf(values);
+  async function* records(): AsyncGenerator<Staged> {
+    // Before the runs: the id of a deleted one may have been used again.
+    for (const each of removed) yield { writes: nothing(), removals: each };
+    for await (const { row, journal } of runs)
+      yield { writes: { ...nothing(), runs: new Map([[row.runId, { row, append: journal }]]) } };
+    for (const each of events)
+      yield { writes: { ...nothing(), events: new Map(each.map((event) => [event.seq, event])) } };
+    for (const each of states) yield { writes: { ...nothing(), state: new Map(each.map((row) => [row.key, row])) } };
+  }
+  return { records: records(), count: removed.length + count + events.length + states.length };
+}
+
+/** Writes the segment that follows another (or the first one): a snapshot of what that one says, with these runs. */
+export async function writeSnapshot(disk: Disk, dir: string, snapshot: Snapshot): Promise<void> {
+  const { segment, fence, from, now } = snapshot;
   const image = emptyImage(segment, segmentName(segment), from);
   image.recent = []; // witnesses of another segment's records would be of no use
-  const events = [...(from?.tables.log.values() ?? [])];
-  const records = count + Math.ceil(events.length / EVENTS_A_RECORD);
+  const { rows, lost } = from ? livingState(from, now) : { rows: [], lost: [] };
+  const { records, count } = recordsOf(snapshot, rows);
   const clock = from?.tables.lastClock ?? { seq: 0 };
   const folder = join(dir, LOG);
   const temporary = join(folder, freshName() + TEMPORARY);
@@ -138,29 +173,21 @@ export async function writeSnapshot(
       g: image.n + 1,
       seq: clock.seq,
       runs: [],
-      was: witnesses(image),
+      ...witnesses(image),
       prev: image.head,
     };
     const quarantined = [...(from?.quarantined.values() ?? [])];
-    const first = encodeRecord(place, JSON.stringify({ snapshot: { segment, records, quarantined }, clock }), '[]');
+    const described = { segment, records: count, quarantined, ...(lost.length && { lost }) };
+    const state = JSON.stringify({ snapshot: described, clock });
+    const first = encodeRecord(place, state, '[]');
     image.n++;
     image.head = first.head;
     let pending = first.line;
-    const add = async (line: string) => {
-      pending += line;
-      if (pending.length < CHUNK) return;
-      const full = pending;
+    for await (const record of records) {
+      pending += stage(image, record, fence, image.n + 1);
+      if (pending.length < CHUNK) continue;
+      await writeAll(disk, fd, Buffer.from(pending));
       pending = '';
-      await writeAll(disk, fd, Buffer.from(full));
-    };
-    const nothing = { runs: new Map(), events: new Map(), drops: new Set<number>(), clock };
-    for await (const { row, journal } of runs) {
-      const writes = { ...nothing, runs: new Map([[row.runId, { row, append: journal }]]) };
-      await add(stage(image, writes, fence, image.n + 1));
-    }
-    for (let at = 0; at < events.length; at += EVENTS_A_RECORD) {
-      const some = new Map(events.slice(at, at + EVENTS_A_RECORD).map((event) => [event.seq, event]));
-      await add(stage(image, { ...nothing, events: some }, fence, image.n + 1));
     }
     await writeAll(disk, fd, Buffer.from(pending));
     await disk.sync(fd);

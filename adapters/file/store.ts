@@ -1,11 +1,11 @@
 import { join, resolve } from 'node:path';
+import { selectByPriority, withOffers } from '../../src/due.js';
 import { StepfastError } from '../../src/errors.js';
 import type { Batch, CommitOutcome, OpenOptions, Store } from '../../src/store.js';
-import { selectDue, withOffers } from '../../src/transition.js';
 import { type Archive, createArchive } from './archive.js';
 import { sweep, TEMPORARY } from './atomic-write.js';
 import { copy, copyBatch, type Prepared, prepare, released } from './batch.js';
-import { type Disk, nodeDisk } from './disk.js';
+import { nodeDisk } from './disk.js';
 import { namesIn, storeError } from './files.js';
 import { prepareFolder, refuseNewer } from './folder.js';
 import { createFollower, type Follower } from './follower.js';
@@ -14,9 +14,12 @@ import { createHints } from './hints.js';
 import { assertSound } from './image.js';
 import { folderChange, type Service, serve } from './inbox.js';
 import { acquire, type Lock } from './lock.js';
+import { checkOptions, type FileStoreInternals, type FileStoreOptions } from './options.js';
 import { createOwner, type Owner, type Waiting } from './owner.js';
 import { type ReadSource, takeDownPage, takeDownRun } from './reader.js';
+import { archivedRun } from './reads.js';
 import { LOG, type Segment } from './segments.js';
+import { stateOf } from './shared.js';
 import { createTurn } from './turn.js';
 
 /*
@@ -27,39 +30,10 @@ import { createTurn } from './turn.js';
  * M2. Batches that come while a group is written are the next group: one write and one sync for all of them.
  */
 
-export interface FileStoreOptions {
-  /** Folder of the store. Created (0700) with everything in it when absent; no other program should write there. */
-  readonly dir: string;
-  /**
-   * `strict`: what was acknowledged survives power loss (one sync for all commits that come together).
-   * `relaxed`: it survives the end of the process, and a power loss may cost the latest. Default: `strict`.
-   */
-  readonly durability?: 'strict' | 'relaxed';
-  /** When another process drives the folder: wait for its end instead of rejecting with `STORE_LOCKED`. Default: false. */
-  readonly wait?: boolean;
-}
-
-/** Seams and limits that only tests set. */
-export interface FileStoreInternals {
-  readonly disk?: Disk;
-  readonly compactAt?: number;
-}
+export type { FileStoreInternals, FileStoreOptions } from './options.js';
 
 const COMPACT_AT = 4 << 20;
 const OWNER_LOOK_MS = 500;
-
-function checkOptions({ dir, durability = 'strict' }: FileStoreOptions): void {
-  if (typeof dir !== 'string' || dir === '')
-    throw new StepfastError(
-      'INVALID_OPTION',
-      `fileStore({ dir }) needs the path of a folder, got ${JSON.stringify(dir)}.`,
-    );
-  if (durability !== 'strict' && durability !== 'relaxed')
-    throw new StepfastError(
-      'INVALID_OPTION',
-      `fileStore({ durability }) is 'strict' or 'relaxed', got ${JSON.stringify(durability)}.`,
-    );
-}
 
 const closed = () => new StepfastError('CLOSED', 'The file store is closed. Create a new one to go on.');
 const notOpen = () => new StepfastError('STORE_UNAVAILABLE', 'The file store is not open. Call `open` first.');
@@ -76,11 +50,13 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
   let lock: Lock | undefined;
   let owner: Owner | undefined;
   let ownerId = '';
+  /** The latest instant that callers named: clocks are theirs. */
+  let now = 0;
   let service: Service | undefined;
   let isClosed = false;
   let pending: Waiting[] = [];
   let isFlushQueued = false;
-  let compaction: Promise<void> | undefined;
+  let tidying: Promise<void> | undefined;
 
   const tell = (error: unknown) => onError(error);
   const hints = createHints(tell);
@@ -120,8 +96,9 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
     pending = [];
     if (!group.length) return;
     if (!owner) throw notOpen();
+    now = group.at(-1)!.batch.now;
     tellChanged(await owner.flush(group));
-    compactIfLarge();
+    tidy();
   };
 
   const enqueue = (prepared: Prepared, isForeign?: true): Promise<CommitOutcome> =>
@@ -136,25 +113,37 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
       });
     });
 
-  const compactIfLarge = () => {
+  /** In the background, one thing at a time: deleted runs leave the archive, a log that has grown is compacted. */
+  const tidy = () => {
     const at = owner;
-    if (compaction || !at?.isLarge() || !service) return;
-    compaction = at
-      .compact(alone, () => !isClosed && owner === at)
-      .catch(async (error) => {
+    if (tidying || !at || !service || !(at.hasRemovals() || at.isLarge())) return;
+    const isWanted = () => !isClosed && owner === at;
+    const work = async () => {
+      await at.sweep(isWanted);
+      if (!at.isLarge() || !isWanted()) return;
+      try {
+        await at.compact(alone, isWanted);
+      } catch (error) {
         if (isClosed) return;
         tell(storeError(error, 'compacting', dir));
         await alone(() => at.close()).catch(tell); // read again before the next write: damage is then found and put aside
+      }
+    };
+    tidying = work()
+      .catch((error) => {
+        if (!isClosed) tell(storeError(error, 'tidying', dir));
       })
       .finally(() => {
-        compaction = undefined;
+        tidying = undefined;
+        if (isWanted() && at.hasRemovals()) tidy(); // deleted meanwhile
       });
   };
 
   // ---- who drives ---------------------------------------------------------------------------------------------------
 
   const own = async (taken: Lock): Promise<Owner> => {
-    const made = createOwner({ disk, dir, lock: taken, archive: archive!, isStrict, compactAt, onError: tell });
+    const given = { disk, dir, lock: taken, archive: archive!, isStrict, compactAt, now: () => now, onError: tell };
+    const made = createOwner(given);
     try {
       await made.segment();
     } catch (error) {
@@ -186,7 +175,7 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
       alone(async () => {
         const segment = await present();
         if (segment) assertSound(segment.image, runId);
-        return segment?.image.tables.run(runId) ?? (await archive!.read(runId))?.row;
+        return segment?.image.tables.run(runId) ?? (await archivedRun(archive!, segment?.image, runId))?.row;
       }),
     owner: () => owner,
     own,
@@ -211,11 +200,12 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
     const taken = await acquire(disk, join(dir, 'lock'));
     if (taken.kind === 'held') throw lockedBy(dir, taken.holder);
     await own(taken.lock);
-    for (const name of namesIn(join(dir, LOG), TEMPORARY)) await sweep(disk, join(dir, LOG, name));
+    for (const folder of [dir, join(dir, LOG)])
+      for (const name of namesIn(folder, TEMPORARY)) await sweep(disk, join(folder, name));
     hints.unfollow();
     service = serve(disk, dir, commitForeign, tell);
     void service.look().catch(tell);
-    compactIfLarge();
+    tidy();
   };
 
   const driveOrWait = async () => {
@@ -237,7 +227,7 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
     name: 'file',
     capabilities: { durability: isStrict ? 'power' : 'process', owners: 'one', blobs: false },
     async open(open: OpenOptions) {
-      ({ onError } = open);
+      ({ onError, now } = open);
       ownerId = open.owner;
       await alone(async () => {
         prepareOnce();
@@ -256,7 +246,7 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
       isClosed = true;
       hints.stop();
       await serving?.stop();
-      await compaction;
+      await tidying;
       await turn.over();
       await follower?.close();
       await disown();
@@ -268,8 +258,9 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
       void service?.stop();
       for (const item of pending.splice(0)) item.reject(closed());
       const held = lock;
-      held?.drop(turn.isBusy() ? 'leaving' : 'released');
+      held?.drop(turn.isBusy() || tidying ? 'leaving' : 'released');
       const end = async () => {
+        await tidying;
         await turn.over();
         await owner?.close();
         await follower?.close();
@@ -286,8 +277,9 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
         const segment = await present();
         if (!owner || !segment) return { runs: [], foreign: true };
         const { tables } = segment.image;
+        now = query.now;
         // Only this engine can be alive: it holds the lock.
-        const picked = selectDue(tables.dueRows(), query, (id) => id === ownerId);
+        const picked = selectByPriority(tables.dueRows(), query, (id) => id === ownerId);
         return copy(await withOffers(tables, picked, query.now));
       }),
     async load(runId) {
@@ -298,6 +290,12 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
       const read = await alone(async () => takeDownPage(await source(), query));
       return read();
     },
+    state: (key) =>
+      alone(async () => {
+        const segment = await present();
+        const row = segment && stateOf(segment.image, key, now);
+        return row && copy(row);
+      }),
     watch(listener) {
       const remove = hints.add(listener);
       follow();

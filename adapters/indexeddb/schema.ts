@@ -1,20 +1,24 @@
 import type { DBSchema, IDBPDatabase, IDBPTransaction } from 'idb';
 import { StepfastError } from '../../src/errors.js';
 import { FORMAT_VERSION, type JournalEntry } from '../../src/journal.js';
-import type { EventRow, RunRow } from '../../src/store.js';
-import type { StoreClock } from '../../src/transition.js';
+import type { EventRow, RunRow, StateRow } from '../../src/store.js';
+import type { StoreClock } from '../../src/transition/scope.js';
 
 /*
- * What the database holds. Its version is 1 for ever: an upgrade that one frozen tab holds up blocks `open()` in every
- * tab, and old code can not open a newer version. Records carry a format instead; a new layout takes a new database.
+ * What the database holds. The version of our own is 1 for ever: an upgrade that one frozen tab holds up blocks `open()`
+ * in every tab, and old code can not open a newer version. Records carry a format instead; a new layout takes a new
+ * database. In a database of the app the object stores are the same, beside those of the app.
  *
- * I1. A property that is absent, or no valid key, is not indexed: `dueAt`, `slot`, `untaken` are indexed while present.
+ * I1. A property that is absent, or no valid key, is not indexed: `dueAt`, `slot`, `awaits`, `unique` and the like are
+ *     indexed while present, also as a part of a key.
  * I2. A run is one record with the end of its journal inside, so that a commit is one `put` and a resume one `get`;
  *     a tail that has grown is moved to `spill` as one chunk and never written again.
  */
 
 export interface RunRecord {
   readonly row: RunRow;
+  /** Orders due runs by priority, the greatest first: `rankOf` the row. */
+  readonly rank: number;
   /** The last entries of the journal, after `chunks` chunks in `spill`. */
   readonly tail: readonly JournalEntry[];
   readonly chunks: number;
@@ -44,53 +48,97 @@ export interface Lease {
 }
 
 export interface Schema extends DBSchema {
-  runs: {
+  'stepfast:runs': {
     key: string;
     value: RunRecord;
     indexes: {
       seq: number;
-      due: [dueAt: number, seq: number];
+      due: [rank: number, dueAt: number, seq: number];
       pairs: string;
       key: [job: string, idempotencyKey: string];
+      unique: [job: string, key: string];
       slot: string;
+      awaits: string;
       parent: string;
-      ended: number;
+      ended: [endedAt: number, seq: number];
     };
   };
-  spill: { key: [runId: string, chunk: number]; value: readonly JournalEntry[] };
-  events: {
+  'stepfast:spill': { key: [runId: string, chunk: number]; value: readonly JournalEntry[] };
+  'stepfast:events': {
     key: number;
     value: EventRecord;
     indexes: { pair: [pair: string, seq: number]; untaken: string; id: string; key: [string, string]; expires: number };
   };
-  meta: { key: string; value: StoreClock | Format | Lease };
+  'stepfast:state': { key: string; value: StateRow; indexes: { expires: number } };
+  'stepfast:meta': { key: string; value: StoreClock | Format | Lease };
 }
 
-export type StoreName = 'runs' | 'spill' | 'events' | 'meta';
-export const STORE_NAMES: StoreName[] = ['runs', 'spill', 'events', 'meta'];
+export type StoreName = `stepfast:${'runs' | 'spill' | 'events' | 'state' | 'meta'}`;
+export const STORE_NAMES: StoreName[] = [
+  'stepfast:runs',
+  'stepfast:spill',
+  'stepfast:events',
+  'stepfast:state',
+  'stepfast:meta',
+];
 export type Database = IDBPDatabase<Schema>;
 export type WriteTx = IDBPTransaction<Schema, StoreName[], 'readwrite'>;
 
-/** Creates the object stores. Everything inside one upgrade transaction: no await of anything else (it would end it). */
-export function createStores(db: Database): void {
-  const runs = db.createObjectStore('runs', { keyPath: 'row.runId' });
-  runs.createIndex('seq', 'row.seq');
-  runs.createIndex('due', ['row.dueAt', 'row.seq']);
-  runs.createIndex('pairs', 'pairs', { multiEntry: true });
-  runs.createIndex('key', ['row.job', 'row.idempotencyKey'], { unique: true });
-  runs.createIndex('slot', 'row.slot');
-  runs.createIndex('parent', 'row.parentId');
-  runs.createIndex('ended', 'row.endedAt');
-  db.createObjectStore('spill');
-  const events = db.createObjectStore('events', { keyPath: 'row.seq' });
-  events.createIndex('pair', ['pair', 'row.seq']);
-  events.createIndex('untaken', 'untaken');
-  events.createIndex('id', 'row.id');
-  events.createIndex('key', ['pair', 'row.idempotencyKey']);
-  events.createIndex('expires', 'row.expiresAt');
-  const meta = db.createObjectStore('meta');
-  void meta.put({ seq: 0 }, 'clock');
-  void meta.put({ minReader: FORMAT_VERSION, minWriter: FORMAT_VERSION }, 'format');
+/** A transaction for reading. Its requests tell of a failure; its end has nobody listening, and must not be "unhandled". */
+export function reading<Names extends StoreName[]>(db: Database, ...names: Names) {
+  const tx = db.transaction(names);
+  tx.done.catch(() => undefined);
+  return tx;
+}
+
+export const rankOf = ({ priority = 0 }: RunRow): number => 0 - priority;
+
+/** Where the chunks of a run's journal are. */
+export const chunksOf = (runId: string): IDBKeyRange => IDBKeyRange.bound([runId], [runId, Infinity]);
+
+/**
+ * Creates the object stores of stepfast in a database of the app, for `indexedDBStore({ database })`. They are named
+ * `stepfast:...`; a database that has them already stays as it is.
+ *
+ * @param db The native database, inside of its upgrade (`upgradeneeded`). Of the package idb: `unwrap(db)`.
+ * @example
+ * const request = indexedDB.open('my-app', 2);
+ * request.onupgradeneeded = () => addStores(request.result);
+ */
+export function addStores(db: IDBDatabase): void {
+  const create = (name: StoreName, keyPath?: string) =>
+    db.objectStoreNames.contains(name) ? undefined : db.createObjectStore(name, keyPath ? { keyPath } : {});
+  const runs = create('stepfast:runs', 'row.runId');
+  runs?.createIndex('seq', 'row.seq');
+  runs?.createIndex('due', ['rank', 'row.dueAt', 'row.seq']);
+  runs?.createIndex('pairs', 'pairs', { multiEntry: true });
+  runs?.createIndex('key', ['row.job', 'row.idempotencyKey'], { unique: true });
+  runs?.createIndex('unique', ['row.job', 'row.unique.key']);
+  runs?.createIndex('slot', 'row.slot');
+  runs?.createIndex('awaits', 'row.awaits', { multiEntry: true });
+  runs?.createIndex('parent', 'row.parentId');
+  runs?.createIndex('ended', ['row.endedAt', 'row.seq']);
+  create('stepfast:spill');
+  const events = create('stepfast:events', 'row.seq');
+  events?.createIndex('pair', ['pair', 'row.seq']);
+  events?.createIndex('untaken', 'untaken');
+  events?.createIndex('id', 'row.id');
+  events?.createIndex('key', ['pair', 'row.idempotencyKey']);
+  events?.createIndex('expires', 'row.expiresAt');
+  create('stepfast:state', 'key')?.createIndex('expires', 'expiresAt');
+  const meta = create('stepfast:meta');
+  meta?.put({ seq: 0 }, 'clock');
+  meta?.put({ minReader: FORMAT_VERSION, minWriter: FORMAT_VERSION }, 'format');
+}
+
+/** Refuses a database that is not, or not yet, prepared. */
+export function assertStores(db: Database, isApps: boolean): void {
+  const missing = STORE_NAMES.find((name) => !db.objectStoreNames.contains(name));
+  if (missing === undefined) return;
+  const advice = isApps
+    ? 'Call addStores(db), from "stepfast/indexeddb", in the upgrade of the database, and raise its version.'
+    : 'Something else has created it. Give indexedDBStore another name; to share a database with the app, give it as `database`, prepared with addStores(db).';
+  throw new StepfastError('STORE_UNAVAILABLE', `The database "${db.name}" has no object store "${missing}". ${advice}`);
 }
 
 /** Refuses what newer code has written, before anything of it is touched (spec D4). */

@@ -1,6 +1,14 @@
 import type { Batch, CommitOutcome, EventRow } from '../../src/store.js';
-import { pairKey, pairsOf, type Reads, type StoreClock, transition, type Writes } from '../../src/transition.js';
-import { assertFormat, type Lease, type RunRecord, type WriteTx } from './schema.js';
+import {
+  pairKey,
+  pairsOf,
+  type Reads,
+  type RunWrite,
+  type StoreClock,
+  type Writes,
+} from '../../src/transition/scope.js';
+import { transition } from '../../src/transition.js';
+import { assertFormat, chunksOf, type Lease, type RunRecord, rankOf, type WriteTx } from './schema.js';
 
 /*
  * Commits. A transaction costs much, a row little, so all commits that queue up while one transaction is under way
@@ -18,6 +26,9 @@ const MAX_GROUP = 128;
 const MAX_TAIL = 64;
 const MAX_TAIL_SIZE = 16_384;
 
+/** A journal of which nothing is written yet. */
+const EMPTY: Pick<RunRecord, 'tail' | 'chunks' | 'size'> = { tail: [], chunks: 0, size: 0 };
+
 type EventIndex = { getAll(range: IDBKeyRange): Promise<{ row: EventRow }[]> };
 
 /** `Reads.events` over the index of that name. */
@@ -27,11 +38,12 @@ export const eventsBy =
     (await index.getAll(IDBKeyRange.bound([pair, after], [pair, Infinity], true))).map(({ row }) => row);
 
 /** The reads of a transition inside one transaction, and the writing of what it decided. */
-function scope(tx: WriteTx) {
-  const runs = tx.objectStore('runs');
-  const spill = tx.objectStore('spill');
-  const events = tx.objectStore('events');
-  const meta = tx.objectStore('meta');
+export function scope(tx: WriteTx) {
+  const runs = tx.objectStore('stepfast:runs');
+  const spill = tx.objectStore('stepfast:spill');
+  const events = tx.objectStore('stepfast:events');
+  const state = tx.objectStore('stepfast:state');
+  const meta = tx.objectStore('stepfast:meta');
   const records = new Map<string, RunRecord>();
   const failures: unknown[] = [];
   let clock: StoreClock | undefined;
@@ -53,7 +65,10 @@ function scope(tx: WriteTx) {
       return record && keep(record);
     },
     runByKey: (job, key) => runs.index('key').getKey([job, key]),
+    runByUnique: (job, key) => runs.index('unique').getKey([job, key]),
     waiting: async (pair) => (await runs.index('pairs').getAll(pair)).map(keep),
+    awaiting: async (runId) => (await runs.index('awaits').getAll(runId)).map(keep),
+    children: async (runId) => (await runs.index('parent').getAll(runId)).map(keep),
     events: eventsBy(events.index('pair')),
     event: async (seq) => (await events.get(seq))?.row,
     eventById: (id) => newest('id', id),
@@ -62,38 +77,50 @@ function scope(tx: WriteTx) {
     expired: async (now) =>
       (await events.index('expires').getAll(IDBKeyRange.upperBound(now), 8)).map(({ row }) => row),
     slots: (queue) => runs.index('slot').count(queue),
+    state: (key) => state.get(key),
+    expiredState: (now) => state.index('expires').getAllKeys(IDBKeyRange.upperBound(now), 8),
   };
 
-  const write = (writes: Writes) => {
-    for (const { row, append } of writes.runs.values()) {
-      let { tail, chunks, size }: Omit<RunRecord, 'row' | 'pairs'> = records.get(row.runId) ?? {
-        tail: [],
-        chunks: 0,
-        size: 0,
-      };
-      tail = [...tail, ...append];
-      size += JSON.stringify(append).length;
-      if (tail.length >= MAX_TAIL || size > MAX_TAIL_SIZE) {
-        quietly(spill.put(tail, [row.runId, chunks++]));
-        tail = [];
-        size = 0;
-      }
-      const record = { row, tail, chunks, size, pairs: pairsOf(row) };
-      keep(record);
-      quietly(runs.put(record));
+  /** Deletes the chunks of a journal. */
+  const clear = (runId: string) => quietly(spill.delete(chunksOf(runId)));
+  const putRun = ({ row, append, reset }: RunWrite) => {
+    const old = records.get(row.runId);
+    if (reset && old?.chunks) clear(row.runId);
+    let { tail, chunks, size } = reset || !old ? EMPTY : old;
+    tail = [...tail, ...append];
+    size += JSON.stringify(append).length;
+    if (tail.length >= MAX_TAIL || size > MAX_TAIL_SIZE) {
+      quietly(spill.put(tail, [row.runId, chunks++]));
+      tail = [];
+      size = 0;
     }
+    const record = { row, rank: rankOf(row), tail, chunks, size, pairs: pairsOf(row) };
+    keep(record);
+    quietly(runs.put(record));
+  };
+  const write = (writes: Writes) => {
+    for (const runId of writes.deletes) {
+      clear(runId);
+      records.delete(runId);
+      quietly(runs.delete(runId));
+    }
+    for (const written of writes.runs.values()) putRun(written);
     for (const row of writes.events.values()) {
       const pair = pairKey(row.name, row.key);
       quietly(events.put({ row, pair, ...(!row.taken && { untaken: pair }) }));
     }
     for (const seq of writes.drops) quietly(events.delete(seq));
+    for (const [key, row] of writes.state) quietly(row ? state.put(row) : state.delete(key));
     if (writes.clock !== clock) quietly(meta.put((clock = writes.clock), 'clock'));
   };
 
   return { reads, write, meta, quietly, failures };
 }
 
-const nameOf = (error: unknown): string => (error as Error | undefined)?.name ?? '';
+/** The runs that others are told of. */
+export const changedBy = ({ runs, deletes }: Writes): string[] => [...runs.keys(), ...deletes];
+
+export const nameOf = (error: unknown): string => (error as Error | undefined)?.name ?? '';
 
 interface Queued {
   readonly batch: Batch;
@@ -101,14 +128,16 @@ interface Queued {
   readonly reject: (error: unknown) => void;
 }
 
-/** Runs commits in the order in which they were asked for, as few transactions as possible. */
-export function committer(host: {
-  /** A new transaction, for immediate use. */
-  begin(): Promise<WriteTx>;
+export interface CommitHost {
+  /** A new transaction, for immediate use; over these object stores of the app as well. */
+  begin(names?: readonly string[]): Promise<WriteTx>;
   /** To be renewed along with the commits, where leases are in use. */
   lease(now: number): Lease | undefined;
   onCommitted(runIds: ReadonlySet<string>): void;
-}): { commit(batch: Batch): Promise<CommitOutcome>; idle(): Promise<void> } {
+}
+
+/** Runs commits in the order in which they were asked for, as few transactions as possible. */
+export function committer(host: CommitHost): { commit(batch: Batch): Promise<CommitOutcome>; idle(): Promise<void> } {
   const queue: Queued[] = [];
   let pumping: Promise<void> | undefined;
 
@@ -130,7 +159,7 @@ export function committer(host: {
           outcomes.push(outcome);
           if (outcome.kind !== 'committed') continue;
           write(writes);
-          for (const runId of writes.runs.keys()) changed.add(runId);
+          for (const runId of changedBy(writes)) changed.add(runId);
         }
         const lease = host.lease(group[0]!.batch.now);
         if (lease) quietly(meta.put(lease, leaseKey(lease.owner)));

@@ -1,8 +1,9 @@
+import { selectByPriority, withOffers } from '../../src/due.js';
 import { StepfastError } from '../../src/errors.js';
 import type { JournalEntry } from '../../src/journal.js';
 import type { OpenOptions, Store, StoreListener } from '../../src/store.js';
 import { listPage, Tables } from '../../src/tables.js';
-import { selectDue, transition, withOffers } from '../../src/transition.js';
+import { transition } from '../../src/transition.js';
 
 /*
  * The smallest store, the one to read first. Nothing outlives the process: for tests, and for pages that have no
@@ -85,12 +86,14 @@ export function memoryStore(options: { readonly medium?: MemoryMedium } = {}): S
           throw new StepfastError('CLOSED', 'The memory store was closed during a commit; nothing of it was kept.');
         if (outcome.kind !== 'committed') return outcome;
         tables.apply(writes);
-        for (const [runId, { append }] of writes.runs) {
+        for (const [runId, { append, reset }] of writes.runs) {
           const journal = journals.get(runId);
-          if (journal) journal.push(...append);
+          if (journal && !reset) journal.push(...append);
           else journals.set(runId, [...append]);
         }
-        for (const runId of writes.runs.keys()) for (const listener of listeners) listener(runId, store);
+        for (const runId of writes.deletes) journals.delete(runId);
+        for (const runId of [...writes.runs.keys(), ...writes.deletes])
+          for (const listener of listeners) listener(runId, store);
         return outcome;
       });
     },
@@ -98,7 +101,7 @@ export function memoryStore(options: { readonly medium?: MemoryMedium } = {}): S
       alone(() =>
         withOffers(
           tables,
-          selectDue(tables.dueRows(), query, (id) => owners.has(id)),
+          selectByPriority(tables.dueRows(), query, (id) => owners.has(id)),
           query.now,
         ),
       ),
@@ -108,6 +111,7 @@ export function memoryStore(options: { readonly medium?: MemoryMedium } = {}): S
         const { rows, ...rest } = listPage(tables.runs.values(), query);
         return { runs: rows.map((row) => stored(row.runId)!), ...rest };
       }),
+    state: (key) => alone(async () => tables.state(key)),
     watch(listener: StoreListener) {
       const hear = (runId: string, by: Store) => {
         try {

@@ -1,6 +1,12 @@
 import type { Store } from '../store.js';
 import { addressed } from './conformance/addressed.js';
 import { atomicity } from './conformance/atomicity.js';
+import { cascades } from './conformance/cascades.js';
+import { children } from './conformance/children.js';
+import { awaitingBatches } from './conformance/children-batches.js';
+import { copies } from './conformance/copies.js';
+import { counters } from './conformance/counters.js';
+import { deletions } from './conformance/deletions.js';
 import { dueWork } from './conformance/due.js';
 import { type ConformanceCase, type ConformanceEnv, leaseMs, type Medium, now } from './conformance/env.js';
 import { events } from './conformance/events.js';
@@ -8,10 +14,18 @@ import { fences } from './conformance/fences.js';
 import { check } from './conformance/kit.js';
 import { life } from './conformance/life.js';
 import { lists } from './conformance/list.js';
+import { locks } from './conformance/locks.js';
 import { ownedWork } from './conformance/owners.js';
+import { priorities } from './conformance/priority.js';
+import { rates } from './conformance/rates.js';
+import { remembered } from './conformance/remembered.js';
+import { restarts } from './conformance/restarts.js';
 import { slots } from './conformance/slots.js';
 import { starts } from './conformance/starts.js';
+import { sharedState } from './conformance/state.js';
 import { takes } from './conformance/takes.js';
+import { undoings } from './conformance/undoing.js';
+import { uniqueKeys } from './conformance/unique.js';
 import { values } from './conformance/values.js';
 import { waits } from './conformance/waits.js';
 
@@ -28,6 +42,8 @@ export type FreshMedium = () => Medium | Promise<Medium>;
 /** Every case, in the order in which they are best read. */
 export const conformanceCases: readonly ConformanceCase[] = [
   ...starts,
+  ...uniqueKeys,
+  ...copies,
   ...fences,
   ...atomicity,
   ...events,
@@ -35,8 +51,20 @@ export const conformanceCases: readonly ConformanceCase[] = [
   ...waits,
   ...takes,
   ...dueWork,
+  ...priorities,
   ...ownedWork,
   ...slots,
+  ...rates,
+  ...children,
+  ...awaitingBatches,
+  ...cascades,
+  ...undoings,
+  ...restarts,
+  ...sharedState,
+  ...counters,
+  ...locks,
+  ...deletions,
+  ...remembered,
   ...values,
   ...lists,
   ...life,

@@ -5,7 +5,7 @@ import { type Browser, launchBrowser, type Site, servePages } from './chromium.j
 
 /*
  * Pins: what a page was told is durable outlives SIGKILL of the browser, and no commit is ever seen in half; who is
- * alive among tabs; who left in an orderly way and who crashed.
+ * alive among tabs; who left in an orderly way and who crashed; that rows of the app and the journal are one commit.
  */
 
 let browser: Browser;
@@ -58,7 +58,7 @@ async function survives(name: string, durability: 'relaxed' | 'strict'): Promise
           starts: [
             {
               ...{ runId: `run-${n}`, job: 'job', version: 1, queue: 'queue', dueAt: now },
-              entry: { kind: 'started', at: now, payload: 'x'.repeat(n % 5 === 0 ? 20_000 : 100) },
+              entries: [{ kind: 'started', at: now, payload: 'x'.repeat(n % 5 === 0 ? 20_000 : 100) }],
             },
           ],
           events: [{ id: `event-${n}`, name: 'event', payload: n, ttlMs: 1e9, maxBacklog: 1e9 }],
@@ -114,7 +114,7 @@ const start: Batch = {
   starts: [
     {
       ...{ runId: 'run', job: 'job', version: 1, queue: 'queue', dueAt: now },
-      entry: { kind: 'started', at: now, payload: null },
+      entries: [{ kind: 'started', at: now, payload: null }],
     },
   ],
 };
@@ -245,4 +245,153 @@ it('a site that may not store more refuses a commit as a whole, and takes one th
   expect(await commitIn(page, start), 'a small commit still fits').toMatchObject({ kind: 'committed' });
   await page.close();
   await other.close();
+});
+
+/** What functions of a transaction do, and what is to become of it: the error, or none. */
+const FUNCTIONS = {
+  'adds rows': undefined,
+  'begins with a long turn': undefined,
+  'walks a cursor': undefined,
+  'forgives a failure': undefined,
+  'awaits a timer': 'TRANSACTION_ENDED',
+  'awaits a timer, and asks for more': 'TRANSACTION_ENDED',
+  'awaits the network': 'TRANSACTION_ENDED',
+  'awaits the end of its transaction': 'TRANSACTION_ENDED',
+  'awaits another transaction': 'TRANSACTION_ENDED',
+  'swallows a failure': 'TRANSACTION_ENDED',
+  'fails a request': 'ConstraintError',
+  aborts: 'TRANSACTION_ENDED',
+  commits: 'TRANSACTION_ENDED',
+  throws: 'Error',
+} as const;
+
+it('D2, W1: rows of the app and the journal are kept both or not at all, whatever the function does', async () => {
+  const page = await browser.open(`${site.origin}/lab`);
+  const results = await page.evaluate(
+    async ([names, starting, claiming]) => {
+      const { store, database } = await lab.openShared('shared');
+      for (const text of [starting, claiming]) await store.commit(JSON.parse(text));
+      const promised = <T>(request: IDBRequest<T>) =>
+        new Promise<T>((resolve, reject) => {
+          request.onsuccess = () => resolve(request.result);
+          request.onerror = () => reject(request.error);
+        });
+      const timer = () => new Promise((resolve) => setTimeout(resolve, 5));
+      type Body = (add: () => IDBRequest<IDBValidKey>, tx: IDBTransaction) => unknown;
+      const bodies: Record<string, Body> = {
+        'adds rows': async (add) => {
+          for (let n = 0; n < 20; n++) await promised(add());
+        },
+        'begins with a long turn': async (add) => {
+          for (let n = 0; n < 1000; n++) await undefined;
+          await promised(add());
+        },
+        'walks a cursor': async (add, tx) => {
+          for (let n = 0; n < 200; n++) add();
+          const request = tx.objectStore('orders').openCursor();
+          await new Promise<void>((resolve) => {
+            request.onsuccess = () => (request.result ? request.result.continue() : resolve());
+          });
+        },
+        'forgives a failure': async (add, tx) => {
+          await promised(add());
+          const request = tx
+            .objectStore('orders')
+            .add({ id: await promised(tx.objectStore('orders').getAllKeys()).then((keys) => keys[0]) });
+          await new Promise<void>((resolve) => {
+            request.onerror = (event) => {
+              event.preventDefault();
+              resolve();
+            };
+          });
+        },
+        'awaits a timer': async (add) => {
+          await promised(add());
+          await timer();
+        },
+        'awaits a timer, and asks for more': async (add) => {
+          await promised(add());
+          await timer();
+          await promised(add());
+        },
+        'awaits the network': async (add) => {
+          await promised(add());
+          await fetch('/effect/inside-a-transaction');
+          await promised(add());
+        },
+        'awaits the end of its transaction': async (add, tx) => {
+          add();
+          await new Promise((resolve) => tx.addEventListener('complete', resolve));
+        },
+        'awaits another transaction': async (add) => {
+          await promised(add());
+          await promised(database.transaction('orders').objectStore('orders').count());
+        },
+        'swallows a failure': async (add, tx) => {
+          await promised(add());
+          const [id] = await promised(tx.objectStore('orders').getAllKeys());
+          await promised(tx.objectStore('orders').add({ id })).catch(() => undefined);
+        },
+        'fails a request': async (add, tx) => {
+          await promised(add());
+          const [id] = await promised(tx.objectStore('orders').getAllKeys());
+          await promised(tx.objectStore('orders').add({ id }));
+        },
+        aborts: async (add, tx) => {
+          await promised(add());
+          tx.abort();
+        },
+        commits: async (add, tx) => {
+          await promised(add());
+          tx.commit();
+        },
+        throws: async (add) => {
+          await promised(add());
+          throw new Error('of the function');
+        },
+      };
+      const stored = async (name: string) => {
+        const keys = await promised(database.transaction('orders').objectStore('orders').getAllKeys());
+        const { journal = [] } = (await store.load('run')) ?? {};
+        return {
+          hasRows: keys.some((key) => String(key).startsWith(`${name}/`)),
+          isRecorded: journal.some((entry) => entry.kind === 'step-completed' && entry.id[0] === name),
+        };
+      };
+      const { run, now } = JSON.parse(claiming) as Batch;
+      const results: Record<string, unknown> = {};
+      for (const name of names) {
+        let rows = 0;
+        const outcome = await store.transact!({
+          scope: ['orders'],
+          body: (tx: IDBTransaction) =>
+            bodies[name]!(() => tx.objectStore('orders').add({ id: `${name}/${++rows}` }), tx) as Promise<void>,
+          batchOf: () => ({
+            now,
+            run: {
+              ...{ runId: 'run', fence: 1, state: run!.state! },
+              append: [{ kind: 'step-completed', at: now, id: [name, 1], asked: 1, attempt: 1, value: null }],
+            },
+          }),
+        });
+        const { code, name: errorName } = (outcome.kind === 'threw' ? outcome.error : {}) as {
+          code?: unknown;
+          name?: string;
+        };
+        const error = typeof code === 'string' ? code : errorName;
+        results[name] = { kind: outcome.kind, ...(error && { error }), ...(await stored(name)) };
+      }
+      await store.close();
+      return results;
+    },
+    [Object.keys(FUNCTIONS), JSON.stringify(start), JSON.stringify(claimBy('owner'))] as const,
+  );
+  const expected = Object.entries(FUNCTIONS).map(([name, error]) => [
+    name,
+    error
+      ? { kind: 'threw', error, hasRows: false, isRecorded: false }
+      : { kind: 'committed', hasRows: true, isRecorded: true },
+  ]);
+  expect(results).toEqual(Object.fromEntries(expected));
+  await page.close();
 });

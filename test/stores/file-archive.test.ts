@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -6,6 +5,7 @@ import { type Disk, nodeDisk } from '../../adapters/file/disk.js';
 import type { Store } from '../../src/store.js';
 import { freshDir } from './file-folders.js';
 import {
+  archivePath,
   cancelOf,
   committed,
   dispatchOf,
@@ -24,10 +24,7 @@ import { type Child, childScript, startChild } from './file-process.js';
  * loses nothing it acknowledged (spec D1).
  */
 
-const archived = (dir: string, runId: string) => {
-  const name = createHash('sha256').update(runId).digest('hex');
-  return join(dir, 'runs', name.slice(0, 2), `${name}.json`);
-};
+const archived = (dir: string, runId: string) => archivePath(dir, 'runs', runId);
 const segments = (dir: string) => readdirSync(join(dir, 'log')).filter((name) => name.endsWith('.jsonl'));
 
 /** Twenty ended runs with keys, a cancelled one, three live ones, events; big enough to be compacted. */

@@ -1,5 +1,6 @@
 import { createFileStore } from '../../adapters/file/store.js';
-import { committed, endOf, now, startOf, stepOf } from './file-kit.js';
+import type { Batch } from '../../src/store.js';
+import { committed, deleteOf, ended, endOf, now, startOf, stateOf, stepOf } from './file-kit.js';
 
 /*
  * A process of its own for the tests of locks, inbox and kills: `node child.mjs <task> <dir> [argument]`. It says on
@@ -54,5 +55,34 @@ if (task === 'guest') {
     events: [{ id: argument, name: 'e', payload: argument, ttlMs: 60_000, maxBacklog: 10 }],
   });
   say(JSON.stringify(outcome.events[0]));
+  await store.close();
+}
+
+if (task === 'churn') {
+  // Runs that come and go, some of them by way of the archive, and a counter beside them.
+  const store = await open('drive', 20_000);
+  const lane = async (name: string, keeps: number) => {
+    const kept: string[] = [];
+    for (let run = 0; ; run++) {
+      const runId = `${argument}:${name}:${run}`;
+      await ended(store, runId, { idempotencyKey: runId });
+      kept.push(runId);
+      const { state } = await committed(store, stateOf({ kind: 'increment', key: 'count', by: 1 }));
+      say(`counted ${state[0]!.value}`);
+      if (kept.length < keeps) continue;
+      const old = kept.shift()!;
+      await committed(store, deleteOf(old));
+      say(`deleted ${old}`);
+    }
+  };
+  await Promise.all([lane('a', 1), lane('b', 5), lane('c', 10)]);
+}
+
+if (task === 'commit') {
+  const store = await open('use');
+  const batch = JSON.parse(argument) as Batch;
+  say(JSON.stringify(await store.commit(batch)));
+  const key = batch.state?.[0]?.key;
+  say(JSON.stringify((key !== undefined && (await store.state(key))) || null));
   await store.close();
 }

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type Disk, nodeDisk } from '../../adapters/file/disk.js';
 import { fileStore } from '../../adapters/file/index.js';
-import { pairKey } from '../../src/transition.js';
+import { pairKey } from '../../src/transition/scope.js';
 import { freshDir } from './file-folders.js';
 import { committed, dispatchOf, now, openStore, startOf, stepDone, stepOf } from './file-kit.js';
 
@@ -132,7 +132,7 @@ describe('a disk that refuses', () => {
     const { store } = await openStore({ dir: freshDir() });
     let deep: unknown = 0;
     for (let level = 0; level < 50_000; level++) deep = [deep];
-    const bad = store.commit(startOf('bad', { entry: { kind: 'started', at: now, payload: deep as never } }));
+    const bad = store.commit(startOf('bad', { entries: [{ kind: 'started', at: now, payload: deep as never }] }));
     const good = store.commit(startOf('good'));
     await expect(bad).rejects.toMatchObject({ code: 'NOT_SERIALIZABLE' });
     expect((await good).kind).toBe('committed');

@@ -1,7 +1,9 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
 import type { FileStoreOptions } from '../../adapters/file/index.js';
 import { createFileStore, type FileStoreInternals } from '../../adapters/file/store.js';
 import type { JournalEntry } from '../../src/journal.js';
-import type { Batch, CommitOutcome, NewRun, OpenOptions, RunState, Store } from '../../src/store.js';
+import type { Batch, CommitOutcome, NewRun, OpenOptions, RunState, StateChange, Store } from '../../src/store.js';
 
 export const now = 1_800_000_000_000;
 
@@ -20,10 +22,12 @@ export async function openStore(
   options: FileStoreOptions,
   mode: OpenOptions['mode'] = 'drive',
   internals: FileStoreInternals = {},
+  at = now,
 ): Promise<Opened> {
   const store = createFileStore(options, internals);
   const errors: Opened['errors'] = [];
-  await store.open({ owner: 'a', now, leaseMs: 10_000, mode, onError: (error) => void errors.push(error as Error) });
+  const onError = (error: unknown) => void errors.push(error as Error);
+  await store.open({ owner: 'a', now: at, leaseMs: 10_000, mode, onError });
   return { store, errors };
 }
 
@@ -33,7 +37,7 @@ export const newRun = (runId: string, more: Partial<NewRun> = {}): NewRun => ({
   version: 1,
   queue: 'default',
   dueAt: now,
-  entry: { kind: 'started', at: now, payload: { of: runId } },
+  entries: [{ kind: 'started', at: now, payload: { of: runId } }],
   ...more,
 });
 
@@ -82,4 +86,37 @@ export async function committed(store: Store, batch: Batch): Promise<CommitOutco
   const outcome = await store.commit(batch);
   if (outcome.kind !== 'committed') throw new Error(`expected a commit, got ${JSON.stringify(outcome)}`);
   return outcome;
+}
+
+export const stateOf = (...state: StateChange[]): Batch => ({ now, state });
+export const setOf = (key: string, value: number | string, expiresAt?: number): Batch =>
+  stateOf({ kind: 'set', key, value, ...(expiresAt !== undefined && { expiresAt }) });
+
+export const deleteOf = (runId: string, fence = 0): Batch => ({
+  now,
+  deletes: [{ runId, fence, fingerprint: `of ${runId}` }],
+});
+
+/** Starts a run and ends it, in one commit each. */
+export async function ended(store: Store, runId: string, more: Partial<NewRun> = {}): Promise<void> {
+  await committed(store, startOf(runId, more));
+  await committed(store, endOf(runId));
+}
+
+/** Where the archive keeps a run, and where its key. */
+export const archivePath = (dir: string, kind: 'runs' | 'keys', text: string): string => {
+  const name = createHash('sha256').update(text).digest('hex');
+  return join(dir, kind, name.slice(0, 2), `${name}.json`);
+};
+export const keyPath = (dir: string, idempotencyKey: string): string =>
+  archivePath(dir, 'keys', JSON.stringify(['job', idempotencyKey]));
+
+export const logPath = (dir: string, segment = 1): string =>
+  join(dir, 'log', `${String(segment).padStart(8, '0')}.jsonl`);
+
+/** Where each line of a log begins. */
+export function linesOf(log: Buffer): number[] {
+  const starts = [0];
+  for (let at = log.indexOf(10); at >= 0 && at < log.length - 1; at = log.indexOf(10, at + 1)) starts.push(at + 1);
+  return starts;
 }

@@ -3,7 +3,17 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { nodeDisk } from '../../adapters/file/disk.js';
 import { freshDir } from './file-folders.js';
-import { committed, dispatchOf, now, openStore, startOf, stepDone, stepOf } from './file-kit.js';
+import {
+  committed,
+  dispatchOf,
+  linesOf,
+  logPath as logOf,
+  now,
+  openStore,
+  startOf,
+  stepDone,
+  stepOf,
+} from './file-kit.js';
 
 /*
  * Pins: what a torn or damaged log costs (spec D3), and that a newer one is left alone (D4).
@@ -11,8 +21,6 @@ import { committed, dispatchOf, now, openStore, startOf, stepDone, stepOf } from
 
 /** Thousands of openings: what they sync is not what these tests are about. */
 const disk = { ...nodeDisk, sync: async () => {}, datasync: async () => {} };
-
-const logOf = (dir: string, segment = 1) => join(dir, 'log', `${String(segment).padStart(8, '0')}.jsonl`);
 
 /** A store with the runs a, b and c, two steps each, closed. */
 async function threeRuns(): Promise<string> {
@@ -33,12 +41,6 @@ function changed(dir: string, change: (log: Buffer) => unknown): string {
   writeFileSync(logOf(copy), Buffer.isBuffer(instead) ? instead : log);
   return copy;
 }
-
-const linesOf = (log: Buffer): number[] => {
-  const starts = [0];
-  for (let at = log.indexOf(10); at >= 0 && at < log.length - 1; at = log.indexOf(10, at + 1)) starts.push(at + 1);
-  return starts;
-};
 
 async function look(dir: string) {
   const { store, errors } = await openStore({ dir }, 'drive', { disk });

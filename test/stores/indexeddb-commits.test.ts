@@ -138,7 +138,7 @@ it('a failing request takes its commit back and names the cause', async () => {
     { status: 'fulfilled' },
   ]);
   const db = await raw(name);
-  expect(ids((await db.getAll('events')).map(({ row }) => row))).toEqual([]);
+  expect(ids((await db.getAll('stepfast:events')).map(({ row }) => row))).toEqual([]);
   db.close();
   await store.close();
 });

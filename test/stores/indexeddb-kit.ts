@@ -37,7 +37,7 @@ export const newRun = (runId: string, over: Partial<NewRun> = {}): NewRun => ({
   version: 1,
   queue: 'queue',
   dueAt: now,
-  entry: started(),
+  entries: [started()],
   ...over,
 });
 
@@ -75,6 +75,32 @@ export const dueQuery = (over: Partial<DueQuery> = {}): DueQuery => ({
   graceMs: 5000,
   ...over,
 });
+
+export const released = (at: number): JournalEntry => ({ kind: 'released', at });
+
+/** Resolves when `fits` does; polled, as nothing tells of messages between contexts. */
+export async function waitUntil(fits: () => boolean): Promise<void> {
+  while (!fits()) await new Promise((resolve) => setImmediate(resolve));
+}
+
+/** Records on what a method was called, until `stop`, which tells. */
+export function countCalls<Method extends string>(
+  prototype: Record<Method, (...args: never[]) => unknown>,
+  method: Method,
+): { stop(): readonly unknown[] } {
+  const original = prototype[method];
+  const targets: unknown[] = [];
+  prototype[method] = function (this: unknown, ...args: never[]) {
+    targets.push(this);
+    return original.apply(this, args);
+  };
+  return {
+    stop() {
+      prototype[method] = original;
+      return targets;
+    },
+  };
+}
 
 /** Counts the readwrite transactions that are begun until `stop`. */
 export function countTransactions(): { readonly durabilities: (string | undefined)[]; stop(): number } {

@@ -39,26 +39,29 @@ it('the layout of the database stays as released', async () => {
     }),
   );
   expect(layout).toEqual({
-    'events: row.seq': [
+    'stepfast:events: row.seq': [
       'expires: row.expiresAt',
       'id: row.id',
       'key: pair,row.idempotencyKey',
       'pair: pair,row.seq',
       'untaken: untaken',
     ],
-    'meta: null': [],
-    'runs: row.runId': [
-      'due: row.dueAt,row.seq',
-      'ended: row.endedAt',
+    'stepfast:meta: null': [],
+    'stepfast:runs: row.runId': [
+      'awaits: row.awaits multiEntry',
+      'due: rank,row.dueAt,row.seq',
+      'ended: row.endedAt,row.seq',
       'key: row.job,row.idempotencyKey unique',
       'pairs: pairs multiEntry',
       'parent: row.parentId',
       'seq: row.seq',
       'slot: row.slot',
+      'unique: row.job,row.unique.key',
     ],
-    'spill: null': [],
+    'stepfast:spill: null': [],
+    'stepfast:state: key': ['expires: expiresAt'],
   });
-  expect(await db.get('meta', 'format')).toEqual({ minReader: 1, minWriter: 1 });
+  expect(await db.get('stepfast:meta', 'format')).toEqual({ minReader: 1, minWriter: 1 });
   db.close();
   await store.close();
 });
@@ -97,10 +100,10 @@ it('a long journal is kept in chunks that are written once, and read back in ord
       run: { runId: 'run', fence: 1, append: [stepped(`s${i}`)], state: claim('run', 0).state! },
     });
   const db = await raw(name);
-  const { tail, chunks } = await db.get('runs', 'run');
+  const { tail, chunks } = await db.get('stepfast:runs', 'run');
   expect(chunks).toBe(2);
   expect(tail).toHaveLength(152 - 128);
-  expect(await db.getAllKeys('spill')).toEqual([
+  expect(await db.getAllKeys('stepfast:spill')).toEqual([
     ['run', 0],
     ['run', 1],
   ]);
@@ -116,11 +119,11 @@ it('a long journal is kept in chunks that are written once, and read back in ord
 it('large values do not stay in the record that each commit rewrites', async () => {
   const name = freshName();
   const store = await openStore(name);
-  await store.commit({ now, starts: [newRun('run', { entry: started('x'.repeat(100_000)) })] });
+  await store.commit({ now, starts: [newRun('run', { entries: [started('x'.repeat(100_000))] })] });
   await store.commit({ now, run: claim('run', 0) });
   const db = await raw(name);
-  expect((await db.get('runs', 'run')).tail).toHaveLength(1);
-  expect(await db.count('spill')).toBe(1);
+  expect((await db.get('stepfast:runs', 'run')).tail).toHaveLength(1);
+  expect(await db.count('stepfast:spill')).toBe(1);
   db.close();
   expect((await store.load('run'))?.journal.map(({ kind }) => kind)).toEqual(['started', 'claimed']);
   await store.close();
@@ -131,10 +134,10 @@ it('a format that only newer code may read is refused at opening, and left as it
   await (await openStore(name)).close();
   const db = await raw(name);
   const format = { minReader: 2, minWriter: 2 };
-  await db.put('meta', format, 'format');
+  await db.put('stepfast:meta', format, 'format');
   await expect(openStore(name)).rejects.toMatchObject({ code: 'STORE_TOO_NEW' });
-  expect(await db.get('meta', 'format')).toEqual(format);
-  expect(await db.count('runs')).toBe(0);
+  expect(await db.get('stepfast:meta', 'format')).toEqual(format);
+  expect(await db.count('stepfast:runs')).toBe(0);
   db.close();
 });
 
@@ -149,9 +152,9 @@ it('an open store stops writing when newer code has raised the format, and still
   const store = await openStore(name);
   await store.commit({ now, starts: [newRun('run')] });
   const db = await raw(name);
-  await db.put('meta', { minReader: 1, minWriter: 2 }, 'format');
+  await db.put('stepfast:meta', { minReader: 1, minWriter: 2 }, 'format');
   await expect(store.commit({ now, starts: [newRun('late')] })).rejects.toMatchObject({ code: 'STORE_TOO_NEW' });
-  expect(await db.getAllKeys('runs')).toEqual(['run']);
+  expect(await db.getAllKeys('stepfast:runs')).toEqual(['run']);
   expect(await store.load('run')).toBeDefined();
   db.close();
   await store.close();

@@ -58,7 +58,7 @@ async function leavesNothing(
 
 fact('an empty batch is committed and has no fence', async ({ open }) => {
   const store = await open();
-  const nothing = { kind: 'committed', fence: 0, offers: [], starts: [], events: [] };
+  const nothing = { kind: 'committed', fence: 0, offers: [], ended: [], state: [], starts: [], events: [] };
   equal(await commit(store, {}), nothing, 'the outcome');
 });
 

@@ -1,4 +1,4 @@
-import { stampOf } from '../../transition.js';
+import { stampOf } from '../../due.js';
 import { caseGroup, claimed, commit, due, dueIds, now, rowOf, slept, start, stepped } from './env.js';
 import { equal, hostileStrings } from './kit.js';
 

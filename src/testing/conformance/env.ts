@@ -3,6 +3,7 @@ import type { Json } from '../../json.js';
 import type {
   Batch,
   CommitOutcome,
+  Deletion,
   DuePage,
   DueQuery,
   EventOutcome,
@@ -14,6 +15,9 @@ import type {
   RunChange,
   RunRow,
   RunState,
+  StateChange,
+  StateOutcome,
+  StateRow,
   Store,
   StoredRun,
 } from '../../store.js';
@@ -85,7 +89,7 @@ export const newRun = (runId: string, over: Partial<NewRun> = {}): NewRun => ({
   version: 1,
   queue: 'queue',
   dueAt: now,
-  entry: started(),
+  entries: [started()],
   ...over,
 });
 
@@ -196,6 +200,52 @@ export async function claimed(store: Store, ...runIds: string[]): Promise<void> 
 /** The owner of a claimed run (fence 1) opens these waits. Gives the events offered to it. */
 export async function wait(store: Store, runId: string, ...waits: OpenWait[]): Promise<readonly EventRow[]> {
   return (await commit(store, { run: { runId, fence: 1, append: [], state: waiting(waits) } })).offers;
+}
+
+/** The owner of a claimed run (fence 1) awaits the end of these runs. */
+export const awaitEnds = (store: Store, runId: string, ...awaits: string[]): Promise<Committed> =>
+  commit(store, { run: { runId, fence: 1, append: [], state: waiting([], { awaits }) } });
+
+/** The owner of a claimed run (fence 1) ends it. */
+export const end = (store: Store, runId: string, status?: Parameters<typeof ended>[0]): Promise<Committed> =>
+  commit(store, { run: { runId, fence: 1, append: [], state: ended(status) } });
+
+export const cancelling = (runId: string): RunChange => ({
+  runId,
+  fence: 'any',
+  raise: true,
+  append: [{ kind: 'cancelled', at: now }],
+  state: ended('cancelled'),
+});
+
+/** Any context cancels a run. */
+export const cancel = (store: Store, runId: string): Promise<Committed> => commit(store, { run: cancelling(runId) });
+
+export const deletion = (runId: string, fence = 1): Deletion => ({ runId, fence, fingerprint: `of ${runId}` });
+
+/** Deletes runs whose fence is 1. */
+export const remove = (store: Store, ...runIds: string[]) =>
+  commit(store, { deletes: runIds.map((runId) => deletion(runId)) });
+
+/** Runs that have ended: their fence is 1. */
+export async function over(store: Store, ...runs: readonly (NewRun | string)[]): Promise<void> {
+  for (const run of runs.map((each) => (typeof each === 'string' ? newRun(each) : each))) {
+    await commit(store, { starts: [run] });
+    await commit(store, { run: claim(run.runId, 0, 'a', { state: ended() }) });
+  }
+}
+
+/** A part that gets every batch refused, with `RUN_NOT_FOUND`: what else is in it must leave no trace. */
+export const spoiled = { events: [newEvent('spoils', { runId: 'nobody' })] };
+
+/** Writes to the shared state. */
+export const change = async (store: Store, ...state: StateChange[]): Promise<readonly StateOutcome[]> =>
+  (await commit(store, { state })).state;
+
+/** The row of a key of the shared state, unless its time is over. */
+export async function stateOf(store: Store, key: string, at = now): Promise<StateRow | undefined> {
+  const row = await store.state(key);
+  return row && (row.expiresAt ?? Infinity) > at ? row : undefined;
 }
 
 export async function dispatch(

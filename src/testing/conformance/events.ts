@@ -191,6 +191,16 @@ fact('an expired event frees its idempotency key', async ({ open }) => {
   equal((await dispatch(store, 'h', { idempotencyKey: 'i' }, now + 101)).id, 'g', 'the event of the key from then on');
 });
 
+fact('E7: events whose time is over go away some time, and no others do', async ({ open }) => {
+  const store = await open();
+  for (const index of range(20)) await dispatch(store, `e${index}`, { ttlMs: 10 });
+  await dispatch(store, 'longer', { ttlMs: 12 });
+  for (const index of range(30)) await dispatch(store, `later ${index}`, { name: 'later' }, now + 11);
+  // The clock is set back: what is there still would be offered again.
+  equal(ids(await eventsOf(store)), ['longer'], 'the events');
+  equal((await eventsOf(store, 'later')).length, 30, 'the number of later events');
+});
+
 fact('a taken event lives on until it expires', async ({ open }) => {
   const store = await open();
   await claimed(store, 'r');

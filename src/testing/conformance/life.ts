@@ -42,6 +42,7 @@ fact('after close every call is refused', async ({ open }) => {
   await rejects(due(store), 'CLOSED', 'due');
   await rejects(store.load('r'), 'CLOSED', 'load');
   await rejects(store.list({ limit: 1 }), 'CLOSED', 'list');
+  await rejects(store.state('k'), 'CLOSED', 'state');
   await rejects(store.open({ owner: 'a', now, leaseMs, mode: 'drive', onError: () => undefined }), 'CLOSED', 'open');
 });
 
@@ -183,6 +184,18 @@ fact('a driver hears of an event that another context has dispatched to its run'
   }, 'a hint arrives');
 });
 
+fact('S7: a listener is not told that the change of another context is its own', async ({ open, openOther }) => {
+  const [store, other] = [await open(), await openOther()];
+  const hints: (boolean | undefined)[] = [];
+  store.watch((_, isOwn) => hints.push(isOwn));
+  let count = 0;
+  await eventually(async () => {
+    await start(other, `r${count++}`);
+    return hints.length > 0;
+  }, 'a hint arrives');
+  check(!hints.includes(true), 'the change of another is told as its own');
+});
+
 fact('a listener that was taken off hears nothing more', async ({ open }) => {
   const store = await open();
   await claimed(store, 'r');
@@ -275,6 +288,7 @@ fact(
     store.abandon!();
     await rejects(store.commit({ now }), 'CLOSED', 'commit');
     await rejects(store.load('r'), 'CLOSED', 'load');
+    await rejects(store.state('k'), 'CLOSED', 'state');
   },
   { abandons: true },
 );
@@ -286,6 +300,6 @@ function startOf(runId: string) {
     version: 1,
     queue: 'queue',
     dueAt: now,
-    entry: { kind: 'started', at: now, payload: null },
+    entries: [{ kind: 'started', at: now, payload: null }],
   } as const;
 }

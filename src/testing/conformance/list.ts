@@ -1,5 +1,5 @@
 import type { ListQuery, Store } from '../../store.js';
-import { caseGroup, claim, commit, ended, load, start, started, waiting } from './env.js';
+import { caseGroup, claim, commit, ended, load, now, start, started, waiting } from './env.js';
 import { equal, range } from './kit.js';
 
 const { cases, fact } = caseGroup('lists');
@@ -44,7 +44,7 @@ fact('runs are listed newest first', async ({ open }) => {
 
 fact('a listed run comes with its row and its journal', async ({ open }) => {
   const store = await open();
-  await start(store, 'r', { entry: started({ a: 1 }) });
+  await start(store, 'r', { entries: [started({ a: 1 })] });
   await commit(store, { run: claim('r', 0) });
   equal((await store.list({ limit: 1 })).runs, [await load(store, 'r')], 'the runs');
 });
@@ -87,6 +87,22 @@ fact('runs are listed by tag', async ({ open }) => {
   await filled(store);
   equal(await page(store, { tag: 'red' }), { runIds: ['scheduled', 'queued'] }, 'red');
   equal(await page(store, { tag: 're' }), { runIds: [] }, 'a part of a tag');
+});
+
+fact('Q6: runs are listed that ended before an instant', async ({ open }) => {
+  const store = await open();
+  for (const [index, endedAt] of [now + 20, now + 10, now + 30, now + 10].entries()) {
+    await start(store, `r${index}`, index ? {} : { tags: ['t'] });
+    await commit(store, { run: claim(`r${index}`, 0, 'a', { state: { ...ended(), endedAt } }) });
+  }
+  await start(store, 'has not ended');
+  equal(await page(store, { endedBefore: now + 10 }), { runIds: [] }, 'at the instant of the first');
+  equal(await page(store, { endedBefore: now + 11 }), { runIds: ['r3', 'r1'] }, 'after it');
+  equal(await page(store, { endedBefore: now + 1e9 }), { runIds: ['r3', 'r2', 'r1', 'r0'] }, 'after all');
+  equal(await page(store, { endedBefore: now + 30, tag: 't', status: 'completed' }), { runIds: ['r0'] }, 'narrowed');
+  equal(await pages(store, { endedBefore: now + 30, limit: 2 }), [['r3', 'r1'], ['r0']], 'the pages');
+  await store.close();
+  equal(await page(await open(), { endedBefore: now + 11 }), { runIds: ['r3', 'r1'] }, 'when opened again');
 });
 
 fact('status, job and tag narrow a list together', async ({ open }) => {

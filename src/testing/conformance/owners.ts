@@ -31,6 +31,15 @@ fact('a run that its owner is running is not offered to it', async ({ open }) =>
   equal(await due(store), { runs: [], foreign: false }, 'the page');
 });
 
+fact('what an owner is running does not hide other due work', async ({ open }) => {
+  const store = await open();
+  await claimed(store, 'r');
+  await start(store, 'behind');
+  await start(store, 'ahead', { dueAt: now + 5 });
+  const { runs, nextDueAt } = await due(store);
+  equal([runs.map(({ row }) => row.runId), nextDueAt], [['behind'], now + 5], 'the runs and the next instant');
+});
+
 fact('a run that its owner is running is offered to it when it was woken', async ({ open }) => {
   const store = await open();
   await claimed(store, 'r');
@@ -161,6 +170,9 @@ fact(
     const [store, other] = [await open(), await openOther()];
     await claimed(store, 'r');
     equal(await due(other, { owner: 'b', now: now + 6_000 }), { runs: [], foreign: true }, 'the page');
+    await start(store, 'behind');
+    const { runs, foreign } = await due(other, { owner: 'b', now: now + 6_000 });
+    equal([runs.map(({ row }) => row.runId), foreign], [['behind'], true], 'the page with work that nobody owns');
   },
   { owners: 'many' },
 );

@@ -17,7 +17,7 @@ async function startAll(store: Store, runs: readonly NewRun[]): Promise<void> {
 fact('a start creates a run with its row and its first journal entry', async ({ open }) => {
   const store = await open();
   const entry = started({ a: [1] });
-  const { starts: outcomes } = await start(store, 'r', { entry });
+  const { starts: outcomes } = await start(store, 'r', { entries: [entry] });
   equal(outcomes, [{ kind: 'created', runId: 'r' }], 'the outcome');
   const { row, journal } = await load(store, 'r');
   equal(journal, [entry], 'the journal');
@@ -54,9 +54,9 @@ fact('an empty store has no run of any id', async ({ open }) => {
 
 fact('a start with a known run id gives the run that is there and changes nothing', async ({ open }) => {
   const store = await open();
-  await start(store, 'r', { entry: started('first') });
+  await start(store, 'r', { entries: [started('first')] });
   const before = await load(store, 'r');
-  const second = await start(store, 'r', { entry: started('second'), queue: 'other' });
+  const second = await start(store, 'r', { entries: [started('second')], queue: 'other' });
   equal(second.starts, [{ kind: 'exists', runId: 'r' }], 'the outcome');
   equal(await load(store, 'r'), before, 'the run');
 });
@@ -180,7 +180,7 @@ fact('hostile strings are run ids like any other', async ({ open }) => {
   const store = await open();
   await startAll(
     store,
-    hostileStrings.map((runId) => newRun(runId, { entry: started(runId) })),
+    hostileStrings.map((runId) => newRun(runId, { entries: [started(runId)] })),
   );
   for (const runId of hostileStrings) {
     const { row, journal } = await load(store, runId);
@@ -190,7 +190,7 @@ fact('hostile strings are run ids like any other', async ({ open }) => {
 
 fact('runs with hostile ids are there when the store is opened again', async ({ open }) => {
   const store = await open();
-  await commit(store, { starts: hostileStrings.map((runId) => newRun(runId, { entry: started(runId) })) });
+  await commit(store, { starts: hostileStrings.map((runId) => newRun(runId, { entries: [started(runId)] })) });
   await store.close();
   const again = await open();
   for (const runId of hostileStrings)

@@ -66,6 +66,15 @@ fact('of many runs that look back for one event exactly one takes it', async ({ 
   equal(outcomes.filter(({ kind }) => kind === 'overtaken').length, 9, 'the number of refusals');
 });
 
+fact('E7: a run may take an event whose time is over and that is gone by now', async ({ open }) => {
+  const store = await open();
+  await claimed(store, 'r', 'other');
+  const { seq } = await dispatch(store, 'e', { ttlMs: 10 });
+  for (const index of range(5)) await dispatch(store, `later ${index}`, { name: 'later' }, now + 10);
+  await commit(store, { run: take('r', seq) });
+  await commit(store, { run: take('other', seq, true) });
+});
+
 fact('a timeout is refused when an event fits its wait, and is given the event', async ({ open }) => {
   const store = await open();
   await claimed(store, 'r');
@@ -162,6 +171,35 @@ fact('one event wakes every run that waits for it', async ({ open }) => {
   await start(store, 'bystander');
   equal([...(await dispatch(store, 'e', { key: 'k' })).resumed].sort(), [...runIds].sort(), 'the runs told');
   for (const runId of runIds) equal((await rowOf(store, runId)).woken, true, runId);
+});
+
+fact('E4: of the runs that wait for an event only those that may take it are woken', async ({ open }) => {
+  const store = await open();
+  const looks = {
+    a: openWait({ after: 1e9 }),
+    b: openWait(),
+    c: openWait({ deadline: now - 1 }),
+    d: openWait({ deadline: now }),
+    e: openWait({ after: 1e9 }),
+  };
+  await claimed(store, ...Object.keys(looks));
+  for (const [runId, look] of Object.entries(looks)) await wait(store, runId, look);
+  equal([...(await dispatch(store, 'event')).resumed].sort(), ['b', 'd'], 'the runs told');
+  for (const runId of Object.keys(looks))
+    equal((await rowOf(store, runId)).woken, ['b', 'd'].includes(runId) || undefined, runId);
+});
+
+fact('E2: a wait that may not take an event is not helped by other waits of its run', async ({ open }) => {
+  const store = await open();
+  await claimed(store, 'r');
+  const others = [
+    openWait({ id: ['name', 1], events: ['other'], key: 'k' }),
+    openWait({ id: ['key', 1], key: 'l' }),
+    openWait({ id: ['no key', 1] }),
+  ];
+  await wait(store, 'r', openWait({ key: 'k', after: 1e9 }), ...others);
+  equal((await dispatch(store, 'e', { key: 'k' })).resumed, [], 'the runs told');
+  equal((await rowOf(store, 'r')).woken, undefined, 'woken');
 });
 
 fact('a wake-up makes a run due now, unless it was due already', async ({ open }) => {

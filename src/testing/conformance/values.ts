@@ -87,7 +87,7 @@ const corpus: { readonly [kind: string]: Json } = {
 for (const [kind, value] of Object.entries(corpus))
   fact(`${kind} come back as they were given`, async ({ open }) => {
     const store = await open();
-    await start(store, 'r', { entry: started(value) });
+    await start(store, 'r', { entries: [started(value)] });
     await commit(store, { run: claim('r', 0, 'a', { append: [stepped('s', value)] }) });
     await dispatch(store, 'e', { payload: value });
     const expected = [started(value), stepped('s', value)];
@@ -101,7 +101,7 @@ for (const [kind, value] of Object.entries(corpus))
 fact('a string of 1 MiB comes back whole', async ({ open }) => {
   const store = await open();
   const text = '0123456789\u00e9\u{1f600}\ud800'.repeat(75_000);
-  await start(store, 'r', { entry: started(text) });
+  await start(store, 'r', { entries: [started(text)] });
   await dispatch(store, 'e', { payload: text });
   await store.close();
   const again = await open();
@@ -112,7 +112,7 @@ fact('a string of 1 MiB comes back whole', async ({ open }) => {
 fact('an array of 20,000 elements comes back whole', async ({ open }) => {
   const store = await open();
   const value = range(20_000).map((index) => (index % 3 ? index : { [`k${index}`]: `${index}` }));
-  await start(store, 'r', { entry: started(value) });
+  await start(store, 'r', { entries: [started(value)] });
   equal((await load(store, 'r')).journal, [started(value)], 'the journal');
 });
 
@@ -142,14 +142,42 @@ fact('every kind of journal entry comes back as it was given', async ({ open }) 
     { kind: 'drift', at, ids: [['wait', 'w', 1]], slack: 0 },
     { kind: 'retried', at, forgets: [['step', 's', 2]] },
     { kind: 'released', at },
+    { kind: 'value-made', at, id, asked: 1, word: 'uuid', value: 'u' },
+    { kind: 'child-set', at, id, runId: 'c', job: 'j' },
+    { kind: 'child-completed', at, id, asked: 1, runId: 'c', value: [1] },
+    { kind: 'child-failed', at, id, asked: 1, runId: 'c', error },
+    { kind: 'undo-set', at, id },
+    { kind: 'undo-attempt-failed', at, id, attempt: 1, error, retryAt: at + 1 },
+    { kind: 'undo-failed', at, id, attempt: 2, error },
+    { kind: 'undone', at, id, attempt: 3 },
+    { kind: 'logged', at, level: 'warn', message: 'm', data: { d: 1 }, id },
+    { kind: 'logged', at, level: 'info', message: 'm', earlier: true },
+    { kind: 'state-incremented', at, id, key: 'k', nth: 1, value: 2.5 },
+    { kind: 'progressed', at, id },
+    { kind: 'event-skipped', at, id, seq: 3, eventId: 'e', event: 'n', reason: 'r' },
+    { kind: 'rescheduled', at, payload: [1], given: [2], dueAt: at + 1 },
+    { kind: 'imported', at },
+    { kind: 'released', at, blocked: true },
     { kind: 'failed', at, error },
     { kind: 'cancelled', at },
     { kind: 'completed', at, value: null },
   ];
-  await start(store, 'r');
+  const first: JournalEntry = {
+    kind: 'started',
+    at,
+    payload: 1,
+    given: { g: 1 },
+    retry: { maxAttempts: 2 },
+    generation: 2,
+    floors: [['["event"]', 4]],
+    left: [['["event"]', [2, 3]]],
+    schedule: { name: 's', tick: 7, missed: 1 },
+    forkedFrom: { runId: 'f', before: 'b' },
+  };
+  await start(store, 'r', { entries: [first] });
   await commit(store, { run: claim('r', 0, 'a', { append }) });
   await store.close();
-  equal((await load(await open(), 'r')).journal, [started(), ...append], 'the journal');
+  equal((await load(await open(), 'r')).journal, [first, ...append], 'the journal');
 });
 
 fact('a journal of 1,000 entries loads in order', async ({ open }) => {
@@ -185,7 +213,7 @@ const scribble = (value: unknown): void => {
 /** Run `r` with waits, tags and values, an event, and a page of due work: everything that could be shared. */
 async function fill(store: Store) {
   const payload = { list: [1, { a: 2 }] };
-  const starts = [newRun('r', { tags: ['t'], entry: started(payload) })];
+  const starts = [newRun('r', { tags: ['t'], entries: [started(payload)] })];
   await commit(store, { starts });
   const append = [stepped('s', { b: [3] })];
   const waits = [openWait({ events: ['event', 'other'] })];
@@ -210,9 +238,9 @@ fact('changing what was given changes nothing stored', async ({ open }) => {
 fact('changing what was given before the commit is done changes nothing stored', async ({ open }) => {
   const store = await open();
   const payload = { a: [1] };
-  const starts = [newRun('r', { tags: ['t'], entry: started(payload) })];
+  const starts = [newRun('r', { tags: ['t'], entries: [started(payload)] })];
   const promise = store.commit({ now, starts });
-  scribble(starts[0]!.entry);
+  scribble(starts[0]!.entries);
   scribble(starts[0]!.tags);
   await promise;
   const { row, journal } = await load(store, 'r');

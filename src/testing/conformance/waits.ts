@@ -50,6 +50,41 @@ fact('an event that comes after the wait wakes its run', async ({ open }) => {
   equal([woken, dueAt, status], [true, now, 'waiting'], 'the row');
 });
 
+fact('E1: a run that is offered an event is due, until a commit of its owner is offered none', async ({ open }) => {
+  const store = await open();
+  await claimed(store, 'r');
+  await dispatch(store, 'e');
+  equal(ids(await wait(store, 'r', openWait())), ['e'], 'offered to a wait that is opened');
+  equal((await rowOf(store, 'r')).dueAt, now, 'when it is due then');
+  equal(ids(await wait(store, 'r', openWait())), [], 'offered once its owner has heard of it');
+  equal((await rowOf(store, 'r')).dueAt, undefined, 'when it is due after that');
+  await dispatch(store, 'f');
+  const both = await wait(store, 'r', openWait(), openWait({ id: ['other', 1], events: ['other'] }));
+  equal([ids(both), (await rowOf(store, 'r')).dueAt], [['e', 'f'], now], 'after a wake-up');
+  await commit(store, { run: { runId: 'r', fence: 1, append: [], state: waiting([], { dueAt: now - 7 }) } });
+  equal(ids(await wait(store, 'r', openWait())), ['e', 'f'], 'offered to a wait that is opened again');
+  equal((await rowOf(store, 'r')).dueAt, now, 'when it is due in the end');
+  for (const [name, at, expected] of [
+    ['ahead', now + 7, now],
+    ['overdue', now - 7, now - 7],
+  ] as const) {
+    const state = waiting([openWait({ id: [name, 1] })], { dueAt: at });
+    await commit(store, { run: { runId: 'r', fence: 1, append: [], state } });
+    equal((await rowOf(store, 'r')).dueAt, expected, `when it is due, where its owner says ${name}`);
+  }
+});
+
+fact('E3: of each of its events a wait may take only those after the instant of its own', async ({ open }) => {
+  const store = await open();
+  await claimed(store, 'r');
+  const seqs: number[] = [];
+  for (const name of ['a', 'b', 'a', 'b']) seqs.push((await dispatch(store, `${name}${seqs.length}`, { name })).seq);
+  const several = openWait({ events: ['a', 'b'], after: seqs[0]! - 1, afters: [seqs[2]!, seqs[0]! - 1] });
+  equal(ids(await wait(store, 'r', several)), ['b1', 'b3'], 'the events offered');
+  equal(await wakes(store, { ...several, id: ['x', 1], afters: [1e9, 0] }, { name: 'a' }), false, 'woken too early');
+  equal(await wakes(store, { ...several, id: ['x', 1], afters: [1e9, 0] }, { name: 'b' }), true, 'woken by the other');
+});
+
 fact('an event from another context wakes the run', async ({ open, openOther }) => {
   const [store, other] = [await open(), await openOther()];
   await claimed(store, 'r');

@@ -1,4 +1,4 @@
-import { indexedDBStore } from '../../../adapters/indexeddb/index.js';
+import { addStores, indexedDBStore } from '../../../adapters/indexeddb/index.js';
 import type { Store } from '../../../src/store.js';
 import { runConformance } from '../../../src/testing/conformance.js';
 
@@ -44,7 +44,23 @@ async function openStore(name: string, owner: string, durability: 'relaxed' | 's
   return store;
 }
 
-const tools = { runSuite, suiteInWorker, openStore };
+/** A store in a database of the app, beside the app's own object store `orders`. */
+async function openShared(name: string): Promise<{ store: Store; database: IDBDatabase }> {
+  const request = indexedDB.open(name, 1);
+  request.onupgradeneeded = () => {
+    request.result.createObjectStore('orders', { keyPath: 'id' });
+    addStores(request.result);
+  };
+  const database = await new Promise<IDBDatabase>((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+  const store = indexedDBStore({ database });
+  await store.open({ owner: 'owner', now: Date.now(), leaseMs: 15_000, mode: 'drive', onError: console.error });
+  return { store, database };
+}
+
+const tools = { runSuite, suiteInWorker, openStore, openShared };
 
 declare global {
   /** The tools of this page. */

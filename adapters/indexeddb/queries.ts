@@ -1,0 +1,100 @@
+import { type Picked, selectByPriority, selectDue } from '../../src/due.js';
+import type { DueQuery, ListPage, ListQuery, RunRow, StoredRun } from '../../src/store.js';
+import { fitsList } from '../../src/tables.js';
+import { chunksOf, type Database, type RunRecord, rankOf, reading } from './schema.js';
+
+/*
+ * What is read outside of commits. Inside one transaction nothing is awaited but its own requests (W1).
+ */
+
+/** Rows looked at in one go when looking for due runs. */
+const PAGE = 64;
+
+const stored = ({ row, tail }: RunRecord, chunks: readonly StoredRun['journal'][]): StoredRun => ({
+  row,
+  journal: [...chunks.flat(), ...tail],
+});
+
+export async function loadRun(db: Database, runId: string): Promise<StoredRun | undefined> {
+  const tx = reading(db, 'stepfast:runs', 'stepfast:spill');
+  const [record, chunks] = await Promise.all([
+    tx.objectStore('stepfast:runs').get(runId),
+    tx.objectStore('stepfast:spill').getAll(chunksOf(runId)),
+  ]);
+  return record && stored(record, chunks);
+}
+
+/**
+ * Picks due runs, page by page of the index, until there are enough. Where rows of one priority are not due yet, the next
+ * page begins at the next priority: one request for all, unless there are more rows than a page.
+ */
+export async function pickDue(
+  db: Database,
+  query: DueQuery,
+  whoIsAlive: () => Promise<(owner: string) => boolean>,
+): Promise<Picked> {
+  // By id: a row that a commit has moved on between two pages counts as it was last seen.
+  const rows = new Map<string, RunRow>();
+  let from: IDBValidKey[] = [];
+  for (;;) {
+    const index = reading(db, 'stepfast:runs').objectStore('stepfast:runs').index('due');
+    const page = await index.getAll(IDBKeyRange.lowerBound(from, true), PAGE);
+    for (const { row } of page) {
+      rows.delete(row.runId);
+      rows.set(row.runId, row);
+    }
+    // Asked after the rows were read: who has claimed one of them by then is seen.
+    const isAlive = await whoIsAlive();
+    const priorities = byRank(rows.values());
+    const picked = selectByPriority(priorities.values(), query, isAlive);
+    const last = page.at(-1);
+    if (!last || page.length < PAGE || picked.runs.length >= query.limit) return picked;
+    const { rank, row } = last;
+    const unlimited = selectDue(priorities.get(rank)!, { ...query, limit: Infinity }, isAlive);
+    // Lists come after all numbers: `[rank, []]` is behind every row of the rank.
+    from = unlimited.nextDueAt === undefined ? [rank, row.dueAt!, row.seq] : [rank, []];
+  }
+}
+
+/** Rows in the order of the index, apart by rank. */
+function byRank(rows: Iterable<RunRow>): Map<number, RunRow[]> {
+  const ranks = new Map<number, RunRow[]>();
+  for (const row of rows) {
+    const same = ranks.get(rankOf(row));
+    if (same) same.push(row);
+    else ranks.set(rankOf(row), [row]);
+  }
+  return ranks;
+}
+
+/** One page of runs, newest first. */
+export async function listRuns(db: Database, query: ListQuery): Promise<ListPage> {
+  const tx = reading(db, 'stepfast:runs', 'stepfast:spill');
+  const runs: StoredRun[] = [];
+  for await (const record of newestFirst(tx.objectStore('stepfast:runs'), query)) {
+    const { row, chunks } = record;
+    if (!fitsList(row, query)) continue;
+    if (runs.length >= query.limit) return { runs, nextCursor: String(runs.at(-1)!.row.seq) };
+    runs.push(stored(record, chunks ? await tx.objectStore('stepfast:spill').getAll(chunksOf(row.runId)) : []));
+  }
+  return { runs };
+}
+
+type Runs = ReturnType<typeof runsOf>;
+const runsOf = (db: Database) => reading(db, 'stepfast:runs', 'stepfast:spill').objectStore('stepfast:runs');
+
+/** Records that a list query may ask for, by descending `seq`, beginning at its cursor. */
+async function* newestFirst(runs: Runs, { cursor, endedBefore }: ListQuery): AsyncGenerator<RunRecord> {
+  const before = cursor === undefined ? Infinity : Number(cursor) || 0;
+  if (endedBefore === undefined) {
+    let at = await runs.index('seq').openCursor(IDBKeyRange.upperBound(before, true), 'prev');
+    for (; at; at = await at.continue()) yield at.value;
+    return;
+  }
+  // Keys alone are walked, of those runs alone that have ended: few, where there is somebody who sweeps.
+  const found: [seq: number, runId: string][] = [];
+  let at = await runs.index('ended').openKeyCursor(IDBKeyRange.upperBound([endedBefore], true));
+  for (; at; at = await at.continue()) if (at.key[1] < before) found.push([at.key[1], at.primaryKey]);
+  found.sort(([a], [b]) => b - a);
+  for (const [, runId] of found) yield (await runs.get(runId))!;
+}

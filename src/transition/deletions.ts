@@ -1,0 +1,25 @@
+import type { CommitOutcome, Deletion } from '../store.js';
+import type { Scope } from './scope.js';
+import { tombstoneKeys } from './state.js';
+
+/** Deletes a run that has ended; its id and key are remembered as long as was promised (spec Q1, Q6). */
+export async function deleteRun(
+  scope: Scope,
+  { runId, fence, fingerprint }: Deletion,
+): Promise<CommitOutcome | undefined> {
+  const row = await scope.run(runId);
+  if (!row) return { kind: 'fenced', fence: 0 };
+  if (row.fence !== fence || row.endedAt === undefined || row.undoing) return { kind: 'fenced', fence: row.fence };
+  scope.writes.runs.delete(runId);
+  scope.writes.deletes.add(runId);
+  if (row.keyUntil === undefined || row.keyUntil <= scope.now) return undefined;
+  const value = { runId, fingerprint };
+  for (const key of tombstoneKeys(row)) scope.putState({ key, value, expiresAt: row.keyUntil });
+  return undefined;
+}
+
+/** A little tidying with each commit that touches the state: nothing else removes what has expired. */
+export async function forgetExpired({ reads, writes, now }: Scope): Promise<void> {
+  if (!writes.state.size) return;
+  for (const key of await reads.expiredState(now)) if (!writes.state.has(key)) writes.state.set(key, undefined);
+}

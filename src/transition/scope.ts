@@ -1,0 +1,181 @@
+import type { JournalEntry } from '../journal.js';
+import type { EventRow, OpenWait, RunRow, RunState, StateRow, Unique } from '../store.js';
+
+/*
+ * What a transition reads and writes: the store as it was, and over it what this batch has written so far (T1).
+ */
+
+type Awaitable<T> = T | PromiseLike<T>;
+
+/** The last sequence number that a store has given out. */
+export interface StoreClock {
+  readonly seq: number;
+}
+
+/** The reads a store offers inside its atomic scope. */
+export interface Reads {
+  clock(): Awaitable<StoreClock>;
+  run(runId: string): Awaitable<RunRow | undefined>;
+  /** The id of the run started with this key. */
+  runByKey(job: string, idempotencyKey: string): Awaitable<string | undefined>;
+  /** The id of the run of the job whose row holds this unique key. */
+  runByUnique(job: string, key: string): Awaitable<string | undefined>;
+  /** Runs with an open wait on the pair. */
+  waiting(pair: string): Awaitable<readonly RunRow[]>;
+  /** Runs that await the end of this one. */
+  awaiting(runId: string): Awaitable<readonly RunRow[]>;
+  /** Runs whose parent is this one. */
+  children(runId: string): Awaitable<readonly RunRow[]>;
+  /** Events of the pair with a greater `seq`, ascending. */
+  events(pair: string, after: number): Awaitable<readonly EventRow[]>;
+  event(seq: number): Awaitable<EventRow | undefined>;
+  eventById(id: string): Awaitable<EventRow | undefined>;
+  eventByKey(pair: string, idempotencyKey: string): Awaitable<EventRow | undefined>;
+  /** How many events of the pair nobody has taken. */
+  backlog(pair: string): Awaitable<number>;
+  /** A few events that expired at or before this instant. */
+  expired(now: number): Awaitable<readonly EventRow[]>;
+  /** How many runs hold a slot of the queue. */
+  slots(queue: string): Awaitable<number>;
+  state(key: string): Awaitable<StateRow | undefined>;
+  /** Keys of a few state rows that expired at or before this instant. */
+  expiredState(now: number): Awaitable<readonly string[]>;
+}
+
+/** A run that a batch has written. */
+export interface RunWrite {
+  readonly row: RunRow;
+  readonly append: readonly JournalEntry[];
+  /** `append` is the whole journal. */
+  readonly reset?: true;
+}
+
+/** What a committed batch writes. */
+export interface Writes {
+  readonly runs: Map<string, RunWrite>;
+  readonly events: Map<number, EventRow>;
+  /** `seq` of events to delete. */
+  readonly drops: Set<number>;
+  /** `undefined`: to be deleted. */
+  readonly state: Map<string, StateRow | undefined>;
+  /** Runs to delete, with their journals. */
+  readonly deletes: Set<string>;
+  clock: StoreClock;
+}
+
+/** Name and correlation key as one map key; an absent key matches only an absent key (spec E2). */
+export const pairKey = (name: string, key: string | undefined): string =>
+  JSON.stringify(key === undefined ? [name] : [name, key]);
+
+/** Every pair that the open waits of a run listen to. */
+export const pairsOf = ({ waits }: RunRow): string[] =>
+  waits.length ? [...new Set(waits.flatMap((wait) => wait.events.map((name) => pairKey(name, wait.key))))] : [];
+
+/** Whether a run in this state keeps others with its unique key from being started. */
+export const holdsUnique = ({ until }: Unique, { status, endedAt }: RunState): boolean =>
+  until === 'end' ? endedAt === undefined : status === 'scheduled';
+
+/** A row after a commit: what it was born with, and everything else as the state says. */
+export function rowWith(row: RunRow, state: RunState, counts: Pick<RunRow, 'fence' | 'length'>): RunRow {
+  const { runId, job, queue, idempotencyKey, parentId, tags, priority, unique, keyUntil, createdAt, seq } = row;
+  const born = { runId, job, queue, createdAt, seq };
+  const given = {
+    ...(idempotencyKey !== undefined && { idempotencyKey }),
+    ...(parentId !== undefined && { parentId }),
+    ...(tags && { tags }),
+    ...(priority !== undefined && { priority }),
+    ...(unique && holdsUnique(unique, state) && { unique }),
+    ...(keyUntil !== undefined && { keyUntil }),
+  };
+  return { ...born, ...given, ...state, ...counts };
+}
+
+/** Up to there the wait takes no event of this name. */
+export const afterOf = ({ after, afters, events }: OpenWait, name: string): number =>
+  Math.max(after, afters?.[events.indexOf(name)] ?? 0);
+
+/** Whether this wait of this run may take the event (spec E3, E4, E5). */
+export function mayTake(wait: OpenWait, event: EventRow, runId: string): boolean {
+  return (
+    wait.events.includes(event.name) &&
+    wait.key === event.key &&
+    (event.runId === undefined || event.runId === runId) &&
+    (wait.deadline === undefined || event.acceptedAt <= wait.deadline) &&
+    (event.seq > afterOf(wait, event.name) ||
+      (wait.lookbackFrom !== undefined && !event.taken && event.acceptedAt >= wait.lookbackFrom))
+  );
+}
+
+/** Events that some of these waits may take, oldest first. */
+export async function offersFor(
+  reads: Pick<Reads, 'events'>,
+  runId: string,
+  waits: readonly OpenWait[],
+  now: number,
+): Promise<readonly EventRow[]> {
+  const found = new Map<number, EventRow>();
+  for (const wait of waits)
+    for (const name of wait.events) {
+      const after = wait.lookbackFrom === undefined ? afterOf(wait, name) : 0;
+      for (const event of await reads.events(pairKey(name, wait.key), after))
+        if (event.expiresAt > now && mayTake(wait, event, runId)) found.set(event.seq, event);
+    }
+  return [...found.values()].sort((a, b) => a.seq - b.seq);
+}
+
+export type Scope = Awaited<ReturnType<typeof scopeOf>>;
+
+/** The scope of one batch. */
+export async function scopeOf(reads: Reads, now: number) {
+  const writes: Writes = {
+    runs: new Map(),
+    events: new Map(),
+    drops: new Set(),
+    state: new Map(),
+    deletes: new Set(),
+    clock: await reads.clock(),
+  };
+  const overlaid = (rows: readonly RunRow[], fits: (row: RunRow) => boolean): RunRow[] => {
+    const found = new Map(rows.map((row) => [row.runId, row]));
+    for (const [runId, { row }] of writes.runs) found.set(runId, row);
+    return [...found.values()].filter(fits);
+  };
+  const tick = () => (writes.clock = { seq: writes.clock.seq + 1 }).seq;
+  /** Events of the pair that this batch has written. */
+  const fresh = (pair: string) =>
+    [...writes.events.values()].filter((event) => pairKey(event.name, event.key) === pair);
+  const put = (row: RunRow, append: readonly JournalEntry[] = [], reset?: true) => {
+    const before = writes.runs.get(row.runId);
+    const isReset = reset ?? before?.reset;
+    const entries = [...(before?.append ?? []), ...append];
+    writes.runs.set(row.runId, { row, append: entries, ...(isReset && { reset: isReset }) });
+  };
+  return {
+    now,
+    reads,
+    writes,
+    fresh,
+    put,
+    /** Somebody has to look at the run now. */
+    wake: (row: RunRow) => put({ ...row, woken: true, dueAt: Math.min(row.dueAt ?? now, now) }),
+    run: async (runId: string) => writes.runs.get(runId)?.row ?? (await reads.run(runId)),
+    waiting: async (pair: string) =>
+      overlaid(await reads.waiting(pair), ({ waits }) =>
+        waits.some((wait) => wait.events.some((name) => pairKey(name, wait.key) === pair)),
+      ),
+    awaiting: async (runId: string) =>
+      overlaid(await reads.awaiting(runId), ({ awaits }) => awaits?.includes(runId) ?? false),
+    children: async (runId: string) => overlaid(await reads.children(runId), ({ parentId }) => parentId === runId),
+    events: async (pair: string, after: number) => [
+      ...(await reads.events(pair, after)).filter((event) => !writes.events.has(event.seq)),
+      ...fresh(pair).filter((event) => event.seq > after),
+    ],
+    /** A state row that has not expired. */
+    async state(key: string): Promise<StateRow | undefined> {
+      const row = writes.state.has(key) ? writes.state.get(key) : await reads.state(key);
+      return row && (row.expiresAt ?? Infinity) > now ? row : undefined;
+    },
+    tick,
+    putState: (row: Omit<StateRow, 'revision'>) => void writes.state.set(row.key, { ...row, revision: tick() }),
+  };
+}

@@ -1,0 +1,66 @@
+import type { CommitOutcome, RunChange, RunRow, StateChange, StateOutcome } from '../store.js';
+import type { Scope } from './scope.js';
+
+/** Under these keys of the shared state a deleted run is remembered (spec Q1). */
+export const tombstoneKeys = ({ runId, job, idempotencyKey }: Pick<RunRow, 'runId' | 'job' | 'idempotencyKey'>) => [
+  `stepfast:run:${runId}`,
+  ...(idempotencyKey === undefined ? [] : [`stepfast:key:${JSON.stringify([job, idempotencyKey])}`]),
+];
+
+/** One write to the shared state (spec D8). */
+export async function changeState(
+  scope: Scope,
+  change: StateChange,
+  index: number,
+): Promise<StateOutcome | (CommitOutcome & { kind: 'refused' })> {
+  const { key } = change;
+  const row = await scope.state(key);
+  const refuse = (code: 'STATE_CHANGED' | 'NOT_A_NUMBER') => ({ kind: 'refused', code, index }) as const;
+  switch (change.kind) {
+    case 'set': {
+      const { value, expiresAt, ifRevision } = change;
+      if (ifRevision !== undefined && ifRevision !== (row?.revision ?? 0)) return refuse('STATE_CHANGED');
+      scope.putState({ key, value, ...(expiresAt !== undefined && { expiresAt }) });
+      return {};
+    }
+    case 'delete':
+      scope.writes.state.set(key, undefined);
+      return {};
+    case 'increment': {
+      const before = row ? row.value : 0;
+      if (typeof before !== 'number') return refuse('NOT_A_NUMBER');
+      const { expiresAt = row?.expiresAt } = change;
+      const value = before + change.by;
+      if (!Number.isFinite(value)) return refuse('NOT_A_NUMBER');
+      scope.putState({ key, value, ...(expiresAt !== undefined && { expiresAt }) });
+      return { value };
+    }
+    case 'lock': {
+      // The token has to grow after the lock has expired too: its row stays, only the holder goes.
+      const { heldUntil = 0 } = (row?.value ?? {}) as { readonly heldUntil?: number };
+      if (row?.holder !== undefined && row.holder !== change.holder && heldUntil > scope.now) return {};
+      const token = (row?.token ?? 0) + 1;
+      scope.putState({ key, value: { heldUntil: change.expiresAt }, token, holder: change.holder });
+      return { token };
+    }
+    case 'unlock':
+      if (row?.token === change.token) scope.putState({ key, value: {}, token: change.token });
+      return {};
+  }
+}
+
+/** Counts a slot that is given out against the rate of its queue (spec Q2). */
+export async function takeRate(
+  scope: Scope,
+  queue: string,
+  { limit, perMs }: NonNullable<RunChange['rate']>,
+): Promise<CommitOutcome | undefined> {
+  const key = `stepfast:rate:${queue}`;
+  const { now } = scope;
+  const given = ((await scope.state(key))?.value ?? []) as readonly number[];
+  // What a clock that ran ahead has left does not count (spec Q4).
+  const recent = given.filter((at) => at > now - perMs && at <= now);
+  if (recent.length >= limit) return { kind: 'no-slot', retryAt: recent[recent.length - limit]! + perMs };
+  scope.putState({ key, value: [...recent, now], expiresAt: now + perMs });
+  return undefined;
+}
