@@ -6,8 +6,9 @@ import {
   namespaceOf,
   type RecordedError,
 } from './journal.js';
+import type { Json } from './json.js';
 import type { Recorded } from './replay.js';
-import { pairKey } from './transition.js';
+import { pairKey } from './transition/scope.js';
 
 /*
  * What a journal says, folded forward entry by entry: the same for a live run and for one that was just loaded.
@@ -34,37 +35,97 @@ export interface Digest {
   /** Open when there is no outcome of the same key; the same for waits. */
   readonly sleeps: Map<string, EntryOf<'sleep-set'>>;
   readonly waits: Map<string, EntryOf<'wait-set'>>;
+  /** Children whose end is awaited. */
+  readonly children: Map<string, EntryOf<'child-set'>>;
+  /** Steps to undo should the run fail or be cancelled: completed, or begun and not known to have failed; oldest first. */
+  readonly undos: Map<string, EntryOf<'undo-set'> & { readonly index: number }>;
+  /** What came of undoing: the step is undone, or that was given up. */
+  readonly undone: Map<string, 'undone' | 'undo-failed'>;
+  readonly undoFailures: Map<string, Failures>;
+  /** How often an identity was begun anew: part of its idempotency key (spec R2). */
+  readonly generations: Map<string, number>;
+  /** Numbers that increments of a step have returned. */
+  readonly increments: Map<string, Map<string, number>>;
+  /** Events that the schema of a wait has refused. */
+  readonly skipped: Set<string>;
   readonly takenSeqs: Set<number>;
-  /** The last event taken from a pair: earlier ones need not be looked at again. */
+  /** Up to there all events of a pair were taken, but for those that were left; the latest pair comes last. */
   readonly lastTaken: Map<string, number>;
+  readonly left: Map<string, readonly number[]>;
   readonly aside: Set<string>;
   slack: number;
   /** Interruptions in a row since the last progress (spec F5). */
   interruptions: number;
   /** Journal indexes of all interrupted claims. */
   readonly interruptedAt: number[];
+  /** The payload that counts, and the retry options of the start. */
+  payload: Json;
+  retry: Json | undefined;
+  schedule: EntryOf<'started'>['schedule'];
+  /** The run's own: how often `step.restart` began it anew. */
+  generation: number;
   handlerFailures: Failures | undefined;
+  /** Log lines of the run, and those of them that the handler itself wrote. */
+  logs: number;
+  handlerLogs: number;
+  /** How long no code at hand could go on with it, and since when that is so. */
+  blockedMs: number;
+  blockedSince: number | undefined;
   end: EntryOf<'completed' | 'failed' | 'cancelled'> | undefined;
 }
 
+/** Under which the number of an increment of a step is found. */
+export const incrementKey = ({ key, nth }: { readonly key: string; readonly nth: number }): string =>
+  JSON.stringify([key, nth]);
+
+/** Kinds that tell what an identity is recorded as. */
+const SHAPES = /^(step|attempt|value|sleep|wait|child)-|^event-taken/;
+
 const add = (digest: Digest, entry: JournalEntry): void => {
   const index = digest.entries.push(entry) - 1;
-  const key = 'id' in entry ? identityKey(namespaceOf(entry), entry.id) : '';
-  if (key) digest.shapes.set(key, entry);
+  const key = 'id' in entry && entry.id ? identityKey(namespaceOf(entry), entry.id) : '';
+  if (key && SHAPES.test(entry.kind)) digest.shapes.set(key, entry);
   if (isOutcome(entry)) {
     const at = entry.before === undefined ? -1 : digest.outcomes.findIndex(({ index }) => index === entry.before);
     digest.outcomes.splice(at < 0 ? digest.outcomes.length : at, 0, { key, index, entry });
     digest.outcomeKeys.add(key);
     digest.handlerFailures = undefined;
   }
-  if (entry.kind !== 'claimed' && entry.kind !== 'released') digest.interruptions = 0;
+  if (!/^(claimed|released|logged)$/.test(entry.kind)) digest.interruptions = 0;
   switch (entry.kind) {
+    case 'started':
+      digest.payload = entry.payload;
+      digest.retry = entry.retry;
+      digest.schedule = entry.schedule;
+      digest.generation = entry.generation ?? 0;
+      for (const [pair, seq] of entry.floors ?? []) digest.lastTaken.set(pair, seq);
+      for (const [pair, seqs] of entry.left ?? []) digest.left.set(pair, seqs);
+      break;
+    case 'rescheduled':
+      digest.payload = entry.payload;
+      break;
+    case 'imported':
+      // Events are numbered by their store.
+      digest.takenSeqs.clear();
+      digest.lastTaken.clear();
+      digest.skipped.clear();
+      digest.left.clear();
+      break;
+    case 'released':
+      if (entry.blocked) digest.blockedSince = entry.at;
+      break;
     case 'claimed':
+      if (digest.blockedSince !== undefined) digest.blockedMs += Math.max(0, entry.at - digest.blockedSince);
+      digest.blockedSince = undefined;
       if (!entry.interrupted) break;
       digest.interruptions++;
       digest.interruptedAt.push(index);
       break;
+    case 'step-failed':
+      digest.undos.delete(key);
+      break;
     case 'attempt-failed':
+      digest.undos.delete(key); // the next attempt is recorded again, once it begins
       digest.failures.set(key, { ...entry, count: (digest.failures.get(key)?.count ?? 0) + 1 });
       break;
     case 'handler-failed':
@@ -76,16 +137,46 @@ const add = (digest: Digest, entry: JournalEntry): void => {
     case 'wait-set':
       digest.waits.set(key, entry);
       break;
+    case 'child-set':
+      digest.children.set(key, entry);
+      break;
+    case 'undo-set':
+      digest.undos.set(key, { ...entry, index });
+      break;
+    case 'undone':
+    case 'undo-failed':
+      digest.undone.set(key, entry.kind);
+      break;
+    case 'undo-attempt-failed':
+      digest.undoFailures.set(key, { ...entry, count: (digest.undoFailures.get(key)?.count ?? 0) + 1 });
+      break;
+    case 'state-incremented':
+      digest.increments.set(key, new Map(digest.increments.get(key)).set(incrementKey(entry), entry.value));
+      break;
+    case 'event-skipped':
+      digest.skipped.add(`${key}:${entry.seq}`);
+      break;
+    case 'logged':
+      digest.logs++;
+      if (!entry.id && !entry.earlier) digest.handlerLogs++;
+      break;
     case 'event-taken':
-      digest.takenSeqs.add(entry.seq);
-      digest.lastTaken.set(pairKey(entry.event, entry.key), entry.seq);
+      take(digest, entry);
       break;
     case 'drift':
       for (const [namespace, ...id] of entry.ids) digest.aside.add(identityKey(namespace, id));
       digest.slack += entry.slack;
       break;
+    case 'upgraded':
+      if (entry.payload !== undefined) digest.payload = entry.payload;
+      for (const [from, to] of entry.renames ?? []) rename(digest, from, to);
+      for (const name of entry.forgets ?? [])
+        for (const each of keysOf(digest)) if (nameOf(each) === name) forget(digest, each);
+      break;
     case 'retried':
-      for (const [namespace, ...id] of entry.forgets) forget(digest, identityKey(namespace, id));
+      for (const forgotten of forgottenBy(digest, entry)) forget(digest, forgotten);
+      digest.undone.clear();
+      digest.undoFailures.clear();
       digest.handlerFailures = undefined;
       digest.end = undefined;
       break;
@@ -96,8 +187,64 @@ const add = (digest: Digest, entry: JournalEntry): void => {
   }
 };
 
+const nameOf = (key: string) => (JSON.parse(key) as [Namespace, string, number])[1];
+
+/** Every identity that is recorded. */
+const keysOf = ({ shapes, undos }: Digest): string[] => [...new Set([...shapes.keys(), ...undos.keys()])];
+
+/** Names that are recorded, of steps and waits. */
+export const recordedNames = (digest: Digest): ReadonlySet<string> => new Set(keysOf(digest).map(nameOf));
+
+/** What is recorded under one name stands under another from here on. */
+function rename(digest: Digest, from: string, to: string): void {
+  for (const old of keysOf(digest)) {
+    const [namespace, name, occurrence] = JSON.parse(old) as [Namespace, string, number];
+    if (name !== from) continue;
+    const id = [to, occurrence] as const;
+    const key = identityKey(namespace, id);
+    const { shapes, failures, sleeps, waits, children, undos, undone, undoFailures, generations, increments } = digest;
+    for (const map of [
+      ...[shapes, failures, sleeps, waits, children],
+      ...[undos, undone, undoFailures, generations, increments],
+    ]) {
+      const value = map.get(old);
+      if (value === undefined) continue;
+      map.delete(old);
+      map.set(key, (typeof value === 'object' && 'id' in value ? { ...value, id } : value) as never);
+    }
+    for (const set of [digest.outcomeKeys, digest.aside]) if (set.delete(old)) set.add(key);
+    for (const [at, recorded] of digest.outcomes.entries())
+      if (recorded.key === old) digest.outcomes[at] = { ...recorded, key, entry: { ...recorded.entry, id } };
+  }
+}
+
+/** Notes which events of a pair are taken, in a form that does not grow with their number. */
+function take({ takenSeqs, lastTaken, left }: Digest, { seq, event, key, over = [] }: EntryOf<'event-taken'>): void {
+  const pair = pairKey(event, key);
+  takenSeqs.add(seq);
+  const last = Math.max(seq, lastTaken.get(pair) ?? 0);
+  lastTaken.delete(pair);
+  lastTaken.set(pair, last);
+  const rest = [...(left.get(pair) ?? []).filter((other) => other !== seq), ...over];
+  if (rest.length) left.set(pair, rest);
+  else left.delete(pair);
+}
+
+/** What a retry names, and what was undone: it is no longer done (spec F7). Where undoing was given up, it still is. */
+const forgottenBy = ({ undone }: Digest, { forgets }: EntryOf<'retried'>): ReadonlySet<string> =>
+  new Set([
+    ...forgets.map(([namespace, ...id]) => identityKey(namespace, id)),
+    ...[...undone.keys()].filter((key) => undone.get(key) === 'undone'),
+  ]);
+
 /** Entries of this identity so far no longer count. */
 function forget(digest: Digest, key: string): void {
+  if (digest.children.has(key) || digest.undone.get(key) === 'undone') {
+    digest.generations.set(key, (digest.generations.get(key) ?? 0) + 1);
+    digest.increments.delete(key);
+  }
+  digest.children.delete(key);
+  digest.undos.delete(key);
   digest.sleeps.delete(key);
   digest.waits.delete(key);
   digest.failures.delete(key);
@@ -117,18 +264,37 @@ export function digestOf(entries: readonly JournalEntry[]): Digest {
     failures: new Map(),
     sleeps: new Map(),
     waits: new Map(),
+    children: new Map(),
+    undos: new Map(),
+    undone: new Map(),
+    undoFailures: new Map(),
+    generations: new Map(),
+    increments: new Map(),
+    skipped: new Set(),
     takenSeqs: new Set(),
     lastTaken: new Map(),
+    left: new Map(),
     aside: new Set(),
     slack: 0,
     interruptions: 0,
     interruptedAt: [],
+    payload: null,
+    retry: undefined,
+    schedule: undefined,
+    generation: 0,
     handlerFailures: undefined,
+    logs: 0,
+    handlerLogs: 0,
+    blockedMs: 0,
+    blockedSince: undefined,
     end: undefined,
   };
   for (const entry of entries) add(digest, entry);
   return digest;
 }
+
+/** Steps that are still to be undone, should the run have ended. */
+export const undosLeft = ({ undos, undone }: Digest): string[] => [...undos.keys()].filter((key) => !undone.has(key));
 
 /** Folds new entries in. */
 export const extend = (digest: Digest, entries: readonly JournalEntry[]): void => {
@@ -148,7 +314,7 @@ export function forgetsFor(
     error.errors?.forEach(collect);
   };
   if (from === undefined) collect(digest.end?.kind === 'failed' ? digest.end.error : undefined);
-  const isFailure = (kind: string) => kind === 'step-failed' || kind === 'wait-timed-out';
+  const isFailure = (kind: string) => /^(step-failed|child-failed|wait-timed-out)$/.test(kind);
   let isPast = false;
   const ids: (readonly [Namespace, string, number])[] = [];
   for (const { key, entry } of digest.outcomes) {

@@ -16,6 +16,16 @@ export interface RunError {
   readonly stack?: string;
 }
 
+/** Something that a run waits for. */
+export interface WaitingFor {
+  /** Names of events; the first of them ends the wait. Empty where it waits for a child. */
+  readonly events: readonly string[];
+  readonly correlationKey?: string;
+  readonly deadline?: number;
+  /** The child whose end it waits for. */
+  readonly runId?: string;
+}
+
 /** A run as people and user interfaces see it: a value, never changed afterwards. */
 export interface RunSnapshot<Result = unknown> {
   readonly id: string;
@@ -31,12 +41,12 @@ export interface RunSnapshot<Result = unknown> {
     readonly error: RunError;
     readonly at: number;
   }[];
-  /** Open waits. */
-  readonly waitingFor: readonly {
-    readonly events: readonly string[];
-    readonly correlationKey?: string;
-    readonly deadline?: number;
-  }[];
+  /** Open waits, and children whose end is awaited. */
+  readonly waitingFor: readonly WaitingFor[];
+  /** What a step last said of how far it is. */
+  readonly progress?: unknown;
+  /** The run has ended, and its steps are being undone, or its failure is being told. */
+  readonly undoing?: true;
   /** Epoch milliseconds, like every `...At`. */
   readonly createdAt: number;
   readonly startedAt?: number;
@@ -53,7 +63,7 @@ export type TimelineEntry = {
   readonly occurrence?: number;
 } & { readonly [field: string]: unknown };
 
-const errorOf = ({ code, name, message, step, stack }: RecordedError): RunError => ({
+export const errorOf = ({ code, name, message, step, stack }: RecordedError): RunError => ({
   name,
   message,
   ...(code !== undefined && { code }),
@@ -70,8 +80,7 @@ const waitOf = ({ events, key, deadline }: OpenWait) => ({
 /** Reads a snapshot out of what is stored. `blockedBy`: why this context can not go on with it. */
 export function snapshotOf(run: StoredRun, codec: Codec, blockedBy?: Error): RunSnapshot {
   const { row, journal } = run;
-  const { end } = digestOf(journal);
-  const started = journal[0] as Extract<JournalEntry, { kind: 'started' }>;
+  const { end, payload } = digestOf(journal);
   const error = end?.kind === 'failed' ? errorOf(end.error) : blockedBy && errorOf(codec.encodeError(blockedBy));
   const attempts = journal.flatMap((entry) => {
     if (entry.kind !== 'attempt-failed' && entry.kind !== 'step-failed') return [];
@@ -81,13 +90,15 @@ export function snapshotOf(run: StoredRun, codec: Codec, blockedBy?: Error): Run
     id: row.runId,
     job: row.job,
     status: blockedBy ? 'blocked' : row.status,
-    payload: codec.decode(started.payload),
+    payload: codec.decode(payload),
     attempts,
-    waitingFor: row.waits.map(waitOf),
+    waitingFor: [...row.waits.map(waitOf), ...(row.awaits ?? []).map((runId) => ({ events: [], runId }))],
     createdAt: row.createdAt,
     tags: row.tags ?? [],
     ...(end?.kind === 'completed' && { result: codec.decode(end.value) }),
     ...(error && { error }),
+    ...(row.progress !== undefined && { progress: codec.decode(row.progress) }),
+    ...(row.undoing && { undoing: true }),
     ...(row.startedAt !== undefined && { startedAt: row.startedAt }),
     ...(row.endedAt !== undefined && { endedAt: row.endedAt }),
     ...(row.parentId !== undefined && { parentId: row.parentId }),
@@ -101,13 +112,17 @@ export const timelineOf = (run: StoredRun, codec: Codec): TimelineEntry[] =>
       id,
       value,
       payload,
+      data,
       given: _,
+      floors: _floors,
+      left: _left,
       ...rest
-    } = entry as JournalEntry & { id?: [string, number]; value?: never; payload?: never; given?: never };
+    } = entry as JournalEntry & { readonly id?: [string, number] } & { readonly [field: string]: never };
     return {
       ...rest,
       ...(id && { name: id[0], occurrence: id[1] }),
       ...(value !== undefined && { value: codec.decode(value) }),
       ...(payload !== undefined && { payload: codec.decode(payload) }),
+      ...(data !== undefined && { data: codec.decode(data) }),
     } as TimelineEntry;
   });

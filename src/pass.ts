@@ -1,11 +1,17 @@
 import type { Codec } from './codec.js';
+import { functionOf } from './command.js';
+import type { Dispatch } from './dispatch.js';
 import type { AnyJob } from './job.js';
 import type { JournalEntry } from './journal.js';
+import { LIMITS } from './limits.js';
 import type { Draft, LiveRun } from './live-run.js';
+import { createLog } from './log.js';
+import { mismatch } from './mismatch.js';
 import type { Platform } from './platform.js';
-import { LIMITS } from './recorder.js';
 import { type Ask, createReplay } from './replay.js';
-import { createStep, mismatch } from './step.js';
+import type { Start } from './start.js';
+import { createState, type StateHost } from './state.js';
+import { createStep } from './step.js';
 
 /*
  * The handler of a run, live in memory: started over its recorded outcomes, told of new ones, dropped when memory must be
@@ -17,16 +23,21 @@ interface PassOptions {
   readonly job: AnyJob;
   readonly codec: Codec;
   readonly platform: Platform;
-  readonly started: Extract<JournalEntry, { readonly kind: 'started' }>;
+  readonly start: Start;
+  readonly dispatch: Dispatch;
+  readonly state: StateHost;
   /** Aborts when the run is lost, cancelled or let go. */
   readonly abort: ReturnType<Platform['newAbort']>;
   /** The handler asked for something. */
   opened(draft: Draft, ask: Ask): void;
+  /** It asked for a value that is made on the spot. */
+  made(draft: Draft, ask: Ask): Promise<void>;
   /** A round is wanted, though nobody has asked for one. */
   pump(): void;
 }
 
-export function createPass({ run, job, codec, platform, started, abort, opened, pump }: PassOptions) {
+export function createPass(options: PassOptions) {
+  const { run, job, codec, platform, abort, opened, made, pump } = options;
   const { runId, job: jobName } = run.row;
   let drift: Extract<JournalEntry, { kind: 'drift' }> | undefined;
   let undoPatience: (() => void) | undefined;
@@ -37,15 +48,51 @@ export function createPass({ run, job, codec, platform, started, abort, opened, 
     undoPatience?.();
     run.replay = run.ending = run.fault = drift = undefined;
     run.asks.clear();
+    run.withdrawn.clear();
+    run.undos.clear();
   };
+
+  /** Lines are counted, not compared: on replay the first ones are those that the journal has. */
+  const handlerLog = (isLive: () => boolean) => {
+    let count = 0;
+    return createLog({
+      codec,
+      now: platform.clock.now,
+      write(line) {
+        if (!isLive()) return; // a dropped pass that still runs, because it awaits something else: the next one says it
+        if (++count <= run.handlerLogs || run.digest.end || run.digest.logs + run.logs.length >= LIMITS.logs) return;
+        run.handlerLogs = count;
+        run.logs.push(line);
+      },
+    });
+  };
+
+  const state = createState({
+    ...options.state,
+    codec,
+    platform,
+    check(word) {
+      if (word === 'increment')
+        platform.warn(
+          `Job "${jobName}" increments outside of a step: it counts again at each replay. Do it in a step.`,
+        );
+    },
+  });
 
   const start = () => {
     const { digest, row } = run;
     const { createdAt, tags = [] } = row;
+    const { schedule, generation } = digest;
     const context = {
-      payload: codec.decode(started.payload) as never,
-      step: createStep(() => replay, codec, platform.warn),
-      run: { id: runId, job: jobName, createdAt, tags },
+      payload: codec.decode(digest.payload) as never,
+      step: createStep({
+        ...options,
+        replay: () => replay,
+        undoable: (key, command) => void run.undos.set(key, command),
+      }),
+      state,
+      log: handlerLog(() => run.replay === replay),
+      run: { id: runId, job: jobName, createdAt, tags, generation, ...(schedule && { schedule }) },
       get signal() {
         return abort.signal;
       },
@@ -53,7 +100,7 @@ export function createPass({ run, job, codec, platform, started, abort, opened, 
     const replay = createReplay({
       ...digest,
       hop: platform.hop,
-      invoke: () => job.handler(context),
+      invoke: () => platform.outOfStep(() => job.handler(context)),
       check: (ask) => mismatch(ask, digest.shapes.get(ask.key), digest.waits.get(ask.key)),
       onAsk: () => {
         if (run.replay !== replay) return;
@@ -78,13 +125,22 @@ export function createPass({ run, job, codec, platform, started, abort, opened, 
   };
 
   const warnUnawaited = () => {
-    const names = [...run.asks.values()].flatMap(({ id, command }) => (command.kind === 'run' ? `"${id[0]}"` : []));
+    const names = [...run.asks.values()].flatMap(({ id, command }) => (functionOf(command) ? `"${id[0]}"` : []));
     if (names.length)
       platform.warn(`Job "${jobName}" ended without awaiting ${names.join(', ')}: finished first, results unused.`);
   };
 
+  const withdraw = (keys: readonly string[]) => {
+    for (const key of keys) {
+      run.withdrawn.add(key);
+      run.asks.delete(key);
+      run.running.get(key)?.end(new Error('The step has lost a race.'));
+      run.running.delete(key);
+    }
+  };
+
   /** Lets the handler react, and records what it asks for. */
-  const react = async (draft: Draft) => {
+  const react = async (draft: Draft): Promise<void> => {
     run.isStirred = false;
     const replay = run.replay!;
     for (const feed of run.feeds.splice(0)) feed();
@@ -92,18 +148,27 @@ export function createPass({ run, job, codec, platform, started, abort, opened, 
     const isEnding = turn.ending && !run.ending;
     run.ending ??= turn.ending;
     run.fault ??= turn.fault;
-    if (run.fault) return;
+    withdraw(turn.withdrawn);
+    setPatience(turn.isStalled);
+    if (run.fault || run.digest.end) return;
+    const makes: Ask[] = [];
     for (const ask of turn.opened) {
       run.asks.set(ask.key, ask);
-      opened(draft, ask);
+      if (ask.command.kind === 'make') makes.push(ask);
+      else opened(draft, ask);
     }
     if (isEnding) warnUnawaited();
+    for (const ask of makes) if (!run.fault && !run.digest.end && !run.ending) await made(draft, ask);
+  };
+
+  const setPatience = (isStalled: boolean) => {
     undoPatience?.();
     undoPatience = undefined;
-    if (turn.isStalled)
+    if (isStalled)
       undoPatience = platform.patience(LIMITS.stallMs, () => {
-        const { ids, slack } = replay.skip();
+        const { ids, slack } = run.replay!.skip();
         drift = { kind: 'drift', at: platform.clock.now(), ids: ids.map(({ key }) => JSON.parse(key)), slack };
+        undoPatience = undefined;
         stir();
       });
   };
@@ -115,5 +180,5 @@ export function createPass({ run, job, codec, platform, started, abort, opened, 
     return taken;
   };
 
-  return { start, drop, restart, react, takeDrift };
+  return { start, drop, restart, react, takeDrift, isStalled: () => undoPatience !== undefined };
 }

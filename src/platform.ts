@@ -14,8 +14,11 @@ declare global {
 export interface Clock {
   /** Epoch milliseconds. May jump either way; stored instants decide, never differences. */
   now(): number;
-  /** Calls back once, at `at` or a little later; also earlier is allowed, the engine looks again. Returns its undoing. */
-  setTimer(at: number, callback: () => void): () => void;
+  /**
+   * Calls back once, at `at` or a little later; also earlier is allowed, the engine looks again. Returns its undoing.
+   * `isIdle`: nothing is missed if the process ends before.
+   */
+  setTimer(at: number, callback: () => void, isIdle?: boolean): () => void;
   /** Told that work is under way until the returned function is called. A simulated clock waits for it. */
   hold?(): () => void;
 }
@@ -28,6 +31,15 @@ export interface Platform {
   /** Real time, even under a simulated clock: how long to be patient with things that no clock moves. */
   patience(ms: number, callback: () => void): () => void;
   newId(): string;
+  /** A random UUID (version 4). */
+  newUuid(): string;
+  /** Calls a step's function: while it runs, as far as the platform can tell, `isInStep` is true (spec R9). */
+  inStep<T>(fn: () => T): T;
+  /** Calls what does not belong to the step function that happens to have caused it. */
+  outOfStep<T>(fn: () => T): T;
+  isInStep(): boolean;
+  /** Whether there is a network, as far as the platform can tell. */
+  isOnline(): boolean;
   /** 0 to 1, 1 excluded. */
   random(): number;
   /** The signal is made when it is first asked for: few functions do. */

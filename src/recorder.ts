@@ -1,24 +1,34 @@
 import type { Codec } from './codec.js';
+import { type FunctionCommand, functionOf } from './command.js';
 import { extend } from './digest.js';
 import { durationMs } from './duration.js';
-import { type ErrorCode, StepfastError } from './errors.js';
+import { type ErrorCode, isStepfastError, StepfastError } from './errors.js';
 import { type AnyJob, validate } from './job.js';
 import type { JournalEntry, OutcomeEntry, RecordedError } from './journal.js';
-import { type Draft, type Due, type LiveRun, nextDue, openWaits } from './live-run.js';
+import { LIMITS } from './limits.js';
+import {
+  type Draft,
+  type Due,
+  type Fact,
+  type LiveRun,
+  nextDue,
+  openWaits,
+  passedOver,
+  unjudged,
+  verdictKey,
+} from './live-run.js';
 import type { Platform } from './platform.js';
 import type { Ask, Ending } from './replay.js';
 import { type RetryOptions, type RetryPolicy, resolveRetry, retryDelayMs } from './retry.js';
+import { afterOf } from './transition/scope.js';
 
 /*
- * What happened to a run, as entries of its journal: what the handler opened, functions that ended, events, instants that
- * have passed, the end. Everything goes into the draft of one round; the driver commits it.
+ * What happened to a run, as entries of its journal: what the handler opened, functions that ended, events, ends of
+ * children, instants that have passed, the end. Everything goes into the draft of one round; the driver commits it.
  *
  * N1. An entry is folded into the digest at once, so that the rest of the round sees it. If the commit does not happen,
  *     the driver sets the digest back to what is durable.
  */
-
-/** Named limits of one run (spec R7, R12). */
-export const LIMITS = { outcomes: 10_000, openWaits: 1_000, stallMs: 2_000, backoffMs: 1_000, maxBackoffMs: 30_000 };
 
 interface RecorderOptions {
   readonly run: LiveRun;
@@ -26,28 +36,22 @@ interface RecorderOptions {
   readonly owner: string;
   readonly codec: Codec;
   readonly platform: Platform;
-  /** Retry options of the start and of the engine. */
-  readonly startRetry: RetryOptions | undefined;
+  /** Retry options of the engine. */
   readonly retry: RetryOptions | undefined;
   /** Lets the handler react to what was fed to it. */
   react(draft: Draft): Promise<void>;
   report(error: unknown): void;
 }
 
-export function createRecorder({
-  run,
-  job,
-  owner,
-  codec,
-  platform,
-  startRetry,
-  retry,
-  react,
-  report,
-}: RecorderOptions) {
+export type Recorder = ReturnType<typeof createRecorder>;
+
+export function createRecorder({ run, job, owner, codec, platform, retry, react, report }: RecorderOptions) {
   const { runId, job: jobName } = run.row;
   const place = { runId, job: jobName };
-  const policyOf = (step?: RetryOptions): RetryPolicy => resolveRetry(step, startRetry, job.options.retry, retry);
+  const policyOf = (step?: RetryOptions): RetryPolicy => {
+    const start = run.digest.retry === undefined ? undefined : (codec.decode(run.digest.retry) as RetryOptions);
+    return resolveRetry(step, start, job.options.retry, retry);
+  };
 
   const open = (draft: Draft, { key, id, command }: Ask) => {
     const at = draft.now;
@@ -69,6 +73,11 @@ export function createRecorder({
       onTimeout,
       lookbackFrom: lookbackMs === undefined ? undefined : Math.max(0, at - lookbackMs),
     });
+  };
+
+  /** A function is entered after this commit: from then on what can be undone may have happened. */
+  const begin = (draft: Draft, { key, id, command }: Ask) => {
+    if (functionOf(command)?.undo && !run.digest.undos.has(key)) record(draft, { kind: 'undo-set', at: draft.now, id });
   };
 
   const record = (draft: Draft, entry: JournalEntry) => {
@@ -108,36 +117,56 @@ export function createRecorder({
     await react(draft);
   };
 
+  /** A value that is made on the spot is recorded with whatever this commit is about. */
+  const make = async (draft: Draft, ask: Ask) => {
+    const { word, make: made } = ask.command as Extract<Ask['command'], { kind: 'make' }>;
+    const position = { at: draft.now, id: ask.id, ...run.replay!.position(ask.key) };
+    await settle(draft, ask, { kind: 'value-made', ...position, word, value: made() });
+  };
+
   /** Functions that ended, in the order in which they did. */
   const takeFacts = async (draft: Draft, isLater: boolean) => {
     for (const fact of run.facts) {
       if (run.fault || run.digest.end || draft.later.length) return; // later: the handler hears of one at a time (spec R7)
       draft.facts.add(fact);
-      const { ask, attempt, at, outcome } = fact;
-      const { id, key } = ask;
+      const { key } = fact.ask;
       const last = run.digest.shapes.get(key);
-      const isKnown = last?.kind === 'attempt-failed' && last.at === at && last.attempt === attempt;
-      if (isKnown || run.digest.outcomeKeys.has(key)) continue; // committed already: only the response was lost
-      const position = { at, id, attempt, ...run.replay!.position(key) };
-      if ('value' in outcome) {
-        const value = outcome.value as never;
-        await settle(draft, ask, { kind: 'step-completed', ...position, value }, isLater);
-        continue;
-      }
-      const error = codec.encodeError(outcome.error);
-      const { options } = ask.command as Extract<Ask['command'], { kind: 'run' }>;
-      const failures = (run.digest.failures.get(key)?.count ?? 0) + 1;
-      const delayMs = retryDelay(outcome.error, policyOf(options.retry), failures);
-      if (delayMs === undefined) await settle(draft, ask, { kind: 'step-failed', ...position, error }, isLater);
-      else record(draft, { kind: 'attempt-failed', at, id, attempt, error, retryAt: at + delayMs });
+      const isKnown = last?.kind === 'attempt-failed' && last.at === fact.at && last.attempt === fact.attempt;
+      // Committed already, and only the response was lost; or nobody waits for it any more.
+      const isOver = run.digest.outcomeKeys.has(key) || run.digest.children.has(key) || run.withdrawn.has(key);
+      if (!isKnown && !isOver) await takeFact(draft, fact, isLater);
     }
   };
 
+  const takeFact = async (draft: Draft, fact: Fact, isLater: boolean) => {
+    const { ask, attempt, at, outcome } = fact;
+    const { id, key } = ask;
+    const { kind, retry: own, job: child } = ask.command as FunctionCommand;
+    const word = kind === 'run' ? undefined : kind;
+    const position = { at, id, attempt, word, ...run.replay!.position(key) };
+    if ('value' in outcome) {
+      for (const change of fact.state) {
+        draft.state.push(change);
+        draft.stateFacts.push(fact);
+      }
+      const value = outcome.value as never;
+      if (kind === 'call') record(draft, { kind: 'child-set', at, id, runId: childId(value), job: child! });
+      else await settle(draft, ask, { kind: 'step-completed', ...position, value }, isLater);
+      return;
+    }
+    const error = codec.encodeError(outcome.error);
+    const failures = (run.digest.failures.get(key)?.count ?? 0) + 1;
+    const delayMs = retryDelay(outcome.error, policyOf(own), failures);
+    if (delayMs === undefined) await settle(draft, ask, { kind: 'step-failed', ...position, error }, isLater);
+    else record(draft, { kind: 'attempt-failed', at, id, attempt, word, error, retryAt: at + delayMs });
+  };
+  const childId = (value: never) => (codec.decode(value) as { readonly id: string }).id;
+
   /** The delay before the next attempt; `undefined`: there is none (spec F1, F3). */
   const retryDelay = (error: unknown, policy: RetryPolicy, failures: number): number | undefined => {
-    const { code, after } = (error ?? {}) as { readonly [key: string]: unknown };
     if (failures >= policy.maxAttempts || isNamed(error, 'FatalError')) return undefined;
-    if (code === 'NOT_SERIALIZABLE' || code === 'VALUE_TOO_LARGE') return undefined;
+    if (isStepfastError(error) && FATAL.test(error.code)) return undefined;
+    const { after } = (error ?? {}) as { readonly [key: string]: unknown };
     if (after !== undefined && isNamed(error, 'RetryableError'))
       try {
         return durationMs(after, 'RetryableError.after');
@@ -149,19 +178,48 @@ export function createRecorder({
 
   const takeDue = async (draft: Draft) => {
     while (!run.fault && !run.ending && !run.digest.end) {
+      await judge(draft);
       const next = nextDue(run, draft);
       if (!next) return;
       await settleDue(draft, next);
     }
   };
 
-  const settleDue = async (draft: Draft, { ask, wait, event }: Due) => {
+  /** Asks waits with `match` or `schema` about the events that fit them otherwise (spec E9). */
+  const judge = async (draft: Draft) => {
+    for (const { asked, event } of unjudged(run)) {
+      const { ask, set } = asked;
+      const { judge: ofWait } = ask.command as Extract<Ask['command'], { kind: 'wait' }>;
+      const key = verdictKey(asked, event);
+      try {
+        run.verdicts.set(key, await ofWait!(codec.decode(event.payload)));
+      } catch (error) {
+        report(error); // a predicate that throws says no: the event stays for whoever wants it
+        run.verdicts.set(key, { kind: 'other' });
+      }
+      const verdict = run.verdicts.get(key)!;
+      if (verdict.kind !== 'refused' || run.digest.skipped.has(key)) continue;
+      const { seq, id: eventId, name } = event;
+      const skipped = { seq, eventId, event: name, reason: verdict.reason };
+      record(draft, { kind: 'event-skipped', at: draft.now, id: set.id, ...skipped });
+    }
+  };
+
+  const settleDue = async (draft: Draft, { ask, asked, event, child }: Due) => {
     const position = { at: draft.now, id: ask.id, ...run.replay!.position(ask.key) };
-    if (!wait) return settle(draft, ask, { kind: 'sleep-ended', ...position });
+    if (child) {
+      const { runId: childRun } = child;
+      if ('value' in child)
+        return settle(draft, ask, { kind: 'child-completed', ...position, runId: childRun, value: child.value });
+      return settle(draft, ask, { kind: 'child-failed', ...position, runId: childRun, error: child.error });
+    }
+    if (!asked) return settle(draft, ask, { kind: 'sleep-ended', ...position });
+    const { wait } = asked;
     if (event) {
       const { seq, id: eventId, name, key, payload, acceptedAt } = event;
-      draft.takes.push({ seq, untaken: seq <= wait.after || undefined });
-      const taken = { seq, eventId, event: name, key, payload, acceptedAt };
+      draft.takes.push({ seq, untaken: seq <= afterOf(wait, name) || undefined });
+      const over = passedOver(run, asked, event);
+      const taken = { seq, eventId, event: name, key, payload, acceptedAt, over: over.length ? over : undefined };
       return settle(draft, ask, { kind: 'event-taken', ...position, ...taken });
     }
     // Up to the last event that was offered, all were looked at: only a later one may overtake the timeout (spec E5).
@@ -176,6 +234,10 @@ export function createRecorder({
   /** The handler has settled and its steps are finished (spec R8). `retries`: it threw, and is to be tried again. */
   const end = async (draft: Draft, ending: Ending): Promise<'retries' | undefined> => {
     const at = draft.now;
+    if (ending.kind === 'restarts') {
+      restart(draft, ending.payload);
+      return undefined;
+    }
     try {
       if (ending.kind === 'threw') throw ending.error;
       const value = await validate(job.options.result, ending.value, `The result of job "${jobName}"`);
@@ -195,8 +257,30 @@ export function createRecorder({
     }
   };
 
-  const checkLimits = (draft: Draft) => {
+  /** A new journal in the place of the old one: it remembers the start, and which events were taken. */
+  const restart = (draft: Draft, payload: Extract<Ending, { kind: 'restarts' }>['payload']) => {
     const { digest } = run;
+    const { floors: _, left: _left, ...first } = digest.entries[0] as Extract<JournalEntry, { kind: 'started' }>;
+    const floors = [...digest.lastTaken].slice(-LIMITS.carried);
+    const left = floors.flatMap(([pair]) => {
+      const seqs = digest.left.get(pair);
+      return seqs ? [[pair, seqs.slice(-LIMITS.carried)] as const] : [];
+    });
+    draft.entries.splice(0, Infinity, {
+      ...first,
+      at: draft.now,
+      payload,
+      given: first.given ?? first.payload,
+      generation: digest.generation + 1,
+      ...(floors.length && { floors }),
+      ...(left.length && { left }),
+    });
+    draft.isReset = true;
+  };
+
+  const checkLimits = (draft: Draft, deadline: number) => {
+    const { digest } = run;
+    if (digest.end) return;
     const limit = job.options.maxInterruptions ?? 10;
     if (!run.isOwner && run.isInterrupted && digest.interruptions + 1 >= limit)
       return fail(
@@ -207,14 +291,22 @@ export function createRecorder({
           place,
         ),
       );
+    if (deadline <= draft.now)
+      return fail(
+        draft,
+        new StepfastError('RUN_TIMEOUT', `The run has not ended within the timeout of job "${jobName}".`, place),
+      );
     if (openWaits(run).length > LIMITS.openWaits) exceed(draft, 'TOO_MANY_WAITS', `${LIMITS.openWaits} open waits`);
   };
 
   const exceed = (draft: Draft, code: ErrorCode, what: string) =>
     fail(draft, new StepfastError(code, `The run has more than ${what}. Split the job in two.`, place));
 
-  return { record, claim, open, takeFacts, takeDue, end, checkLimits };
+  return { record, claim, open, begin, make, restart, takeFacts, takeDue, end, checkLimits, policyOf, retryDelay };
 }
+
+/** Refusals that say the same however often they are asked. */
+const FATAL = /^(NOT_SERIALIZABLE|VALUE_TOO_LARGE|NESTED_STEP|IDEMPOTENCY_CONFLICT|RUN_NOT_FOUND|INVALID_\w+)$/;
 
 /** Whether an error is of this class or a subclass, of this or another copy of the library. */
 const isNamed = (error: unknown, name: string): boolean => {

@@ -1,5 +1,6 @@
 import type { Command } from './command.js';
 import { type Identity, identityKey, type Namespace, type OutcomeEntry } from './journal.js';
+import type { Json } from './json.js';
 
 /*
  * The heart: a journal and a handler in, settled promises and open asks out. Pure of time, stores and platforms.
@@ -31,12 +32,16 @@ export interface Ask {
 /** How the handler ended. */
 export type Ending =
   | { readonly kind: 'returned'; readonly value: unknown }
-  | { readonly kind: 'threw'; readonly error: unknown };
+  | { readonly kind: 'threw'; readonly error: unknown }
+  /** It asked to be begun anew with this payload. */
+  | { readonly kind: 'restarts'; readonly payload: Json };
 
 /** What a turn has left behind: nothing of the handler is running when it is given. */
 export interface Turn {
   /** Asks without a recorded outcome that came up in this turn, in order. */
   readonly opened: readonly Ask[];
+  /** Keys of asks that lost a race, and are not asked for any more. */
+  readonly withdrawn: readonly string[];
   readonly ending?: Ending;
   readonly fault?: Error;
   /** Something asked for is recorded, but behind outcomes that the handler does not ask for. */
@@ -54,7 +59,7 @@ export interface ReplayOptions {
   readonly invoke: () => unknown;
   /** Finds what is wrong with an ask, given the journal. */
   readonly check: (ask: Ask) => Error | undefined;
-  /** Something was asked for outside of a turn: the handler awaited something else. */
+  /** Something was asked for, or withdrawn, or the handler ended, outside of a turn: it awaited something else. */
   readonly onAsk: () => void;
 }
 
@@ -82,6 +87,9 @@ export function createReplay(options: ReplayOptions) {
   let released = 0;
   let slack = options.slack;
   let opened: Ask[] = [];
+  let withdrawn: string[] = [];
+  /** All that were withdrawn in this pass. */
+  const lost = new Set<string>();
   let ending: Ending | undefined;
   let fault: Error | undefined;
   let isDead = false;
@@ -98,6 +106,7 @@ export function createReplay(options: ReplayOptions) {
     ask.settle(entry);
   };
   const releaseNext = () => {
+    while (queue[head] && lost.has(queue[head]!.key)) head++;
     const next = queue[head];
     if (!next || !isReady(next)) return false;
     head++;
@@ -105,8 +114,14 @@ export function createReplay(options: ReplayOptions) {
     return true;
   };
 
-  function ask(namespace: Namespace, name: string, command: Command, settle: Ask['settle'], error?: Error): void {
-    if (isDead || ending) return;
+  function ask(
+    namespace: Namespace,
+    name: string,
+    command: Command,
+    settle: Ask['settle'],
+    error?: Error,
+  ): string | undefined {
+    if (isDead || ending) return undefined;
     const counter = identityKey(namespace, [name, 0]);
     const occurrence = (occurrences.get(counter) ?? 0) + 1;
     occurrences.set(counter, occurrence);
@@ -125,6 +140,22 @@ export function createReplay(options: ReplayOptions) {
       else if (!recordedKeys.has(key)) opened.push(made);
     }
     if (!isTurning) options.onAsk();
+    return key;
+  }
+
+  /** The loser of a race: what comes of it is not waited for any more, in this pass and, as races replay, in every one. */
+  function withdraw(key: string): void {
+    if (!pending.delete(key)) return;
+    lost.add(key);
+    opened = opened.filter((made) => made.key !== key);
+    withdrawn.push(key);
+    if (!isTurning) options.onAsk();
+  }
+
+  function end(how: Ending): void {
+    if (isDead || ending) return;
+    ending = how;
+    if (!isTurning) options.onAsk();
   }
 
   const hop = () => new Promise<void>((resolve) => options.hop(resolve));
@@ -137,8 +168,8 @@ export function createReplay(options: ReplayOptions) {
     if (!isStarted) {
       isStarted = true;
       start().then(
-        (value) => (ending = { kind: 'returned', value }),
-        (error) => (ending = { kind: 'threw', error }),
+        (value) => end({ kind: 'returned', value }),
+        (error) => end({ kind: 'threw', error }),
       );
     }
     do await hop();
@@ -146,17 +177,28 @@ export function createReplay(options: ReplayOptions) {
     isTurning = false;
     const result: Turn = {
       opened,
+      withdrawn,
       isStalled: !ending && queue.slice(head).some(({ key }) => pending.has(key)),
       ...(ending && { ending }),
       ...(fault && { fault }),
     };
     opened = [];
+    withdrawn = [];
     return result;
   }
 
   return {
     ask,
     turn,
+    withdraw,
+    /** The arguments of something that is not asked for under a name are bad. */
+    refuse(error: Error): void {
+      if (isDead || ending) return;
+      fault ??= error;
+      if (!isTurning) options.onAsk();
+    },
+    /** The handler is to be begun anew: whatever it does from here on counts no more. */
+    restart: (payload: Json): void => end({ kind: 'restarts', payload }),
     /** Where an outcome that comes now stands: fields of its entry. One that is not asked for yet comes last. */
     position: (key?: string) => ({
       asked,

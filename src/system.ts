@@ -18,14 +18,16 @@ const isProduction = () => {
   }
 };
 
-const timer = (ms: number, callback: () => void) => {
+const timer = (ms: number, callback: () => void, isIdle?: boolean) => {
   const id = setTimeout(callback, Math.min(Math.max(ms, 0), MAX_TIMEOUT_MS));
+  // In Node a timer keeps the process alive unless told otherwise; elsewhere it is a number.
+  if (isIdle && typeof id === 'object') id.unref();
   return () => clearTimeout(id);
 };
 
 const systemClock: Clock = {
   now: () => Date.now(),
-  setTimer: (at, callback) => timer(at - Date.now(), callback),
+  setTimer: (at, callback, isIdle) => timer(at - Date.now(), callback, isIdle),
 };
 
 /** A macrotask: `setImmediate` in Node, else a message to oneself (0.015 ms, where `setTimeout` costs 4). */
@@ -59,6 +61,46 @@ function onWake(callback: () => void): () => void {
   };
 }
 
+/** The part of `AsyncLocalStorage` that is used; only Node has it, and it is asked for without an import. */
+interface Context {
+  run<T>(store: unknown, fn: () => T): T;
+  exit<T>(fn: () => T): T;
+  getStore(): unknown;
+}
+type Builtins = { getBuiltinModule?(name: string): { readonly AsyncLocalStorage: new () => Context } | undefined };
+
+/** Tells whether a step's function is running: in its synchronous part everywhere, after an `await` in Node. */
+function stepContext(): Pick<Platform, 'inStep' | 'outOfStep' | 'isInStep'> {
+  const { process } = globalThis as { process?: Builtins };
+  const AsyncLocalStorage = process?.getBuiltinModule?.('node:async_hooks')?.AsyncLocalStorage;
+  const context = AsyncLocalStorage && new AsyncLocalStorage();
+  let isSync = false;
+  const within = <T>(value: boolean, fn: () => T): T => {
+    const before = isSync;
+    isSync = value;
+    try {
+      return fn();
+    } finally {
+      isSync = before;
+    }
+  };
+  return {
+    inStep: (fn) => within(true, () => (context ? context.run(true, fn) : fn())),
+    outOfStep: (fn) => within(false, () => (context ? context.exit(fn) : fn())),
+    isInStep: () => isSync || context?.getStore() === true,
+  };
+}
+
+/** `randomUUID` is missing on plain http; random bytes are not. */
+function newUuid(): string {
+  if (crypto.randomUUID) return crypto.randomUUID();
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6]! & 0x0f) | 0x40;
+  bytes[8] = (bytes[8]! & 0x3f) | 0x80;
+  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
+}
+
 /** What the platform gives, with another clock if one is handed in. */
 export function systemPlatform(clock: Clock = systemClock): Platform {
   return {
@@ -66,6 +108,9 @@ export function systemPlatform(clock: Clock = systemClock): Platform {
     hop: createHop(),
     patience: timer,
     newId: () => nanoid(),
+    newUuid,
+    ...stepContext(),
+    isOnline: () => (globalThis as { navigator?: { readonly onLine?: boolean } }).navigator?.onLine !== false,
     random: Math.random,
     newAbort() {
       let controller: AbortController | undefined;

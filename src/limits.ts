@@ -1,0 +1,11 @@
+/** Named limits of one run (spec R7, R12). */
+export const LIMITS = {
+  outcomes: 10_000,
+  openWaits: 1_000,
+  logs: 1_000,
+  /** Pairs of which a run begun anew remembers what it has taken, and events of each that it remembers to have left. */
+  carried: 1_000,
+  stallMs: 2_000,
+  backoffMs: 1_000,
+  maxBackoffMs: 30_000,
+};
