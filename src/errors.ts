@@ -16,6 +16,16 @@ export type ErrorCode =
   | 'EVENT_BACKLOG_FULL'
   | 'RUN_NOT_FOUND'
   | 'RUN_NOT_FAILED'
+  | 'RUN_ACTIVE'
+  | 'NOT_A_NUMBER'
+  | 'STATE_CHANGED'
+  | 'NESTED_STEP'
+  | 'STEP_TIMEOUT'
+  | 'TRANSACTION_ENDED'
+  | 'RUN_TIMEOUT'
+  | 'MISSING_PLUGIN'
+  | 'UPGRADE_BLOCKED'
+  | 'MIGRATION_FAILED'
   | 'RUN_CANCELLED'
   | 'EVENT_TIMEOUT'
   | 'STEP_FAILED'
@@ -29,7 +39,8 @@ export type ErrorCode =
   | 'STORE_CORRUPT'
   | 'STORE_TOO_NEW'
   | 'STORE_UNAVAILABLE'
-  | 'QUOTA_EXCEEDED';
+  | 'QUOTA_EXCEEDED'
+  | 'KEY_MISSING';
 
 /** Where something happened. Ids and names only, never payloads (spec V4). */
 export interface ErrorPlace {

@@ -1,11 +1,15 @@
 import { check, checkInteger, quoted } from './check.js';
 import type { Codec } from './codec.js';
-import { digestOf, forgetsFor } from './digest.js';
+import { digestOf, forgetsFor, undosLeft } from './digest.js';
 import { isStepfastError, StepfastError } from './errors.js';
+import { forkJournal } from './fork.js';
 import { type RunSnapshot, snapshotOf, type TimelineEntry, timelineOf } from './inspect.js';
+import type { AnyJob } from './job.js';
 import type { Platform } from './platform.js';
 import type { Scheduler } from './scheduler.js';
-import type { CommitOutcome, ListQuery, RunChange, RunRow, RunState, Store, StoredRun } from './store.js';
+import { fingerprintOfRun, lostBy, payloadOf } from './start.js';
+import type { Batch, CommitOutcome, ListQuery, RunChange, RunRow, RunState, Store, StoredRun } from './store.js';
+import { missing, type Transfer } from './words.js';
 
 /*
  * Runs, seen and commanded from outside: from any context, whoever drives them.
@@ -33,8 +37,15 @@ export interface ListFilter {
   readonly limit?: number;
 }
 
+export interface ForkOptions {
+  /** The name of a step or wait that the run has recorded: its first use, and all that came after it, run anew. */
+  readonly before: string;
+  /** Default: that of the other run. */
+  readonly payload?: unknown;
+}
+
 /** Runs, seen and commanded from outside. */
-export interface Runs {
+export interface Runs extends Transfer {
   /** The run as it is now, or `undefined`. */
   get(runId: string): Promise<RunSnapshot | undefined>;
   /** A page of runs, newest first; hand `cursor` back for the next. */
@@ -47,8 +58,28 @@ export interface Runs {
   subscribe(runId: string, listener: (snapshot: RunSnapshot) => void): () => void;
   /** Ends a run for good; one that has ended stays as it is. */
   cancel(runId: string): Promise<void>;
-  /** Takes a failed run up again: completed steps are kept, failures forgotten, budgets fresh. `from`: redo from a step. */
+  /**
+   * Takes a failed run up again: completed steps are kept, failures forgotten, budgets fresh; steps that were undone run
+   * again. `from`: redo from a step.
+   *
+   * @throws {StepfastError} `RUN_NOT_FOUND`, `RUN_NOT_FAILED`, `RUN_ACTIVE` while its steps are being undone.
+   */
   retry(runId: string, options?: { readonly from?: string }): Promise<void>;
+  /**
+   * Starts a new run of the same job that has the steps of this one up to `before`: what they returned is reused.
+   *
+   * The other run stays as it is; it must have ended, be blocked, or wait for something.
+   *
+   * @throws {StepfastError} `RUN_NOT_FOUND`, `RUN_ACTIVE`, `INVALID_OPTION` when it has recorded no such step,
+   * `INVALID_PAYLOAD`.
+   */
+  fork(runId: string, options: ForkOptions): Promise<RunHandle>;
+  /**
+   * Deletes a run that has ended. Its id and idempotency key are remembered as long as they would have been.
+   *
+   * @throws {StepfastError} `RUN_ACTIVE`. A run that is not there is no error.
+   */
+  delete(runId: string): Promise<void>;
 }
 
 /** While somebody waits for the end of a run: how often to look if no hint comes from the context that drives it. */
@@ -57,17 +88,28 @@ const MAX_PAGE = 1_000;
 const STATUSES: readonly unknown[] =
   'scheduled queued running retrying sleeping waiting completed failed cancelled'.split(' ');
 
+/** In these nothing of a run is under way: its journal can be copied. */
+const RESTS: ReadonlySet<string> = new Set(['waiting', 'sleeping', 'retrying']);
+
+const active = ({ runId, status }: RunRow, done: string, advice: string) =>
+  new StepfastError('RUN_ACTIVE', `Run ${runId} is ${status} and can not be ${done}. ${advice}.`, { runId });
+
+/** An undo may be half done: nobody could tell whether its step still counts as completed. */
+const isUndoing = ({ row, journal }: StoredRun) => row.undoing && undosLeft(digestOf(journal)).length > 0;
+
 interface RunsOptions {
   readonly platform: Platform;
   readonly codec: Codec;
   readonly store: Store;
   readonly scheduler: Scheduler;
+  readonly jobs: ReadonlyMap<string, AnyJob>;
   open(): Promise<void>;
-  commit(change: RunChange): Promise<CommitOutcome>;
+  load(runId: string): Promise<StoredRun | undefined>;
+  commit(parts: Omit<Batch, 'now'>): Promise<CommitOutcome>;
   report(error: unknown): void;
 }
 
-export function createRuns({ platform, codec, store, scheduler, open, commit, report }: RunsOptions) {
+export function createRuns({ platform, codec, store, scheduler, jobs, open, load, commit, report }: RunsOptions) {
   const { clock } = platform;
   const listeners = new Map<string, Set<(row?: RunRow) => void>>();
 
@@ -86,10 +128,6 @@ export function createRuns({ platform, codec, store, scheduler, open, commit, re
   };
 
   const view = (run: StoredRun) => snapshotOf(run, codec, scheduler.blockedBy(run.row));
-  const load = async (runId: string): Promise<StoredRun | undefined> => {
-    await open();
-    return store.load(runId);
-  };
   const found = async (runId: string): Promise<StoredRun> => {
     const run = await load(runId);
     if (run) return run;
@@ -109,9 +147,10 @@ export function createRuns({ platform, codec, store, scheduler, open, commit, re
     const { runId } = change;
     const { version, startedAt } = row;
     const full = { status: row.status, version, startedAt, waits: [], ...state };
-    const outcome = await commit({ ...change, raise: true, state: full });
+    const outcome = await commit({ run: { ...change, raise: true, state: full } });
     if (outcome.kind !== 'committed') return;
-    scheduler.stop(runId, new StepfastError('LEASE_LOST', `Run ${runId} was ended or taken up again from outside.`));
+    const reason = new StepfastError('LEASE_LOST', `Run ${runId} was ended or taken up again from outside.`);
+    scheduler.stop(runId, reason, state.status === 'cancelled');
     changed(runId);
     scheduler.look();
   };
@@ -131,11 +170,45 @@ export function createRuns({ platform, codec, store, scheduler, open, commit, re
         `Run ${runId} is ${row.status}; only a failed run can be retried.`,
         place,
       );
-    const forgets = forgetsFor(digestOf(journal), from);
+    const digest = digestOf(journal);
+    if (isUndoing({ row, journal })) throw active(row, 'retried', 'Wait until its steps are undone');
+    const forgets = forgetsFor(digest, from);
     check(from === undefined || forgets.length > 0, 'from', from, `the name of a step that run ${runId} has recorded`);
     const at = clock.now();
     const append = [{ kind: 'retried', at, forgets }] as const;
     await command({ runId, fence: row.fence, append }, row, { status: 'queued', dueAt: at });
+  };
+
+  const fork = async (runId: string, options: ForkOptions): Promise<RunHandle> => {
+    check(typeof options === 'object' && options !== null, 'The options of fork', options, '{ before }');
+    const { before, ...given } = options;
+    const run = await found(runId);
+    const { row, journal } = run;
+    const rests = row.endedAt !== undefined || RESTS.has(row.status) || scheduler.blockedBy(row) !== undefined;
+    if (!rests || isUndoing(run)) throw active(row, 'forked', 'Wait until it waits for something, or has ended');
+    const said = 'payload' in given && (await payloadOf(codec, jobs.get(row.job), row.job, given.payload));
+    const at = clock.now();
+    const entries = forkJournal(journal, { runId, before, at, ...(said && { said }) });
+    const { job, version, queue, tags, priority } = row;
+    const born = { runId: platform.newId(), job, version, queue, dueAt: at, entries };
+    const start = { ...born, ...(tags && { tags }), ...(priority !== undefined && { priority }) };
+    const outcome = await commit({ starts: [start] });
+    if (outcome.kind !== 'committed') throw lostBy(outcome, undefined);
+    scheduler.look();
+    return handle(born.runId, true);
+  };
+  const remove = async (runId: string): Promise<void> => {
+    for (;;) {
+      const run = await load(runId);
+      if (!run) return;
+      const { endedAt, undoing, fence } = run.row;
+      if (endedAt === undefined || undoing) throw active(run.row, 'deleted', 'Cancel it, or wait until it has ended');
+      const outcome = await commit({ deletes: [{ runId, fence, fingerprint: fingerprintOfRun(run) }] });
+      if (outcome.kind === 'fenced') continue; // taken up again, or deleted, since it was read
+      if (outcome.kind !== 'committed') throw lostBy(outcome, undefined);
+      changed(runId);
+      return;
+    }
   };
 
   const subscribe = (runId: string, listener: (snapshot: RunSnapshot) => void) => {
@@ -215,6 +288,10 @@ export function createRuns({ platform, codec, store, scheduler, open, commit, re
     subscribe,
     cancel,
     retry,
+    fork,
+    delete: remove,
+    export: missing('runs.export', 'stepfast/transfer'),
+    import: missing('runs.import', 'stepfast/transfer'),
   };
   return { api, found, handle, changed };
 }

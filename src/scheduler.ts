@@ -1,16 +1,16 @@
 import { createDriver, type Driver, type DriverHost } from './driver.js';
+import { stampOf } from './due.js';
 import { isStepfastError, StepfastError } from './errors.js';
 import type { AnyJob } from './job.js';
+import { createLanes } from './queue.js';
 import type { DueRun, RunRow, Store } from './store.js';
-import { stampOf } from './transition.js';
+import { createSweep } from './sweep.js';
 
 /*
  * Which run goes next, and when to look again. The truth about what is due is always asked of the store; hints and
  * timers only decide when to ask (spec Q4). Nothing polls while idle.
  */
 
-/** Runs that one queue drives at once, unless it says otherwise (spec Q2). */
-export const DEFAULT_CONCURRENCY = 8;
 /** While another context owns due work: how often to see whether it still lives. */
 const LIVENESS_MS = 3_000;
 /** How long a living owner may leave a due run alone before others may take it. */
@@ -20,7 +20,19 @@ const MAX_RESIDENT = 1_000;
 const PAGE = 32;
 
 interface SchedulerOptions
-  extends Pick<DriverHost, 'platform' | 'codec' | 'owner' | 'leaseMs' | 'alwaysReplays' | 'retry'> {
+  extends Pick<
+    DriverHost,
+    | 'platform'
+    | 'codec'
+    | 'owner'
+    | 'leaseMs'
+    | 'alwaysReplays'
+    | 'retry'
+    | 'start'
+    | 'dispatch'
+    | 'state'
+    | 'committed'
+  > {
   readonly store: Store;
   readonly jobs: ReadonlyMap<string, AnyJob>;
   /** Opens the store for driving if it can. False: another process has it. */
@@ -44,7 +56,7 @@ export function createScheduler(options: SchedulerOptions) {
   const drivers = new Map<string, Driver>();
   const blocked = new Map<string, Blocked>();
   const skip = new Map<string, string>();
-  const crowded = new Map<string, number>();
+  const lanes = createLanes(jobs, clock);
   const enters: (() => void)[] = [];
   let inFlight = 0;
   let isSolo = false;
@@ -52,22 +64,12 @@ export function createScheduler(options: SchedulerOptions) {
   let isLooking = false;
   let looksAgain = false;
   let isClosed = false;
+  /** The store has been opened for driving. */
+  let isDriving = false;
   /** Due work was left in the store for want of a slot or of room on the page. */
   let hasMore = false;
   let armedAt = Infinity;
   let undoTimer: (() => void) | undefined;
-
-  const queueOf = (job: AnyJob | undefined) => {
-    const queue = job?.options.queue;
-    return typeof queue === 'object' ? queue : { name: queue ?? 'default' };
-  };
-  const concurrency = (queue: string) => {
-    for (const job of jobs.values()) {
-      const own = queueOf(job);
-      if (own.name === queue && 'concurrency' in own && own.concurrency) return own.concurrency;
-    }
-    return DEFAULT_CONCURRENCY;
-  };
 
   const arm = (at: number) => {
     if (isClosed || !(at < armedAt)) return;
@@ -84,14 +86,45 @@ export function createScheduler(options: SchedulerOptions) {
 
   /** A slot of ours is free: due work that was left for want of one is looked for. */
   const freed = (driver: Driver) => {
-    crowded.delete(driver.row().queue);
+    lanes.freed(driver.row().queue);
     if (hasMore) look();
+    sweep.poke();
+  };
+
+  const sweep = createSweep({
+    ...options,
+    isIdle: () => !isClosed && !isLooking && ![...drivers.values()].some((driver) => driver.isActive()),
+  });
+
+  /** Children that were cancelled with their parent (spec F9); one whose parent is not in memory here is asked for. */
+  const stopChildren = (parentId: string) => {
+    for (const driver of [...drivers.values()]) {
+      const row = driver.row();
+      if (row.parentId === undefined || row.endedAt !== undefined) continue;
+      if (row.parentId !== parentId) {
+        driver.verify();
+        continue;
+      }
+      const reason = new StepfastError('LEASE_LOST', `Run ${driver.runId} was cancelled with its parent.`);
+      driver.leave(reason);
+      stopChildren(driver.runId);
+    }
   };
 
   const host: DriverHost = {
     ...options,
-    commit: (run) => store.commit({ now: clock.now(), run }),
+    async commit(run, parts) {
+      const outcome = await store.commit({ now: clock.now(), run, ...parts });
+      const { retryAt } = outcome.kind === 'no-slot' ? outcome : {};
+      if (retryAt !== undefined) lanes.fill(run.state!.slot!, retryAt, true);
+      if (outcome.kind === 'committed' && run.state?.endedAt !== undefined) {
+        if (run.state.status === 'cancelled') stopChildren(run.runId);
+        look(); // whoever awaits its end is due now
+      }
+      return outcome;
+    },
     load: (runId) => store.load(runId),
+    transact: store.transact && ((work) => store.transact!(work)),
     async enter(isSuspect) {
       if (isSuspect) suspects++;
       while (isSolo || (isSuspect ? inFlight > 0 : suspects > 0))
@@ -107,7 +140,8 @@ export function createScheduler(options: SchedulerOptions) {
         for (const resolve of enters.splice(0)) resolve();
       };
     },
-    concurrency,
+    concurrency: lanes.concurrency,
+    rate: lanes.rate,
     rests(driver) {
       arm(driver.nextAt());
       if (!driver.isActive()) freed(driver);
@@ -116,9 +150,11 @@ export function createScheduler(options: SchedulerOptions) {
       if (drivers.get(driver.runId) === driver) drivers.delete(driver.runId);
       if (why === 'lost') look();
       if (why !== 'no-slot') return freed(driver);
+      const { queue } = driver.row();
       // Other contexts hold the slots: no hint tells when one is free, so look again in a while.
-      crowded.set(driver.row().queue, clock.now() + LIVENESS_MS);
-      arm(clock.now() + LIVENESS_MS);
+      if (!lanes.full().has(queue)) lanes.fill(queue, clock.now() + LIVENESS_MS, false);
+      hasMore = true;
+      arm(lanes.full().get(queue)!);
     },
     idle: (row) => void skip.set(row.runId, stampOf(row)),
     blocked(row, error) {
@@ -137,11 +173,7 @@ export function createScheduler(options: SchedulerOptions) {
       const { queue } = driver.row();
       if (driver.isActive()) used.set(queue, (used.get(queue) ?? 0) + 1);
     }
-    const now = clock.now();
-    // Not by a clock that has been set back since (spec Q4).
-    for (const [queue, until] of crowded)
-      if (until > now && until <= now + LIVENESS_MS) used.set(queue, Infinity);
-      else crowded.delete(queue);
+    for (const queue of lanes.full().keys()) used.set(queue, Infinity);
     return used;
   };
 
@@ -160,10 +192,11 @@ export function createScheduler(options: SchedulerOptions) {
 
   const lookOnce = async () => {
     if (jobs.size === 0) return;
-    if (!(await options.drives())) return arm(clock.now() + LIVENESS_MS);
+    isDriving = await options.drives();
+    if (!isDriving) return arm(clock.now() + LIVENESS_MS);
     const versions = Object.fromEntries([...jobs].map(([name, job]) => [name, job.options.version ?? 1]));
     const used = slotsInUse();
-    const isFull = (queue: string) => (used.get(queue) ?? 0) >= concurrency(queue);
+    const isFull = (queue: string) => (used.get(queue) ?? 0) >= lanes.concurrency(queue);
     const full = [...used.keys()].filter(isFull);
     // What is being taken up has not been claimed yet: the store would return it again.
     const left = new Map(skip);
@@ -187,7 +220,7 @@ export function createScheduler(options: SchedulerOptions) {
     looksAgain ||= isPage && ![...used.keys()].every(isFull);
     let next = page.nextDueAt ?? Infinity;
     for (const driver of drivers.values()) next = Math.min(next, driver.timerAt());
-    for (const until of crowded.values()) next = Math.min(next, until); // an earlier timer has replaced that one
+    for (const until of lanes.full().values()) next = Math.min(next, until); // an earlier timer has replaced that one
     arm(page.foreign ? Math.min(next, clock.now() + LIVENESS_MS) : next);
   };
 
@@ -214,15 +247,14 @@ export function createScheduler(options: SchedulerOptions) {
       })
       .finally(() => {
         isLooking = false;
-        release?.();
         if (looksAgain) look();
+        else if (isDriving) sweep.poke();
+        release?.();
       });
   };
 
   return {
     look,
-    concurrency,
-    queueOf: (job: AnyJob | undefined) => queueOf(job).name,
     /** The registrations have changed: what was unfit may fit now. */
     refit(job: AnyJob) {
       blocked.clear();
@@ -238,7 +270,9 @@ export function createScheduler(options: SchedulerOptions) {
     blockedBy(row: RunRow): Error | undefined {
       const found = blocked.get(row.runId);
       if (found?.stamp === stampOf(row)) return found.error;
-      const isReady = row.dueAt !== undefined && row.dueAt <= clock.now() && row.status !== 'running';
+      // One that has ended has its final status, also where somebody else has to undo its steps.
+      const isActive = row.endedAt === undefined && row.status !== 'running';
+      const isReady = isActive && row.dueAt !== undefined && row.dueAt <= clock.now();
       const job = jobs.get(row.job);
       if (!isReady || (job && (job.options.version ?? 1) >= row.version)) return undefined;
       const lacks = job ? `version ${row.version} of job "${row.job}"` : `job "${row.job}"`;
@@ -253,13 +287,15 @@ export function createScheduler(options: SchedulerOptions) {
       for (const driver of runId === undefined ? drivers.values() : [drivers.get(runId)]) driver?.verify();
       look();
     },
-    /** Ends what this engine does for a run that was ended from outside. */
-    stop(runId: string, reason: unknown) {
+    /** Ends what this engine does for a run that was changed from outside, and for its children if it was cancelled. */
+    stop(runId: string, reason: unknown, isCancelled: boolean) {
       drivers.get(runId)?.leave(reason);
+      if (isCancelled) stopChildren(runId);
     },
     async close() {
       isClosed = true;
       undoTimer?.();
+      sweep.close();
       await Promise.all([...drivers.values()].map((driver) => driver.release().catch(report)));
     },
   };

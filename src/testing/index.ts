@@ -8,3 +8,4 @@ export {
   runConformance,
   storeConformance,
 } from './conformance.js';
+export { type ReplayableRun, type ReplayedAsk, type ReplayReport, replay } from './replay.js';

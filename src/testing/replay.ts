@@ -1,0 +1,145 @@
+import { createCodec } from '../codec.js';
+import { digestOf } from '../digest.js';
+import { StepfastError } from '../errors.js';
+import type { AnyJob } from '../job.js';
+import { FORMAT_VERSION, type JournalEntry, namespaceOf } from '../journal.js';
+import { mismatch } from '../mismatch.js';
+import { type Ask, createReplay, type Turn } from '../replay.js';
+import { createStep } from '../step.js';
+import type { RunRow } from '../store.js';
+import { systemPlatform } from '../system.js';
+import { upgradeOf } from '../upgrade.js';
+
+/** What `runs.export` gives, as far as a replay needs it. */
+export interface ReplayableRun {
+  readonly format: number;
+  readonly run: Pick<RunRow, 'runId' | 'job' | 'version' | 'createdAt' | 'tags'>;
+  readonly journal: readonly JournalEntry[];
+}
+
+/** A word of the handler, as a report names it. */
+export interface ReplayedAsk {
+  readonly kind: string;
+  readonly name: string;
+  readonly occurrence: number;
+}
+
+/** How code fits a run that other code has begun. */
+export interface ReplayReport {
+  /** The code goes on where the run stands, and asks for all that is recorded. */
+  readonly fits: boolean;
+  /** In words: which step, what is recorded, what the code asks for instead, what to do about it. */
+  readonly problems: readonly string[];
+  /** Recorded, and asked for again, in the order of asking. */
+  readonly replayed: readonly ReplayedAsk[];
+  /** What the run does or waits for next. */
+  readonly next: readonly ReplayedAsk[];
+  /** How the handler ended, if the journal takes it to its end. */
+  readonly ending?: 'returned' | 'threw' | 'restarts';
+}
+
+const askedOf = ({ id: [name, occurrence], command: { kind } }: Ask): ReplayedAsk => ({ kind, name, occurrence });
+
+/** Nothing outside happens in a replay: what would do something, or depends on it, stays open. */
+const nothing = () => new Promise<never>(() => undefined);
+
+/** How long a handler that awaits something else between its steps is given. */
+const PATIENCE_MS = 1_000;
+
+/**
+ * Replays a run that was exported from a real app against the code at hand, for an app's CI: does it still fit?
+ *
+ * Runs the handler, `migrate` included, over what is recorded; enters no step and writes nothing.
+ *
+ * @param exported What `runs.export` of `stepfast/transfer` gave.
+ * @throws {StepfastError} `STORE_TOO_NEW`, `UNKNOWN_JOB` when the run is of another job.
+ * @example expect(await replay(JSON.parse(file), checkout)).toMatchObject({ fits: true });
+ */
+export async function replay(exported: ReplayableRun, job: AnyJob): Promise<ReplayReport> {
+  const { run: row, format } = exported;
+  if (format > FORMAT_VERSION)
+    throw new StepfastError('STORE_TOO_NEW', `The run was exported by a newer stepfast (format ${format}).`);
+  if (row.job !== job.name)
+    throw new StepfastError('UNKNOWN_JOB', `The run is of job "${row.job}". Give that job, not "${job.name}".`);
+  const platform = systemPlatform();
+  const codec = createCodec({ URL: platform.URL, blobs: true });
+  const digest = digestOf(exported.journal);
+  const problems: string[] = [];
+  try {
+    const upgrade = upgradeOf({ row: row as RunRow, digest: { ...digest, end: undefined } }, job, codec, row.createdAt);
+    if (upgrade?.then === 'abandon') problems.push('The run is cancelled: the job abandons runs of earlier versions.');
+    if (upgrade && upgrade.then !== 'continue') return { fits: !problems.length, problems, replayed: [], next: [] };
+    if (upgrade) return replayOver(digestOf([...exported.journal, upgrade.entry]));
+  } catch (error) {
+    return { fits: false, problems: [(error as Error).message], replayed: [], next: [] };
+  }
+  return replayOver(digest);
+
+  async function replayOver(over: typeof digest): Promise<ReplayReport> {
+    const replayed: ReplayedAsk[] = [];
+    const context = {
+      payload: codec.decode(over.payload) as never,
+      step: createStep({
+        codec,
+        platform,
+        start: nothing,
+        dispatch: nothing,
+        replay: () => pass,
+        undoable: () => undefined,
+      }),
+      state: { get: nothing, set: nothing, delete: nothing, increment: nothing, lock: nothing },
+      log: { debug() {}, info() {}, warn() {}, error() {} },
+      run: {
+        id: row.runId,
+        job: job.name,
+        createdAt: row.createdAt,
+        tags: row.tags ?? [],
+        generation: over.generation,
+      },
+      signal: platform.newAbort().signal,
+    };
+    const pass = createReplay({
+      ...over,
+      hop: platform.hop,
+      invoke: () => job.handler(context),
+      check(ask) {
+        if (over.outcomeKeys.has(ask.key)) replayed.push(askedOf(ask));
+        return mismatch(ask, over.shapes.get(ask.key), over.waits.get(ask.key));
+      },
+      onAsk: () => wake(),
+    });
+    let wake: () => void = () => undefined;
+    const stirred = () =>
+      new Promise<boolean>((resolve) => {
+        wake = () => resolve(true);
+        platform.patience(PATIENCE_MS, () => resolve(false));
+      });
+    const opened = new Map<string, Ask>();
+    let turn: Turn;
+    let isMore = true;
+    do {
+      turn = await pass.turn();
+      for (const ask of turn.opened) opened.set(ask.key, ask);
+      for (const key of turn.withdrawn) opened.delete(key);
+      const isSilent = !opened.size && !turn.ending && !turn.fault && !turn.isStalled;
+      if (isSilent && (await stirred())) continue;
+      if (turn.isStalled) for (const { entry } of pass.skip().ids) problems.push(unasked(entry, job.name));
+      isMore = turn.isStalled && !turn.fault;
+    } while (isMore);
+    if (turn.fault) problems.push(turn.fault.message);
+    else if (!turn.ending || turn.ending.kind !== 'threw')
+      for (const { entry } of pass.unasked()) {
+        const problem = unasked(entry, job.name);
+        if (!problems.includes(problem)) problems.push(problem);
+      }
+    const { ending } = turn;
+    const next = [...opened.values()].map(askedOf);
+    return { fits: !problems.length, problems, replayed, next, ...(ending && { ending: ending.kind }) };
+  }
+}
+
+const unasked = (entry: Extract<JournalEntry, { readonly asked: number }>, jobName: string): string => {
+  const [name, occurrence] = entry.id;
+  const what = namespaceOf(entry) === 'wait' ? 'wait' : 'step';
+  return `${what} "${name}" (occurrence ${occurrence}) is recorded (${entry.kind}), and job "${jobName}" does not ask for it any more. If it was renamed, say so in migrate: its new name would run anew. If it was removed, its result is unused.`;
+};
