@@ -1,0 +1,187 @@
+import type {
+  Batch,
+  CommitOutcome,
+  DuePage,
+  DueQuery,
+  DueRun,
+  ListPage,
+  ListQuery,
+  OpenOptions,
+  StateRow,
+  Store,
+  StoredRun,
+} from '../../src/store.js';
+import { createSealing, type KeyOf, stateKey } from './batch.js';
+import { commitCounting } from './count.js';
+import type { KeyRing } from './keys.js';
+import { verifyKeys } from './open.js';
+import { marked, openEvent, openEventRow, openRow, openRun, standIn } from './rows.js';
+import { createVault, type Hash, type Vault } from './seal.js';
+import { copyOf } from './text.js';
+import { isUnreadable, unreadableRuns } from './unreadable.js';
+
+/*
+ * A store around a store. Everything is sealed before `commit` of the inner store is called and opened after it has
+ * answered: no WebCrypto is awaited inside a transaction, which IndexedDB would end behind our back.
+ *
+ * Y1. Batches reach the inner store in the order in which they were asked for, however long the sealing of each takes.
+ * Y2. What can not be opened never stands in the way of what can: such runs are left out of the look for due work until
+ *     they change or their key is back, and lists show of them what is readable.
+ * Y3. A run is never changed on the ground of a guess: an owner whose key is gone is told that the run is not its own any
+ *     more (`fenced`); only its end from outside is recorded, under the default key.
+ */
+
+export interface SealedStoreOptions {
+  readonly ring: KeyRing;
+  readonly hash: Hash;
+  readonly keyOf: KeyOf | undefined;
+}
+
+const FENCED: CommitOutcome = { kind: 'fenced', fence: 0 };
+
+/** Wraps a store. Only the members of the contract are passed on: what else the inner one can do would go around us. */
+export function sealedStore(inner: Store, { ring, hash, keyOf }: SealedStoreOptions): Store {
+  let onError: OpenOptions['onError'] = () => undefined;
+  /** The last batch that was handed on, or has failed before. */
+  let turn: Promise<unknown> = Promise.resolve();
+  const unreadable = unreadableRuns((error) => onError(error));
+  const letGo = (runId: string, error: Parameters<typeof unreadable.tell>[0]) => unreadable.tell(error, runId);
+  const { remember, sealBatch, sealStateChange } = createSealing({ inner, ring, keyOf, letGo });
+  const newVault = () => createVault(ring, hash, inner.capabilities.blobs);
+
+  // ---- the way out ----------------------------------------------------------------------------------------------------
+
+  const opened = async (vault: Vault, stored: StoredRun): Promise<StoredRun> => {
+    try {
+      const run = await openRun(vault, stored);
+      remember(stored.row);
+      return run;
+    } catch (error) {
+      throw unreadable.add(stored.row, error);
+    }
+  };
+  const openDue = async (vault: Vault, run: DueRun): Promise<DueRun[]> => {
+    try {
+      const [row, offers] = await Promise.all([openRow(vault, run.row), openOffers(vault, run.offers)]);
+      remember(run.row);
+      return [{ ...run, row, offers }];
+    } catch (error) {
+      unreadable.add(run.row, error);
+      return [];
+    }
+  };
+  const openOffers = (vault: Vault, offers: DueRun['offers']) =>
+    Promise.all(offers.map((event) => openEventRow(vault, event)));
+  const openOutcome = async (vault: Vault, outcome: CommitOutcome): Promise<CommitOutcome> => {
+    if (outcome.kind === 'overtaken') return { ...outcome, offers: await openOffers(vault, outcome.offers) };
+    if (outcome.kind !== 'committed') return outcome;
+    const starts = outcome.starts.map(async (each) => {
+      const { runId, fingerprint } = each;
+      if (fingerprint === undefined) return each;
+      return { ...each, fingerprint: (await vault.open(['deleted', runId], fingerprint)) as string };
+    });
+    const events = outcome.events.map(async (each) => {
+      const { id, payload } = each;
+      return payload === undefined ? each : { ...each, payload: (await openEvent(vault, { id, payload })).payload };
+    });
+    const [offers, ...rest] = await Promise.all([
+      openOffers(vault, outcome.offers),
+      Promise.all(starts),
+      Promise.all(events),
+    ]);
+    return { ...outcome, offers, starts: rest[0], events: rest[1] };
+  };
+  const readState = async (vault: Vault, key: string): Promise<StateRow | undefined> => {
+    const at = await stateKey(vault, key);
+    const row = await inner.state(at);
+    // What a transition writes by itself: locks, counters, and the remembrance of deleted runs.
+    const isPlain = row?.token !== undefined || (key.startsWith('stepfast:') && typeof row?.value !== 'string');
+    return row && { ...row, key, ...(!isPlain && { value: await vault.open(['state', at], row.value) }) };
+  };
+
+  // ---- commits ----------------------------------------------------------------------------------------------------------
+
+  const isCounting = ({ state = [] }: Batch) => state.some(({ kind }) => kind === 'increment');
+
+  const commitSealed = (vault: Vault, batch: Batch, sealed: Batch): Promise<CommitOutcome> => {
+    if (!isCounting(batch)) return inner.commit(sealed);
+    const given = batch.state!;
+    return commitCounting({
+      now: batch.now,
+      given,
+      sealed: sealed.state!,
+      read: (index) => readState(vault, given[index]!.key),
+      sealValue: (index, value) => sealStateChange(vault, { kind: 'set', key: given[index]!.key, value }),
+      commit: (state) => inner.commit({ ...sealed, state }),
+    });
+  };
+
+  const commit = (given: Batch): Promise<CommitOutcome> => {
+    const batch = copyOf(given); // S6; at once, for the caller may change it while this is sealed
+    const vault = newVault();
+    const sealing = sealBatch(vault, batch);
+    sealing.catch(() => undefined); // its turn has not come yet: whoever waits for that hears of it
+    const handed = turn
+      .then(() => sealing)
+      .then((sealed) => ({ outcome: sealed ? commitSealed(vault, batch, sealed) : Promise.resolve(FENCED) }));
+    const outcome = handed.then((each) => each.outcome);
+    // A batch that counts may be handed on several times; others are on their way once they are handed on (Y1).
+    turn = (isCounting(batch) ? outcome : handed).then(
+      () => undefined,
+      () => undefined, // its caller hears of it, the queue goes on
+    );
+    for (const { runId } of batch.deletes ?? []) unreadable.delete(runId);
+    return outcome.then((each) => openOutcome(vault, each));
+  };
+
+  // ---- looks ------------------------------------------------------------------------------------------------------------
+
+  const due = async (query: DueQuery): Promise<DuePage> => {
+    const vault = newVault();
+    const jobs = Object.fromEntries(Object.entries(query.jobs).map(([job, version]) => [marked(job), version]));
+    await unreadable.review(vault);
+    for (;;) {
+      const page = await inner.due({ ...query, jobs, skip: unreadable.skip(query.skip) });
+      const runs = await Promise.all(page.runs.map((run) => openDue(vault, run)));
+      // Those that can not be opened have kept others from the page: again, without them.
+      if (runs.every(({ length }) => length > 0)) return { ...page, runs: runs.flat() };
+    }
+  };
+  const list = async (query: ListQuery): Promise<ListPage> => {
+    const vault = newVault();
+    const { tag, job, ...rest } = query;
+    const hashed = tag === undefined ? undefined : await vault.hash('tag', tag);
+    const place = { ...(hashed !== undefined && { tag: hashed }), ...(job !== undefined && { job: marked(job) }) };
+    const page = await inner.list({ ...rest, ...place });
+    const shown = (stored: StoredRun) =>
+      opened(vault, stored).catch((error: unknown) => {
+        if (isUnreadable(error)) return standIn(stored, error);
+        throw error;
+      });
+    return { ...page, runs: await Promise.all(page.runs.map(shown)) };
+  };
+
+  return {
+    name: inner.name,
+    capabilities: inner.capabilities,
+    async open(options) {
+      await inner.open(options);
+      ({ onError } = options);
+      await verifyKeys(inner, ring, newVault(), options.now);
+    },
+    async close() {
+      await turn;
+      await inner.close();
+    },
+    ...(inner.abandon && { abandon: () => inner.abandon!() }),
+    commit,
+    due,
+    async load(runId) {
+      const stored = await inner.load(runId);
+      return stored && opened(newVault(), stored);
+    },
+    list,
+    state: (key) => readState(newVault(), key),
+    watch: (listener) => inner.watch(listener),
+  };
+}
