@@ -1,9 +1,19 @@
 import { defineConfig } from 'vitest/config';
 
+/** The examples import the package by its name, as users do; here that is its source. */
+const source = (path: string) => new URL(path, import.meta.url).pathname;
+const alias = [
+  { find: /^stepfast$/, replacement: source('src/index.ts') },
+  { find: /^stepfast\/testing$/, replacement: source('src/testing/index.ts') },
+  { find: /^stepfast\/(memory|indexeddb|file)$/, replacement: source('adapters/$1/index.ts') },
+  { find: /^stepfast\/(encryption|schedules|transfer)$/, replacement: source('plugins/$1/index.ts') },
+];
+
 export default defineConfig({
   test: {
     projects: [
       {
+        resolve: { alias },
         test: {
           name: 'unit',
           include: ['test/**/*.test.ts'],

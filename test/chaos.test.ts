@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { type MemoryMedium, memoryMedium, memoryStore } from '../adapters/memory/index.js';
 import { createEngine, type Stepfast } from '../src/engine.js';
 import { isOutcome, type JournalEntry } from '../src/journal.js';
-import { LIMITS } from '../src/recorder.js';
+import { LIMITS } from '../src/limits.js';
 import type { Step } from '../src/step.js';
 import type { Store } from '../src/store.js';
 import { systemPlatform } from '../src/system.js';
@@ -247,7 +247,7 @@ function check(
     const said = () =>
       JSON.stringify({
         row,
-        journal: journal.map((e) => [e.kind, 'id' in e ? e.id[0] : '', 'seq' in e ? e.seq : ''].join(' ')),
+        journal: journal.map((e) => [e.kind, 'id' in e ? e.id?.[0] : '', 'seq' in e ? e.seq : ''].join(' ')),
         plan: plans[index],
       });
     const last = journal.at(-1);

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import ts from 'typescript';
 import { describe, expect, it } from 'vitest';
 
@@ -23,6 +23,11 @@ declare function unlockAccount(userId: string): Promise<void>;
 const blocksOf = (page: string): string[] =>
   [...readFileSync(`${root}${page}`, 'utf8').matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code]) => code!);
 
+const pages = [
+  'README.md',
+  ...readdirSync(`${root}docs`).flatMap((name) => (name.endsWith('.md') ? `docs/${name}` : [])),
+];
+
 function programOf(blocks: readonly string[]): string {
   const imports = new Set<string>();
   const bodies = blocks.map((block, index) => {
@@ -35,40 +40,55 @@ function programOf(blocks: readonly string[]): string {
   return [...imports, preamble, ...bodies, 'export {};'].join('\n');
 }
 
-function errorsOf(source: string): string[] {
+/** What is wrong with each of these sources, compiled together: one program, for the library is read once. */
+function errorsOf(sources: Readonly<Record<string, string>>): string[] {
   const { config } = ts.readConfigFile(`${root}tsconfig.json`, ts.sys.readFile);
   const { options } = ts.parseJsonConfigFileContent(config, ts.sys, root);
-  const name = `${root}test/docs-of-a-page.ts`;
+  const texts = new Map(Object.entries(sources).map(([page, source]) => [fileOf(page), source]));
   const host = ts.createCompilerHost(options);
   const { readFile, fileExists, getSourceFile } = host;
-  host.fileExists = (file) => file === name || fileExists(file);
-  host.readFile = (file) => (file === name ? source : readFile(file));
+  host.fileExists = (file) => texts.has(file) || fileExists(file);
+  host.readFile = (file) => texts.get(file) ?? readFile(file);
   host.getSourceFile = (file, language) =>
-    file === name ? ts.createSourceFile(file, source, language) : getSourceFile(file, language);
-  const program = ts.createProgram([name], options, host);
-  return ts.getPreEmitDiagnostics(program).map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'));
+    texts.has(file) ? ts.createSourceFile(file, texts.get(file)!, language) : getSourceFile(file, language);
+  const program = ts.createProgram([...texts.keys()], options, host);
+  return [...texts.keys()].flatMap((file) => {
+    const source = program.getSourceFile(file);
+    const found = [...program.getSyntacticDiagnostics(source), ...program.getSemanticDiagnostics(source)];
+    return found.map(({ messageText }) => `${file}: ${ts.flattenDiagnosticMessageText(messageText, '\n')}`);
+  });
 }
 
+const fileOf = (page: string) => `${root}test/${page.replace(/\W/g, '-')}.ts`;
+
 describe('documentation', () => {
-  for (const page of ['README.md', 'docs/guide.md'])
-    it(`every snippet of ${page} compiles`, () => {
-      const blocks = blocksOf(page);
-      expect(blocks.length).toBeGreaterThan(1);
-      expect(errorsOf(programOf(blocks))).toEqual([]);
-    });
+  it('every snippet of every page compiles', () => {
+    const shown = pages.filter((page) => blocksOf(page).length > 0);
+    expect(shown.length).toBeGreaterThan(10);
+    expect(errorsOf(Object.fromEntries(shown.map((page) => [page, programOf(blocksOf(page))])))).toEqual([]);
+  });
 
   it('a snippet that does not compile would be noticed', () => {
-    expect(errorsOf(programOf(["const days: number = 'seven';"]))).not.toEqual([]);
+    expect(errorsOf({ page: programOf(["const days: number = 'seven';"]) })).not.toEqual([]);
   });
 
   it('links between the pages lead somewhere', () => {
-    for (const page of ['README.md', 'ARCHITECTURE.md']) {
+    for (const page of [...pages, 'ARCHITECTURE.md']) {
       const text = readFileSync(`${root}${page}`, 'utf8');
-      for (const [, target] of text.matchAll(/\]\(([^)#:]+)\)/g))
-        expect(
-          ts.sys.fileExists(`${root}${target}`) || ts.sys.directoryExists(`${root}${target}`),
-          `${page}: ${target}`,
-        ).toBe(true);
+      const folder = page.replace(/[^/]*$/, '');
+      for (const [, target] of text.matchAll(/\]\(([^)#:]+)\)/g)) {
+        const path = `${root}${folder}${target}`;
+        expect(ts.sys.fileExists(path) || ts.sys.directoryExists(path), `${page}: ${target}`).toBe(true);
+      }
+    }
+  });
+
+  it('pages name examples that exist', () => {
+    for (const page of pages) {
+      const text = readFileSync(`${root}${page}`, 'utf8');
+      for (const [line] of text.matchAll(/`npm run example -- [^.;]*/g))
+        for (const [, name] of line.replaceAll('npm run example -- ', '').matchAll(/`([\w-]+)`/g))
+          expect(ts.sys.fileExists(`${root}demo/examples/${name}.ts`), `${page}: ${name}`).toBe(true);
     }
   });
 

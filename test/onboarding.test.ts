@@ -49,11 +49,11 @@ const withLateClick = (
   atRest: () => Promise<void> = async () => undefined,
 ): Stepfast => ({
   ...stepfast,
-  async dispatch(...event) {
+  dispatch: (async (...event: Parameters<Stepfast['dispatch']>) => {
     await w.clock.idle();
     await atRest();
     return stepfast.dispatch(...event);
-  },
+  }) as Stepfast['dispatch'],
 });
 
 /** A store whose context dies just before or just after its commit number `at` has become durable. */

@@ -18,6 +18,7 @@ const filesUnder = (folder: string): string[] =>
     .sort();
 const core = filesUnder('src');
 const adapters = filesUnder('adapters');
+const plugins = filesUnder('plugins');
 
 const { options } = ts.parseJsonConfigFileContent(
   ts.readConfigFile(join(root, 'tsconfig.json'), ts.sys.readFile).config,
@@ -25,7 +26,7 @@ const { options } = ts.parseJsonConfigFileContent(
   root,
 );
 const program = ts.createProgram(
-  [...core, ...adapters].map((file) => join(root, file)),
+  [...core, ...adapters, ...plugins].map((file) => join(root, file)),
   options,
 );
 const checker = program.getTypeChecker();
@@ -45,15 +46,19 @@ describe('what each entry exports', () => {
         'StepError',
         'StepfastError',
         'createStepfast',
+        'defineEvent',
         'defineJob',
         'isStepfastError',
       ],
       types: [
         'AnyJob',
         'Batch',
+        'ChildOptions',
         'Clock',
         'CommitOutcome',
+        'Committed',
         'DefineJob',
+        'Deletion',
         'DispatchOptions',
         'DuePage',
         'DueQuery',
@@ -64,6 +69,12 @@ describe('what each entry exports', () => {
         'ErrorPlace',
         'EventOutcome',
         'EventRow',
+        'EventType',
+        'Expiry',
+        'ExportOptions',
+        'ExportedRun',
+        'FailedContext',
+        'ForkOptions',
         'Handler',
         'HandlerContext',
         'Job',
@@ -73,12 +84,20 @@ describe('what each entry exports', () => {
         'ListFilter',
         'ListPage',
         'ListQuery',
+        'Lock',
+        'Log',
+        'MigratedRun',
+        'Migration',
         'NewEvent',
         'NewRun',
         'OpenOptions',
         'OpenWait',
+        'Plugin',
+        'PluginHost',
+        'QueueOptions',
         'Receipt',
         'ReceivedEvent',
+        'RetentionOptions',
         'RetryOptions',
         'RunChange',
         'RunError',
@@ -88,9 +107,19 @@ describe('what each entry exports', () => {
         'RunState',
         'RunStatus',
         'Runs',
+        'Schedule',
+        'ScheduleOptions',
+        'ScheduleStartOptions',
+        'Scheduled',
+        'SharedOutcome',
+        'SharedWork',
         'StandardSchema',
         'StartOptions',
         'StartOutcome',
+        'State',
+        'StateChange',
+        'StateOutcome',
+        'StateRow',
         'Step',
         'StepContext',
         'StepOptions',
@@ -102,15 +131,53 @@ describe('what each entry exports', () => {
         'StoredStatus',
         'TimedOut',
         'TimelineEntry',
+        'Transfer',
+        'Unique',
         'WaitOptions',
       ],
     },
     'adapters/memory/index.ts': { values: ['memoryMedium', 'memoryStore'], types: ['MemoryMedium'] },
-    'adapters/indexeddb/index.ts': { values: ['indexedDBStore'], types: ['IndexedDBStoreOptions'] },
+    'adapters/indexeddb/index.ts': { values: ['addStores', 'indexedDBStore'], types: ['IndexedDBStoreOptions'] },
     'adapters/file/index.ts': { values: ['fileStore'], types: ['FileStoreOptions'] },
     'src/testing/index.ts': {
-      values: ['conformanceCases', 'runConformance', 'simulatedClock', 'storeConformance'],
-      types: ['ConformanceCase', 'ConformanceResult', 'FreshMedium', 'SimulatedClock'],
+      values: ['conformanceCases', 'replay', 'runConformance', 'simulatedClock', 'storeConformance'],
+      types: [
+        'ConformanceCase',
+        'ConformanceResult',
+        'FreshMedium',
+        'ReplayReport',
+        'ReplayableRun',
+        'ReplayedAsk',
+        'SimulatedClock',
+      ],
+    },
+    'plugins/encryption/index.ts': {
+      values: ['encryption'],
+      types: ['CryptoKeyLike', 'Encryption', 'EncryptionKey', 'EncryptionOptions', 'KeySource', 'KeySubject'],
+    },
+    'plugins/schedules/index.ts': {
+      values: ['schedules'],
+      types: [
+        'CronClass',
+        'Schedule',
+        'ScheduleOptions',
+        'ScheduleStartOptions',
+        'Scheduled',
+        'SchedulesOptions',
+        'SchedulesWords',
+      ],
+    },
+    'plugins/transfer/index.ts': {
+      values: ['transfer'],
+      types: [
+        'ExportOptions',
+        'ExportedRow',
+        'ExportedRun',
+        'ImportOptions',
+        'RedactPlace',
+        'Transfer',
+        'TransferWords',
+      ],
     },
   };
 
@@ -194,6 +261,17 @@ describe('which way imports point', () => {
     expect(offences(adapters, (imported) => files.includes(imported) || imported.startsWith('src/testing/'))).toEqual(
       [],
     );
+  });
+
+  it('a plug-in imports the core and itself, no adapter, no other plug-in and no package', () => {
+    const folderOf = (file: string) => file.split('/').slice(0, 2).join('/');
+    const isOffence = (imported: string, file: string) =>
+      !imported.startsWith('src/') && !imported.startsWith(`${folderOf(file)}/`);
+    expect(plugins.length).toBeGreaterThan(2);
+    expect(offences(plugins, isOffence)).toEqual([]);
+    expect(
+      offences(plugins, (imported) => imported === 'src/system.ts' || imported.startsWith('src/testing/')),
+    ).toEqual([]);
   });
 
   it('an adapter brings no dependency but its own', () => {

@@ -2,9 +2,14 @@ import { z } from 'zod';
 import {
   createStepfast,
   type Duration,
+  defineEvent,
   defineJob,
+  type EventType,
   type Handler,
   type Job,
+  type JobOptions,
+  type Lock,
+  type Plugin,
   type ReceivedEvent,
   type RunHandle,
   type RunSnapshot,
@@ -254,3 +259,132 @@ void receipts;
 export const handler: Handler<{ n: number }, number> = ({ payload }) => payload.n;
 // @ts-expect-error codes are a closed list
 export const isCode = (error: StepfastError) => error.code === 'NO_SUCH_CODE';
+
+// ---- defined events
+
+const verified = defineEvent(
+  'email.verified',
+  z.object({ userId: z.string(), at: z.string().transform((text) => new Date(text)), times: z.number().default(1) }),
+);
+expectType<
+  EventType<{ userId: string; at: Date; times: number }, { userId: string; at: string; times?: number | undefined }>
+>()(verified);
+async function events() {
+  const receipt = await stepfast.dispatch(verified, { userId: '42', at: '2026-03-01' }, { correlationKey: 'k' });
+  expectType<readonly string[]>()(receipt.resumed);
+  // @ts-expect-error a field is missing
+  await stepfast.dispatch(verified, { userId: '42' });
+  // @ts-expect-error a field has another type: the schema takes a text and makes a date of it
+  await stepfast.dispatch(verified, { userId: '42', at: new Date(0) });
+  // @ts-expect-error the payload is not optional
+  await stepfast.dispatch(verified);
+  // @ts-expect-error an option is misspelt
+  await stepfast.dispatch(verified, { userId: '42', at: '' }, { correlationkey: 'k' });
+  await stepfast.dispatch(defineEvent('ping', z.undefined()));
+  await stepfast.dispatch(defineEvent('maybe', z.string().optional()));
+  // An event of any payload, for places that only pass it on.
+  const any: EventType = verified;
+  await stepfast.dispatch(any, { whatever: 1 });
+  // @ts-expect-error an event has a schema
+  defineEvent('none');
+  // @ts-expect-error this is none
+  defineEvent('none', { parse: () => 1 });
+}
+void events;
+
+// ---- options of a job
+
+stepfast.job(
+  'keyed',
+  {
+    payload: z.object({ userId: z.string() }),
+    queue: {
+      name: 'q',
+      concurrency: 2,
+      rateLimit: { limit: 5, per: '1m' },
+      singleton: {
+        key: (payload) => {
+          expectType<{ userId: string }>()(payload);
+          return payload.userId;
+        },
+      },
+    },
+    onFailed: ({ payload, error, run, signal }) => {
+      expectType<{ userId: string }>()(payload);
+      expectType<string>()(error.message);
+      expectType<string>()(run.id);
+      expectType<AbortSignal>()(signal);
+    },
+    retention: { completed: '1 day', failed: Infinity },
+    timeout: '1h',
+    upgrade: 'restart',
+    migrate: ({ payload, steps, version }) => {
+      expectType<unknown>()(payload);
+      expectType<unknown>()(steps[0]?.value);
+      expectType<number>()(version);
+      return { rename: { old: 'new' } };
+    },
+  },
+  async ({ payload }) => payload.userId,
+);
+// The payload can be named without a schema too.
+const save = stepfast.job<{ doc: string }>(
+  'save',
+  { queue: { name: 'q', debounce: { delay: '1m', key: ({ doc }) => doc } } },
+  ({ payload }) => expectType<{ doc: string }>()(payload),
+);
+void stepfast.start(save, { doc: 'd' }, { priority: 5, idempotencyTtl: '1 day' });
+// @ts-expect-error a field has the wrong type
+void stepfast.start(save, { doc: 1 });
+// @ts-expect-error a key is a text
+stepfast.job<{ doc: number }>('bad', { queue: { name: 'q', singleton: { key: ({ doc }) => doc } } }, () => 1);
+export const options: JobOptions[] = [
+  // @ts-expect-error a queue has a name
+  { queue: { concurrency: 1 } },
+  // @ts-expect-error no such unit
+  { queue: { name: 'q', rateLimit: { limit: 1, per: '24 parsecs' } } },
+  // @ts-expect-error a singleton is true, or has a key
+  { queue: { name: 'q', singleton: false } },
+  // @ts-expect-error no such unit
+  { retention: '24 parsecs' },
+  // @ts-expect-error runs that are active are kept
+  { retention: { running: '1d' } },
+  // @ts-expect-error no such way to upgrade
+  { upgrade: 'explode' },
+  // @ts-expect-error a migration renames to texts
+  { migrate: () => ({ rename: { old: 1 } }) },
+];
+
+// ---- shared state
+
+async function shared() {
+  const { state } = stepfast;
+  expectType<unknown>()(await state.get('k'));
+  expectType<{ n: number } | undefined>()(await state.get<{ n: number }>('k'));
+  expectType<number>()(await state.increment('n', 2, { ttl: '1h' }));
+  expectType<Lock | undefined>()(await state.lock('door', { ttl: '1m' }));
+  await state.set('k', { n: 1 }, { expiresAt: new Date(0) });
+  // @ts-expect-error a lock has a time
+  await state.lock('door');
+  // @ts-expect-error no such unit
+  await state.set('k', 1, { ttl: '24 parsecs' });
+  // @ts-expect-error a number is added
+  await state.increment('n', '2');
+}
+void shared;
+
+// ---- forks and plug-ins
+
+async function forks() {
+  const fork = await stepfast.runs.fork('r', { before: 'b', payload: { any: 'thing' } });
+  expectType<RunHandle<unknown>>()(fork);
+  expectType<void>()(await stepfast.runs.delete('r'));
+  // @ts-expect-error a fork is made before a step
+  await stepfast.runs.fork('r', {});
+}
+void forks;
+
+export const listens: Plugin = { name: 'listens', committed: ({ entries }) => void entries[0]?.kind };
+createStepfast({ store, use: [listens, { name: 'adds', words: ({ look }) => ({ look }) }] });
+// @ts-expect-error a plug-in has a name
+createStepfast({ store, use: [{ committed: () => undefined }] });

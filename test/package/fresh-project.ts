@@ -56,7 +56,9 @@ function must(command: string, args: readonly string[], cwd: string): { stdout: 
 /** `npm test` builds first; who runs these tests alone must not test yesterday's code. */
 function buildIfOld(): void {
   const built = statSync(join(root, 'dist/testing.d.ts'), { throwIfNoEntry: false })?.mtimeMs ?? 0;
-  const sources = ['src', 'adapters', 'tsup.config.ts', 'package.json'].map((name) => newest(join(root, name)));
+  const sources = ['src', 'adapters', 'plugins', 'tsup.config.ts', 'package.json'].map((name) =>
+    newest(join(root, name)),
+  );
   if (built < Math.max(...sources)) must(process.execPath, ['node_modules/tsup/dist/cli-default.js', '--silent'], root);
 }
 

@@ -22,6 +22,10 @@ const readme = readFileSync(join(root, 'README.md'), 'utf8');
 const measured: readonly (readonly [entry: string, specifiers: readonly string[]])[] = [
   ['.', ['stepfast']],
   ['./indexeddb', ['stepfast', 'stepfast/indexeddb']],
+  ['./schedules', ['stepfast', 'stepfast/schedules']],
+  ['./encryption', ['stepfast', 'stepfast/encryption']],
+  // A full app: everything that a page can load.
+  ['./transfer', ['stepfast', 'stepfast/indexeddb', 'stepfast/schedules', 'stepfast/encryption', 'stepfast/transfer']],
 ];
 
 async function sizeOf(specifiers: readonly string[]): Promise<number> {

@@ -159,6 +159,9 @@ describe('types', () => {
       './memory': 'adapters/memory/index.ts',
       './indexeddb': 'adapters/indexeddb/index.ts',
       './file': 'adapters/file/index.ts',
+      './encryption': 'plugins/encryption/index.ts',
+      './schedules': 'plugins/schedules/index.ts',
+      './transfer': 'plugins/transfer/index.ts',
     } as Readonly<Record<string, string>>;
     const namesOf = (file: string) => {
       const program = ts.createProgram([file], { ...ways.bundler, target: ScriptTarget.ES2022, lib: dom, types: [] });

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join, posix } from 'node:path';
 import { createContext, runInContext } from 'node:vm';
@@ -46,7 +46,7 @@ describe('the packed files', () => {
     for (const file of maps) {
       const map = JSON.parse(textOf(file)) as { sources: string[]; sourcesContent?: (string | null)[] };
       for (const [index, source] of map.sources.entries()) {
-        expect(source, file).toMatch(/^\.\.\/(src|adapters)\/[\w/-]+\.ts$/);
+        expect(source, file).toMatch(/^\.\.\/(src|adapters|plugins)\/[\w/-]+\.ts$/);
         expect(map.sourcesContent?.[index], `${file}: ${source}`).toBe(readFileSync(join(root, 'x', source), 'utf8'));
       }
     }
@@ -108,17 +108,23 @@ describe('in Node', () => {
     ({
       './dist/index.d.ts': 'src/index.ts',
       './dist/testing.d.ts': 'src/testing/index.ts',
-    })[types] ?? `adapters/${posix.basename(types, '.d.ts')}/index.ts`;
+    })[types] ??
+    ['adapters', 'plugins']
+      .map((folder) => `${folder}/${posix.basename(types, '.d.ts')}/index.ts`)
+      .find((file) => existsSync(join(root, file)))!;
   const namesSaid = (stdout: string) => JSON.parse(stdout) as Record<string, string[]>;
   const specifiers = JSON.stringify(entries.map(({ specifier }) => specifier));
 
   it('every entry of the export map is there, and package.json is', () => {
     expect(entries.map(({ specifier }) => specifier).sort()).toEqual([
       'stepfast',
+      'stepfast/encryption',
       'stepfast/file',
       'stepfast/indexeddb',
       'stepfast/memory',
+      'stepfast/schedules',
       'stepfast/testing',
+      'stepfast/transfer',
     ]);
     expect(project.manifest.exports['./package.json']).toBe('./package.json');
   });

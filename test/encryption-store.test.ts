@@ -1,0 +1,457 @@
+import { describe, expect, it } from 'vitest';
+import { memoryMedium, memoryStore } from '../adapters/memory/index.js';
+import { type EncryptionOptions, encryption } from '../plugins/encryption/index.js';
+import type { Json, Store } from '../src/index.js';
+import { claim, commit, keyBytes, keyVault, look, newRun, now, openStore, plugin, started } from './encryption-kit.js';
+
+// Pins: what the wrapper around a store promises besides being a store: order, counters, isolation of what can not be
+// opened, and that nothing at rest can be moved, changed or driven by who has no key.
+
+/** A memory store that shows what it was asked, and the medium below. */
+function spied(medium = memoryMedium()) {
+  const store = memoryStore({ medium });
+  const { commit, state } = store;
+  const calls: string[] = [];
+  store.commit = (batch) => {
+    calls.push(batch.starts?.[0]?.runId ?? Object.keys(batch).sort().join());
+    return commit(batch);
+  };
+  const onRead: (() => Promise<unknown>)[] = [];
+  store.state = async (key) => {
+    const row = await state(key);
+    if (!key.startsWith('stepfast:')) await onRead.shift()?.();
+    return row;
+  };
+  return { store, calls, onRead, medium, commitBehind: commit };
+}
+
+const wrap = (store: Store, options?: Parameters<typeof plugin>[0]) => plugin(options).store!(store);
+const opened = (medium = memoryMedium(), options?: Parameters<typeof plugin>[0], owner = 'a') =>
+  openStore(wrap(memoryStore({ medium }), options), owner);
+const code = (code: string) => expect.objectContaining({ code });
+const add = (key: string, by: number) => ({ kind: 'increment', key, by }) as const;
+const set = (key: string, value: Json) => ({ kind: 'set', key, value }) as const;
+
+describe('order', () => {
+  it('R11: batches reach the store in the order in which they were asked for, however large they are', async () => {
+    const { store, calls } = spied();
+    const sealed = await openStore(wrap(store));
+    calls.length = 0;
+    const sizes = [2_000_000, 10, 500_000, 1, 100_000];
+    await Promise.all(
+      sizes.map((size, index) =>
+        commit(sealed, { starts: [newRun(`r${index}`, { entries: [started('x'.repeat(size))] })] }),
+      ),
+    );
+    expect(calls).toEqual(['r0', 'r1', 'r2', 'r3', 'r4']);
+  });
+
+  it('R11: a batch is handed on while the one before is under way, so that both can share a transaction', async () => {
+    const { store, commitBehind } = spied();
+    const sealed = await openStore(wrap(store));
+    let release = () => {};
+    const blocked = new Promise<void>((resolve) => (release = resolve));
+    const seen: string[] = [];
+    let both = () => {};
+    const arrived = new Promise<void>((resolve) => (both = resolve));
+    store.commit = async (batch) => {
+      if (seen.push(batch.starts![0]!.runId) === 2) both();
+      await blocked;
+      return commitBehind(batch);
+    };
+    const commits = ['a', 'b'].map((runId) => commit(sealed, { starts: [newRun(runId)] }));
+    await arrived;
+    expect(seen).toEqual(['a', 'b']);
+    release();
+    await Promise.all(commits);
+  });
+
+  it('R11: a batch that can not be sealed fails alone', async () => {
+    const vault = keyVault();
+    const sealed = await opened(undefined, vault.options);
+    const lost = sealed.commit({ now, starts: [newRun('lost', { tags: ['user:42'] })] });
+    const kept = commit(sealed, { starts: [newRun('kept')] });
+    await expect(lost).rejects.toEqual(code('KEY_MISSING'));
+    await kept;
+    expect((await sealed.list({ limit: 9 })).runs.map(({ row }) => row.runId)).toEqual(['kept']);
+  });
+});
+
+describe('counters', () => {
+  it('D8: an increment that another context overtakes is counted once, on what the other has left', async () => {
+    const { store, onRead, medium } = spied();
+    const sealed = await openStore(wrap(store));
+    const other = await opened(medium, {}, 'b');
+    for (let round = 0; round < 3; round++) onRead.push(() => commit(other, { state: [add('n', 10)] }));
+    const { state } = await commit(sealed, { state: [add('n', 1)] });
+    expect(state).toEqual([{ value: 31 }]);
+    expect(await other.state('n')).toMatchObject({ key: 'n', value: 31 });
+  });
+
+  it('D8: increments beside a run change are made with it, or not at all', async () => {
+    const { store, onRead, medium } = spied();
+    const sealed = await openStore(wrap(store));
+    const other = await opened(medium, {}, 'b');
+    await commit(sealed, { starts: [newRun('r')], state: [set('n', 5)] });
+    onRead.push(() => commit(other, { state: [add('n', 100)] }));
+    const { fence, state } = await commit(sealed, { run: claim('r'), state: [add('n', 1), add('n', 2)] });
+    expect([fence, state]).toEqual([1, [{ value: 106 }, { value: 108 }]]);
+    const stale = { now, run: claim('r'), state: [add('n', 1)] };
+    expect(await sealed.commit(stale)).toEqual({ kind: 'fenced', fence: 1 });
+    expect((await sealed.state('n'))?.value).toBe(108);
+    expect((await sealed.load('r'))?.journal).toHaveLength(2);
+  });
+
+  it('D8: a hundred increments of four contexts at once are all counted', async () => {
+    const medium = memoryMedium();
+    const stores = await Promise.all(['a', 'b', 'c', 'd'].map((owner) => opened(medium, {}, owner)));
+    const outcomes = await Promise.all(
+      Array.from({ length: 100 }, (_, index) => commit(stores[index % 4]!, { state: [add('n', 1)] })),
+    );
+    expect((await stores[0]!.state('n'))?.value).toBe(100);
+    const sums = outcomes.map(({ state }) => state[0]!.value!).sort((a, b) => a - b);
+    expect(sums).toEqual(Array.from({ length: 100 }, (_, index) => index + 1));
+  });
+
+  it('D8: a set after an increment, asked for at once, has the last word', async () => {
+    const sealed = await opened();
+    await Promise.all([commit(sealed, { state: [add('n', 1)] }), commit(sealed, { state: [set('n', 'last')] })]);
+    expect((await sealed.state('n'))?.value).toBe('last');
+  });
+
+  it('D8: an increment that is overtaken for ever gives up, and says that it may be tried again', async () => {
+    const { store, medium, onRead } = spied();
+    const sealed = await openStore(wrap(store));
+    const other = await opened(medium, {}, 'b');
+    for (let round = 0; round < 200; round++) onRead.push(() => commit(other, { state: [set('n', round)] }));
+    await expect(sealed.commit({ now, state: [add('n', 1)] })).rejects.toEqual(code('STORE_UNAVAILABLE'));
+    expect(onRead.length).toBe(100);
+  });
+});
+
+describe('what can not be opened', () => {
+  it('D3: runs whose key is gone do not keep others from the page of due work', async () => {
+    const vault = keyVault('user:42');
+    const errors: unknown[] = [];
+    const sealed = await openStore(wrap(memoryStore(), vault.options), 'a', (error) => errors.push(error));
+    const gone = Array.from({ length: 70 }, (_, index) => newRun(`gone${index}`, { tags: ['user:42'] }));
+    await commit(sealed, { starts: [...gone, newRun('kept')] });
+    vault.keys.delete('user:42');
+    const page = await look(sealed, 32);
+    expect(page.runs.map(({ row }) => row.runId)).toEqual(['kept']);
+    expect(errors).toEqual([code('KEY_MISSING')]);
+    expect(errors[0]).toMatchObject({ data: { keyId: 'user:42' } });
+    vault.asked.length = 0;
+    await look(sealed, 32);
+    expect(vault.asked).toEqual(['user:42']);
+    vault.keys.set('user:42', keyBytes(100));
+    expect((await look(sealed, 32)).runs).toHaveLength(32);
+  });
+
+  it('D3: a run of which one entry was changed is left out, and the others go on', async () => {
+    const medium = memoryMedium();
+    const sealed = await opened(medium);
+    await commit(sealed, { starts: [newRun('bad'), newRun('good')] });
+    const entry = medium.journals.get('bad')![0] as unknown as { sealed: string };
+    entry.sealed = entry.sealed.replace(/^1\..{30}/, (text) => `${text.slice(0, -1)}${text.endsWith('A') ? 'B' : 'A'}`);
+    await expect(sealed.load('bad')).rejects.toEqual(expect.objectContaining({ code: 'STORE_CORRUPT', runId: 'bad' }));
+    expect((await look(sealed)).runs.map(({ row }) => row.runId)).toEqual(['good']);
+    const { runs } = await sealed.list({ limit: 9 });
+    expect(runs.map(({ row, journal }) => [row.runId, row.job, journal[0]])).toEqual([
+      ['good', 'job', started('payload of good')],
+      ['bad', 'job', { kind: 'started', at: now, payload: { $: ['undefined'] } }],
+    ]);
+  });
+
+  it('D3: an event that was moved to another id is not taken for that one', async () => {
+    const medium = memoryMedium();
+    const sealed = await opened(medium);
+    const event = (id: string) => ({ id, name: 'event', payload: id, ttlMs: 1_000, maxBacklog: 9 });
+    await commit(sealed, { events: [event('one'), event('two')] });
+    const [one, two] = [...medium.tables.log.values()];
+    medium.tables.putEvent({ ...one!, payload: two!.payload });
+    await expect(sealed.commit({ now, events: [event('one')] })).rejects.toEqual(code('STORE_CORRUPT'));
+  });
+
+  it('D3: an entry of another run is not taken for one of this', async () => {
+    const medium = memoryMedium();
+    const sealed = await opened(medium);
+    await commit(sealed, { starts: [newRun('one'), newRun('two')] });
+    medium.journals.set('one', [...medium.journals.get('two')!]);
+    await expect(sealed.load('one')).rejects.toEqual(code('STORE_CORRUPT'));
+    expect((await sealed.load('two'))?.journal).toEqual([started('payload of two')]);
+  });
+
+  it('D3: a value under another key of the state is not taken for one of this', async () => {
+    const medium = memoryMedium();
+    const sealed = await opened(medium);
+    await commit(sealed, { state: [set('one', 1), set('two', 2)] });
+    const [one, two] = [...medium.tables.shared.values()].filter(({ key }) => !key.startsWith('stepfast:'));
+    medium.tables.putState(one!.key, { ...one!, value: two!.value });
+    await expect(sealed.state('one')).rejects.toEqual(code('STORE_CORRUPT'));
+    expect((await sealed.state('two'))?.value).toBe(2);
+  });
+
+  it('D4: what a newer version has sealed is refused, untouched', async () => {
+    const medium = memoryMedium();
+    const sealed = await opened(medium);
+    await commit(sealed, { starts: [newRun('r')] });
+    const entry = medium.journals.get('r')![0] as unknown as { sealed: string };
+    entry.sealed = entry.sealed.replace(/^1/, '2');
+    await expect(sealed.load('r')).rejects.toEqual(code('STORE_TOO_NEW'));
+  });
+
+  it('O1: an owner whose key is gone is told that the run is not its own; nothing is written', async () => {
+    const vault = keyVault('user:42');
+    const sealed = await opened(undefined, vault.options);
+    await commit(sealed, { starts: [newRun('r', { tags: ['user:42'] })] });
+    await commit(sealed, { run: claim('r') });
+    vault.keys.clear();
+    expect(await sealed.commit({ now, run: claim('r', 1) })).toEqual({ kind: 'fenced', fence: 0 });
+    vault.keys.set('user:42', keyBytes(100));
+    expect((await sealed.load('r'))?.row.fence).toBe(1);
+  });
+
+  it('F9: a run whose key is gone can be ended from outside', async () => {
+    const vault = keyVault('user:42');
+    const sealed = await opened(undefined, vault.options);
+    await commit(sealed, { starts: [newRun('r', { tags: ['user:42'] })] });
+    vault.keys.clear();
+    const state = { status: 'cancelled', version: 1, waits: [], endedAt: now } as const;
+    const run = { runId: 'r', fence: 'any', raise: true, append: [{ kind: 'cancelled', at: now }], state } as const;
+    await commit(sealed, { run });
+    vault.keys.set('user:42', keyBytes(100));
+    expect((await sealed.load('r'))?.journal.map(({ kind }) => kind)).toEqual(['started', 'cancelled']);
+  });
+
+  it('a vault that fails is not a key that is gone: the look fails, and the next one works', async () => {
+    const vault = keyVault('user:42');
+    let isLocked = false;
+    const keys = async (keyId: string) => {
+      if (isLocked) throw new Error('the vault is locked');
+      return vault.keys.get(keyId);
+    };
+    const sealed = await opened(undefined, { ...vault.options, keys });
+    await commit(sealed, { starts: [newRun('r', { tags: ['user:42'] })] });
+    isLocked = true;
+    await expect(look(sealed)).rejects.toThrow('the vault is locked');
+    await expect(sealed.list({ limit: 9 })).rejects.toThrow('the vault is locked');
+    isLocked = false;
+    expect((await look(sealed)).runs).toHaveLength(1);
+  });
+});
+
+describe('what is written by the store itself', () => {
+  it('Q2: a debounced start reaches the run that holds the key, and is read there', async () => {
+    const sealed = await opened();
+    const unique = { key: 'basket', until: 'start' } as const;
+    const moves = { kind: 'rescheduled', at: now, payload: 'newer', dueAt: now + 20 } as const;
+    await commit(sealed, { starts: [newRun('first', { unique, dueAt: now + 10 })] });
+    const again = newRun('second', { unique, moves, dueAt: now + 20 });
+    expect((await commit(sealed, { starts: [again] })).starts).toEqual([
+      { kind: 'moved', runId: 'first', isUnique: true },
+    ]);
+    const { row, journal } = (await sealed.load('first'))!;
+    expect(journal.at(-1)).toEqual(moves);
+    expect(row.unique).toEqual(unique);
+  });
+
+  it('Q1: what tells the payload of a deleted run is given back as it was handed in', async () => {
+    const sealed = await opened();
+    const run = newRun('r', { idempotencyKey: 'once', keyUntil: now + 1_000 });
+    await commit(sealed, { starts: [run] });
+    await commit(sealed, {
+      run: claim('r', 0, { state: { status: 'completed', version: 1, waits: [], endedAt: now } }),
+    });
+    await commit(sealed, { deletes: [{ runId: 'r', fence: 1, fingerprint: 'print' }] });
+    const { starts } = await commit(sealed, { starts: [newRun('other', { idempotencyKey: 'once' })] });
+    expect(starts).toEqual([{ kind: 'exists', runId: 'r', fingerprint: 'print' }]);
+  });
+
+  it('F9: the journal of a child that ends with its parent can be read', async () => {
+    const sealed = await opened();
+    await commit(sealed, { starts: [newRun('p'), newRun('c', { parentId: 'p', tags: ['t'] })] });
+    const state = { status: 'cancelled', version: 1, waits: [], endedAt: now } as const;
+    await commit(sealed, { run: { runId: 'p', fence: 'any', raise: true, append: [], state } });
+    const { row, journal } = (await sealed.load('c'))!;
+    expect([row.status, row.tags, journal.at(-1)]).toEqual(['cancelled', ['t'], { kind: 'cancelled', at: now }]);
+  });
+
+  it('D8: a lock is given out, held and given back, under a name that can not be read', async () => {
+    const medium = memoryMedium();
+    const sealed = await opened(medium);
+    const key = 'stepfast:lock:mailbox';
+    const lock = (holder: string) => ({ kind: 'lock', key, holder, expiresAt: now + 10 }) as const;
+    expect((await commit(sealed, { state: [lock('a')] })).state).toEqual([{ token: 1 }]);
+    expect((await commit(sealed, { state: [lock('b')] })).state).toEqual([{}]);
+    expect(await sealed.state(key)).toMatchObject({ key, token: 1, holder: 'a', value: { heldUntil: now + 10 } });
+    await commit(sealed, { state: [{ kind: 'unlock', key, token: 1 }] });
+    expect((await commit(sealed, { state: [lock('b')] })).state).toEqual([{ token: 2 }]);
+    expect([...medium.tables.shared.keys()].filter((each) => each.includes('mailbox'))).toEqual([]);
+  });
+});
+
+describe('values', () => {
+  it('D7: blobs and files are sealed with the value that holds them', async () => {
+    const medium = memoryMedium();
+    const sealed = await opened(medium);
+    const file = new File(['the words of the file'], 'a.txt', { type: 'text/plain', lastModified: 42 });
+    const blob = new Blob([new Uint8Array([0, 255, 128])]);
+    const payload = {
+      list: [{ $: ['File', file, file.size, file.type, file.name] }],
+      $: ['Blob', blob],
+    } as unknown as Json;
+    await commit(sealed, { starts: [newRun('r', { entries: [started(payload)] })] });
+    expect(JSON.stringify(medium.journals.get('r'))).not.toContain('a.txt');
+    const [entry] = (await sealed.load('r'))!.journal as unknown as [{ payload: { list: { $: File[] }[]; $: Blob[] } }];
+    const kept = entry.payload.list[0]!.$[1]!;
+    expect([kept.name, kept.type, kept.lastModified, await kept.text()]).toEqual([
+      'a.txt',
+      'text/plain',
+      42,
+      'the words of the file',
+    ]);
+    expect([...new Uint8Array(await entry.payload.$[1]!.arrayBuffer())]).toEqual([0, 255, 128]);
+  });
+
+  it('the same value is sealed to another text each time, the same key to the same hash', async () => {
+    const medium = memoryMedium();
+    const sealed = await opened(medium);
+    const entries = [started('equal')];
+    await commit(sealed, { starts: [newRun('r', { entries, tags: ['t'] }), newRun('s', { entries, tags: ['t'] })] });
+    const [r, s] = ['r', 's'].map((runId) => medium.tables.run(runId)!);
+    expect(r!.tags![0]).toBe(s!.tags![0]);
+    expect(r!.tags![1]).not.toBe(s!.tags![1]);
+    const texts = ['r', 's'].map((runId) => (medium.journals.get(runId)![0] as unknown as { sealed: string }).sealed);
+    expect(texts[0]).not.toBe(texts[1]);
+  });
+
+  it('one text has other hashes as a tag, a correlation key and a key of the state', async () => {
+    const medium = memoryMedium();
+    const sealed = await opened(medium);
+    const event = { id: 'e', name: 'event', key: 'ada', payload: null, ttlMs: 1_000, maxBacklog: 9 };
+    await commit(sealed, {
+      starts: [newRun('r', { tags: ['ada'], idempotencyKey: 'ada' })],
+      events: [event],
+      state: [set('ada', 1)],
+    });
+    const { tags, idempotencyKey } = medium.tables.run('r')!;
+    const [state] = [...medium.tables.shared.keys()].filter((key) => !key.startsWith('stepfast:'));
+    const hashes = [tags![0], idempotencyKey, [...medium.tables.log.values()][0]!.key, state];
+    expect(new Set(hashes).size).toBe(4);
+    for (const hash of hashes) expect(hash).toMatch(/^[\w-]{43}$/);
+  });
+});
+
+describe('contexts without the plug-in', () => {
+  it('R5: they find nothing to drive', async () => {
+    const medium = memoryMedium();
+    const sealed = await opened(medium);
+    await commit(sealed, { starts: [newRun('r')] });
+    const plain = await openStore(memoryStore({ medium }), 'b');
+    expect((await look(plain)).runs).toEqual([]);
+    expect((await look(sealed)).runs).toHaveLength(1);
+  });
+
+  it('D4: a store that holds runs in plain text is refused', async () => {
+    const medium = memoryMedium();
+    const plain = await openStore(memoryStore({ medium }));
+    await commit(plain, { starts: [newRun('r')] });
+    await expect(opened(medium, {}, 'b')).rejects.toEqual(code('INVALID_OPTION'));
+    expect([...medium.tables.shared.keys()]).toEqual([]);
+  });
+
+  it('two contexts that open a new store at once agree on it', async () => {
+    const medium = memoryMedium();
+    const stores = await Promise.all(['a', 'b', 'c'].map((owner) => opened(medium, {}, owner)));
+    await commit(stores[0]!, { starts: [newRun('r')] });
+    expect((await stores[2]!.load('r'))?.journal).toEqual([started('payload of r')]);
+  });
+
+  it('what else the inner store can do is not reached around the encryption', () => {
+    const inner = { ...memoryStore(), transact: () => Promise.reject(new Error('plain')) };
+    expect(Object.keys(wrap(inner))).not.toContain('transact');
+  });
+});
+
+describe('refusals', () => {
+  const given = { key: keyBytes(1), indexKey: keyBytes(9) };
+  const aes = (length: number, usages: KeyUsage[]) =>
+    crypto.subtle.generateKey({ name: 'AES-GCM', length }, false, usages) as Promise<CryptoKey>;
+
+  it('B: keys of the wrong length or kind are refused with the option, and never shown', async () => {
+    const password = 'hunter2 hunter2 hunter2 hunter2!' as never;
+    const refused: readonly EncryptionOptions[] = [
+      { ...given, key: password },
+      { ...given, key: undefined as never },
+      { ...given, key: new Uint8Array(16) },
+      { ...given, key: new ArrayBuffer(32) as never },
+      { ...given, key: await aes(128, ['encrypt', 'decrypt']) },
+      { ...given, key: await aes(256, ['encrypt']) },
+      { ...given, indexKey: undefined as never },
+      { ...given, indexKey: new Uint8Array(31) },
+      { ...given, indexKey: await aes(256, ['encrypt', 'decrypt']) },
+      { ...given, previous: { old: password } },
+      { ...given, previous: { default: keyBytes(2) } },
+      { ...given, keyId: '' },
+      { ...given, keyOf: () => 'x' },
+      { ...given, keys: 'x' as never },
+      undefined as never,
+    ];
+    for (const bad of refused) {
+      let thrown: unknown;
+      try {
+        encryption(bad);
+      } catch (error) {
+        thrown = error;
+      }
+      expect(thrown).toEqual(code('INVALID_OPTION'));
+      expect(String(thrown)).not.toContain('hunter2');
+    }
+  });
+
+  it('B: a key that a function gives is checked when it is there', async () => {
+    await expect(opened(undefined, { key: async () => new Uint8Array(5) })).rejects.toEqual(code('INVALID_OPTION'));
+    await expect(opened(undefined, { key: async () => undefined })).rejects.toEqual(code('KEY_MISSING'));
+    await expect(opened(undefined, { indexKey: () => undefined })).rejects.toEqual(code('KEY_MISSING'));
+  });
+
+  it('keys may be CryptoKeys that nobody can export, and given by functions', async () => {
+    const usages: KeyUsage[] = ['deriveKey'];
+    const index = await crypto.subtle.importKey('raw', keyBytes(9) as Uint8Array<ArrayBuffer>, 'HKDF', false, usages);
+    const key = await aes(256, ['encrypt', 'decrypt']);
+    const medium = memoryMedium();
+    const sealed = await opened(medium, { key, indexKey: index });
+    await commit(sealed, { starts: [newRun('r', { idempotencyKey: 'once' })] });
+    const again = await opened(medium, { key: async () => key, indexKey: async () => keyBytes(9) }, 'b');
+    const { starts } = await commit(again, { starts: [newRun('s', { idempotencyKey: 'once' })] });
+    expect(starts).toEqual([{ kind: 'exists', runId: 'r' }]);
+  });
+
+  it('bytes of a key that are overwritten after it was given do not change it', async () => {
+    const medium = memoryMedium();
+    const bytes = keyBytes(1);
+    const own = plugin({ key: bytes });
+    bytes.fill(0);
+    await commit(await openStore(own.store!(memoryStore({ medium }))), { starts: [newRun('r')] });
+    expect((await (await opened(medium, {}, 'b')).load('r'))?.journal).toEqual([started('payload of r')]);
+  });
+
+  it('D4: another key under a known id, or another index key, is refused before anything is written', async () => {
+    const medium = memoryMedium();
+    await commit(await opened(medium), { starts: [newRun('r')] });
+    const before = structuredClone([medium.tables.runs, medium.tables.shared, medium.journals]);
+    for (const options of [
+      { key: keyBytes(2) },
+      { indexKey: keyBytes(8) },
+      { key: keyBytes(3), keyId: 'k2', previous: { k1: keyBytes(2) } },
+    ])
+      await expect(opened(medium, options, 'b')).rejects.toEqual(code('KEY_MISSING'));
+    expect([medium.tables.runs, medium.tables.shared, medium.journals]).toEqual(before);
+  });
+
+  it('B: what keyOf returns is checked', async () => {
+    const sealed = await opened(undefined, { keyOf: () => 42 as never, keys: () => undefined });
+    await expect(sealed.commit({ now, starts: [newRun('r')] })).rejects.toEqual(code('INVALID_OPTION'));
+  });
+});

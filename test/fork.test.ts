@@ -1,0 +1,292 @@
+import { expect, it } from 'vitest';
+import { z } from 'zod';
+import { forkJournal } from '../src/fork.js';
+import { FatalError, type Stepfast } from '../src/index.js';
+import type { JournalEntry } from '../src/journal.js';
+import { onEveryStore, world } from './harness.js';
+
+// Pins: spec F6 for `runs.fork`: a new run with the steps of another up to a step.
+
+onEveryStore('fork', (medium) => {
+  const three = (log: string[]) => (stepfast: Stepfast) => {
+    stepfast.job<string>('three', async ({ payload, step, run }) => {
+      const say = (name: string) =>
+        step.run(name, () => {
+          log.push(`${name}:${payload}`);
+          return `${name} of ${run.id} with ${payload}`;
+        });
+      return [await say('a'), await say('b'), await say('b'), await say('c')];
+    });
+  };
+
+  it.each([
+    'resume',
+    'always',
+  ] as const)('F6: the steps before are reused, the step itself and later ones run anew; the other run stays (replay: %s)', async (replay) => {
+    const w = world(medium);
+    const engine = w.engine(three(w.log), { replay });
+    await engine.start('three', 'x', { id: 'old', tags: ['t'], idempotencyKey: 'k' });
+    await w.clock.idle();
+    const before = await engine.runs.get('old');
+    w.log.length = 0;
+    const fork = await engine.runs.fork('old', { before: 'b' });
+    expect(fork.created).toBe(true);
+    expect(await fork.result()).toEqual([
+      'a of old with x',
+      `b of ${fork.id} with x`,
+      `b of ${fork.id} with x`,
+      `c of ${fork.id} with x`,
+    ]);
+    expect(w.log).toEqual(['b:x', 'b:x', 'c:x']);
+    expect(await engine.runs.get('old')).toEqual(before);
+    expect(await engine.runs.get(fork.id)).toMatchObject({ job: 'three', payload: 'x', tags: ['t'] });
+    const timeline = await engine.runs.timeline(fork.id);
+    expect(timeline[0]).toMatchObject({ kind: 'started', forkedFrom: { runId: 'old', before: 'b' } });
+    expect(timeline.slice(0, 3).map(({ kind, name }) => [kind, name])).toEqual([
+      ['started', undefined],
+      ['step-completed', 'a'],
+      ['claimed', undefined],
+    ]);
+    const first = await engine.runs.fork('old', { before: 'a' });
+    expect(await first.result()).toEqual(['a', 'b', 'b', 'c'].map((name) => `${name} of ${first.id} with x`));
+  });
+
+  it('F6: a fork with another payload gives it to what runs anew, checked by the schema of the job', async () => {
+    const w = world(medium);
+    const engine = w.engine((stepfast) => {
+      stepfast.job('typed', { payload: z.object({ n: z.coerce.number() }) }, async ({ payload, step }) => {
+        const a = await step.run('a', () => payload.n);
+        const b = await step.run('b', () => payload.n);
+        return [a, b];
+      });
+    });
+    await engine.start('typed', { n: 1 }, { id: 'old' });
+    await w.clock.idle();
+    const fork = await engine.runs.fork('old', { before: 'b', payload: { n: '2' } });
+    expect(await fork.result()).toEqual([1, 2]);
+    expect(await engine.runs.get(fork.id)).toMatchObject({ payload: { n: 2 } });
+    const bad = engine.runs.fork('old', { before: 'b', payload: { n: 'two' } });
+    await expect(bad).rejects.toMatchObject({ code: 'INVALID_PAYLOAD' });
+    expect((await engine.runs.list()).runs).toHaveLength(2);
+  });
+
+  it('F6: a failed run is forked before the step that failed, with a fresh budget; a fork is forked again', async () => {
+    const w = world(medium);
+    let fails = 3;
+    const engine = w.engine((stepfast) => {
+      stepfast.job('flaky', { retry: { maxAttempts: 2, jitter: false } }, async ({ step }) => {
+        const a = await step.run('a', () => w.log.push('a'));
+        const b = await step.run('b', ({ attempt }) => {
+          w.log.push(`b${attempt}`);
+          if (fails-- > 0) throw new Error('no');
+          return 'b';
+        });
+        return [a, b];
+      });
+    });
+    const old = await engine.start('flaky');
+    await w.clock.advance('1m');
+    expect(await old.status()).toBe('failed');
+    const fork = await engine.runs.fork(old.id, { before: 'b' });
+    await w.clock.advance('1m');
+    expect(await fork.result()).toEqual([1, 'b']);
+    expect(w.log).toEqual(['a', 'b1', 'b2', 'b1', 'b2']);
+    const again = await engine.runs.fork(fork.id, { before: 'b' });
+    expect(await again.result()).toEqual([1, 'b']);
+    expect((await engine.runs.timeline(again.id))[0]).toMatchObject({ forkedFrom: { runId: fork.id, before: 'b' } });
+    expect(await old.status()).toBe('failed');
+  });
+
+  it('F6: a waiting run may be forked; its wait and deadline begin anew, its event is its own', async () => {
+    const w = world(medium);
+    const engine = w.engine((stepfast) => {
+      stepfast.job('waits', async ({ step }) => {
+        const a = await step.run('a', () => w.log.push('a'));
+        const event = await step.waitForEvent<string>('go', { timeout: '1h' });
+        return [a, event.payload];
+      });
+    });
+    const old = await engine.start('waits');
+    await w.clock.advance('30m');
+    const fork = await engine.runs.fork(old.id, { before: 'go' });
+    await w.clock.advance('31m');
+    expect(await old.status()).toBe('failed');
+    expect(await engine.runs.get(fork.id)).toMatchObject({
+      status: 'waiting',
+      waitingFor: [{ deadline: w.clock.now() + 29 * 60_000 }],
+    });
+    await engine.dispatch('go', 'late');
+    expect(await fork.result()).toEqual([1, 'late']);
+    expect(w.log).toEqual(['a']);
+    const third = await engine.runs.fork(fork.id, { before: 'go' });
+    await w.clock.idle();
+    expect(await third.status()).toBe('waiting'); // events from before it was started are not for it (spec E3)
+  });
+
+  it('F6: what ran beside the step and had not ended begins anew; what had ended first wins a race again', async () => {
+    const w = world(medium);
+    const engine = w.engine((stepfast) => {
+      stepfast.job('beside', async ({ step }) => {
+        const nap = step.sleep('nap', '1 day').then(() => 'nap');
+        const winner = await Promise.race([step.run('quick', () => 'quick'), nap]);
+        const last = await step.run('last', () => `last ${w.log.push('last')}`);
+        return [winner, last, await nap];
+      });
+    });
+    const old = await engine.start('beside');
+    await w.clock.advance('1h');
+    expect(await old.status()).toBe('sleeping');
+    const fork = await engine.runs.fork(old.id, { before: 'last' });
+    await w.clock.advance('23h');
+    expect(await old.result()).toEqual(['quick', 'last 1', 'nap']);
+    expect(await fork.status()).toBe('sleeping');
+    await w.clock.advance('1h');
+    expect(await fork.result()).toEqual(['quick', 'last 2', 'nap']);
+  });
+
+  it('F6: what a retry has forgotten is not reused', async () => {
+    const w = world(medium);
+    let fails = true;
+    const engine = w.engine((stepfast) => {
+      stepfast.job('retried', async ({ step }) => {
+        const read = () =>
+          step.run('read', () => {
+            if (fails) throw new FatalError('no');
+            return 'read';
+          });
+        const a = await step.run('a', () => w.log.push('a'));
+        const b = await read();
+        return [a, b, await step.run('c', () => w.log.push('c'))];
+      });
+    });
+    const old = await engine.start('retried');
+    await w.clock.idle();
+    fails = false;
+    await engine.runs.retry(old.id);
+    expect(await old.result()).toEqual([1, 'read', 2]);
+    const fork = await engine.runs.fork(old.id, { before: 'c' });
+    expect(await fork.result()).toEqual([1, 'read', 3]);
+    const early = await engine.runs.fork(old.id, { before: 'read' });
+    expect(await early.result()).toEqual([1, 'read', 4]);
+    expect(w.log).toEqual(['a', 'c', 'c', 'c']);
+  });
+
+  it('F6: a fork outlives a crash, and is a run like any other', async () => {
+    const w = world(medium);
+    const define = three(w.log);
+    const before = w.engine(define);
+    await before.start('three', 'x', { id: 'old' });
+    await w.clock.idle();
+    await before.close();
+    const stranger = w.engine(); // has no job: it starts the fork, and another context drives it
+    const { id } = await stranger.runs.fork('old', { before: 'c' });
+    w.crash(stranger);
+    w.log.length = 0;
+    const after = w.engine(define);
+    await after.ready();
+    await w.clock.idle();
+    expect(await after.runs.get(id)).toMatchObject({ status: 'completed', result: { 0: 'a of old with x' } });
+    expect(w.log).toEqual(['c:x']);
+  });
+
+  it('F6: a blocked run may be forked', async () => {
+    const w = world(medium);
+    const before = w.engine(three(w.log));
+    await before.start('three', 'x', { id: 'old' });
+    await w.clock.idle();
+    await before.close();
+    const other = w.engine((stepfast) => {
+      stepfast.job<string>('three', async ({ step }) => {
+        await step.run('a', () => 1);
+        await step.run('b', () => 2);
+        await step.sleep('c', '1h');
+      });
+    });
+    const blocked = await other.runs.fork('old', { before: 'c' });
+    await w.clock.idle();
+    expect(await blocked.status()).toBe('sleeping');
+    await other.runs.cancel(blocked.id);
+    await other.close();
+    const third = w.engine((stepfast) => {
+      stepfast.job<string>('three', ({ step }) => step.sleep('a', '1h'));
+    });
+    const unfit = await third.runs.fork('old', { before: 'c' });
+    await w.clock.idle();
+    expect(await unfit.status()).toBe('blocked');
+    const fork = await third.runs.fork(unfit.id, { before: 'a' });
+    await w.clock.idle();
+    expect(await fork.status()).toBe('sleeping');
+  });
+
+  it('B: a fork of nothing, before nothing, or of a run that is under way is refused', async () => {
+    const w = world(medium);
+    let end: () => void = () => undefined;
+    const engine = w.engine((stepfast) => {
+      three(w.log)(stepfast);
+      stepfast.job('busy', ({ step }) => step.run('go', () => new Promise<void>((resolve) => (end = resolve))));
+    });
+    await engine.start('three', 'x', { id: 'old' });
+    await w.clock.idle();
+    await expect(engine.runs.fork('nobody', { before: 'a' })).rejects.toMatchObject({ code: 'RUN_NOT_FOUND' });
+    for (const before of ['d', '', undefined, 5])
+      await expect(engine.runs.fork('old', { before: before as string })).rejects.toMatchObject({
+        code: 'INVALID_OPTION',
+        message: expect.stringContaining('before'),
+      });
+    await expect(engine.runs.fork('old', undefined as never)).rejects.toMatchObject({ code: 'INVALID_OPTION' });
+    const busy = await engine.start('busy');
+    await expect.poll(() => busy.status()).toBe('running');
+    const early = engine.runs.fork(busy.id, { before: 'go' });
+    await expect(early).rejects.toMatchObject({ code: 'RUN_ACTIVE', runId: busy.id });
+    const later = await engine.start('three', 'y', { delay: '1h' });
+    await expect(engine.runs.fork(later.id, { before: 'a' })).rejects.toMatchObject({ code: 'RUN_ACTIVE' });
+    end();
+    await busy.result();
+    expect((await engine.runs.list()).runs).toHaveLength(3);
+  });
+});
+
+it('F6: outcomes that were handed out in another order than they were recorded keep that order', () => {
+  const done = (name: string, asked: number, before?: number) =>
+    ({
+      kind: 'step-completed',
+      at: 0,
+      id: [name, 1],
+      asked,
+      attempt: 1,
+      value: name,
+      ...(before !== undefined && { before }),
+    }) as const;
+  const journal: JournalEntry[] = [
+    { kind: 'started', at: 0, payload: null },
+    { kind: 'claimed', at: 0, owner: 'o', fence: 1 },
+    done('first', 3), // 2
+    done('second', 3), // 3
+    { kind: 'claimed', at: 0, owner: 'p', fence: 2 },
+    done('third', 3, 2), // before `first`
+    done('fourth', 3, 3), // between `first` and `second`
+    { kind: 'logged', at: 0, level: 'info', message: 'm', id: ['cut', 1] },
+    done('cut', 4),
+    { kind: 'completed', at: 0, value: null },
+  ];
+  const fork = forkJournal(journal, { runId: 'r', before: 'cut', at: 7 });
+  expect(fork).toEqual([
+    { kind: 'started', at: 7, payload: null, forkedFrom: { runId: 'r', before: 'cut' } },
+    done('first', 3),
+    done('second', 3),
+    done('third', 3, 1),
+    done('fourth', 3, 2),
+  ]);
+  // `first` is forgotten by a retry: `third` still comes before all, `fourth` before `second`.
+  const retried: JournalEntry[] = [
+    ...journal.slice(0, 7),
+    { kind: 'failed', at: 0, error: { name: 'Error', message: '' } },
+    { kind: 'retried', at: 0, forgets: [['step', 'first', 1]] },
+    done('cut', 4),
+  ];
+  expect(forkJournal(retried, { runId: 'r', before: 'cut', at: 7 }).slice(1)).toEqual([
+    done('second', 3),
+    done('third', 3, 1),
+    done('fourth', 3, 1),
+  ]);
+});

@@ -1,0 +1,194 @@
+import { expect, it } from 'vitest';
+import { defineJob, type HandlerContext, type StepError, type Stepfast } from '../src/index.js';
+import { crashEverywhere, everyWay } from './crash-everywhere.js';
+import type { World } from './harness.js';
+
+// Pins: spec F6 for `runs.retry` of runs that have waits, children and steps beside one another.
+
+const runsOf = async (stepfast: Stepfast, job: string) => (await stepfast.runs.list({ job })).runs;
+
+/** A step that fails as long as the log does not say `mended`. */
+const fragile = (w: World, name: string) => () => {
+  w.log.push(name);
+  if (!w.log.includes('mended')) throw new Error(`${name} is broken`);
+  return name;
+};
+
+everyWay('runs.retry', (open) => {
+  it('F6: keeps events that were taken, children that completed, made values and sleeps that are over', async () => {
+    const w = open();
+    const engine = w.engine((stepfast) => {
+      const child = stepfast.job('child', ({ step }) => step.run('work', () => w.log.push('child')));
+      stepfast.job('mixed', { retry: { maxAttempts: 1 } }, async ({ step }: HandlerContext<undefined>) => {
+        const event = await step.waitForEvent<string>('go');
+        const id = await step.uuid();
+        const number = await step.call(child);
+        await step.sleep('nap', '1h');
+        await step.dispatch('told', id);
+        const last = await step.run('last', fragile(w, 'last'));
+        return [event.payload, event.id, id, number, last];
+      });
+    });
+    const run = await engine.start('mixed');
+    const { id } = await engine.dispatch('go', 'first');
+    await w.clock.advance('1h');
+    const failed = await engine.runs.get(run.id);
+    expect(failed).toMatchObject({ status: 'failed', error: { step: 'last' } });
+    const before = await engine.runs.timeline(run.id);
+    const uuid = before.find(({ kind }) => kind === 'value-made')!.value;
+    await engine.dispatch('go', 'second');
+    w.log.push('mended');
+    await run.retry();
+    await w.clock.idle();
+    expect(await run.result()).toEqual(['first', id, uuid, 1, 'last']);
+    expect(w.log).toEqual(['child', 'last', 'mended', 'last']);
+    expect(await runsOf(engine, 'child')).toHaveLength(1);
+    const after = await engine.runs.timeline(run.id);
+    expect(after.slice(0, before.length)).toEqual(before); // nothing is rewritten (rule J3)
+    expect(after.slice(before.length).map(({ kind }) => kind)).toEqual([
+      'retried',
+      'claimed',
+      'step-completed',
+      'completed',
+    ]);
+  });
+
+  it('F6: what failed together is done again together: a step, a child and a wait', async () => {
+    const w = open();
+    const engine = w.engine((stepfast) => {
+      const child = stepfast.job('child', { retry: { maxAttempts: 1 } }, ({ step }: HandlerContext<undefined>) =>
+        step.run('work', fragile(w, 'child')),
+      );
+      stepfast.job('mixed', { retry: { maxAttempts: 1 } }, async ({ step }: HandlerContext<undefined>) => {
+        const outcomes = await Promise.allSettled([
+          step.run('step', fragile(w, 'step')),
+          step.call(child),
+          step.waitForEvent('go', { timeout: '1h' }),
+          step.run('fine', () => w.log.push('fine')),
+        ]);
+        const reasons = outcomes.flatMap((each) => (each.status === 'rejected' ? [each.reason as Error] : []));
+        if (reasons.length) throw new AggregateError(reasons, 'all in all');
+        return outcomes.map((each) => (each as PromiseFulfilledResult<unknown>).value);
+      });
+    });
+    const run = await engine.start('mixed');
+    await w.clock.advance('1h');
+    expect(await run.status()).toBe('failed');
+    expect([...w.log].sort()).toEqual(['child', 'fine', 'step']);
+    w.log.push('mended');
+    await run.retry();
+    await w.clock.advance('59m'); // the deadline is a new one
+    const [, again] = [await run.status(), await engine.runs.get(run.id)];
+    expect(again).toMatchObject({ status: 'waiting', waitingFor: [{ events: ['go'] }] });
+    await engine.dispatch('go', 'now');
+    await w.clock.idle();
+    expect(await run.result()).toMatchObject(['step', 'child', { payload: 'now' }, expect.any(Number)]);
+    expect(w.log.filter((line) => line === 'fine')).toHaveLength(1);
+    expect((await runsOf(engine, 'child')).map(({ status }) => status)).toEqual(['completed', 'failed']);
+  });
+
+  it('F6: a failure inside a child is not mistaken for a step of the parent that has the same name', async () => {
+    const w = open();
+    const engine = w.engine((stepfast) => {
+      const child = stepfast.job('child', { retry: { maxAttempts: 1 } }, ({ step }: HandlerContext<undefined>) =>
+        step.run('work', fragile(w, 'child')),
+      );
+      stepfast.job('mixed', { retry: { maxAttempts: 1 } }, async ({ step }: HandlerContext<undefined>) => {
+        const caught = await step.run('work', fragile(w, 'own')).catch(({ code }: StepError) => code);
+        return [caught, await step.call(child)];
+      });
+    });
+    const run = await engine.start('mixed');
+    await w.clock.idle();
+    expect(w.log).toEqual(['own', 'child']);
+    w.log.push('mended');
+    await run.retry();
+    await w.clock.idle();
+    expect(await run.result()).toEqual(['STEP_FAILED', 'child']); // what was caught stays as it was
+    expect(w.log).toEqual(['own', 'child', 'mended', 'child']);
+  });
+
+  it('F6: from a wait on, the events after it are waited for anew', async () => {
+    const w = open();
+    const engine = w.engine((stepfast) => {
+      stepfast.job('mixed', { retry: { maxAttempts: 1 } }, async ({ step }: HandlerContext<undefined>) => {
+        const first = await step.waitForEvent<string>('go', { name: 'first' });
+        const second = await step.waitForEvent<string>('go', { name: 'second' });
+        await step.run('last', fragile(w, 'last'));
+        return [first.payload, second.payload];
+      });
+    });
+    const run = await engine.start('mixed');
+    for (const payload of ['a', 'b']) await engine.dispatch('go', payload);
+    await w.clock.idle();
+    expect(await run.status()).toBe('failed');
+    w.log.push('mended');
+    await engine.runs.retry(run.id, { from: 'second' });
+    await w.clock.idle();
+    expect(await engine.runs.get(run.id)).toMatchObject({ status: 'waiting', waitingFor: [{ events: ['go'] }] });
+    await engine.dispatch('go', 'c'); // 'b' is taken, for good (spec E4)
+    await w.clock.idle();
+    expect(await run.result()).toEqual(['a', 'c']);
+  });
+
+  it('F6, F8: the timeout of a job that has passed is not held against the run that is retried', async () => {
+    const w = open();
+    const engine = w.engine((stepfast) => {
+      stepfast.job('slow', { timeout: '1h' }, async ({ step }: HandlerContext<undefined>) => {
+        await step.waitForEvent('go');
+        return 'done';
+      });
+    });
+    const run = await engine.start('slow');
+    await w.clock.advance('2h');
+    expect((await engine.runs.get(run.id))!.error!.code).toBe('RUN_TIMEOUT');
+    await run.retry();
+    await w.clock.idle();
+    await engine.dispatch('go');
+    await w.clock.idle();
+    expect(await engine.runs.get(run.id)).toMatchObject({ status: 'completed', result: 'done' });
+  });
+});
+
+everyWay(
+  'runs.retry over crashes',
+  (open) => {
+    it('F6, F7: a retry, with undone steps and a child, ends the same whichever commit the context dies at', async () => {
+      await crashEverywhere(open, {
+        define(stepfast, w) {
+          const child = defineJob('child', { retry: { maxAttempts: 1 } }, ({ step }: HandlerContext<undefined>) =>
+            step.run('work', fragile(w, 'child')),
+          );
+          stepfast.register(child);
+          stepfast.job('mixed', { retry: { maxAttempts: 1 } }, async ({ step }: HandlerContext<undefined>) => {
+            const key = await step.run('reserve', ({ idempotencyKey }) => idempotencyKey, {
+              undo: ({ result }) => void w.log.push(`undo ${result}`),
+            });
+            const plain = await step.run('plain', ({ idempotencyKey }) => idempotencyKey);
+            return [key, plain, await step.call(child)];
+          });
+        },
+        async play(stepfast, w) {
+          const run = await stepfast.start('mixed', undefined, { id: 'm' });
+          await w.clock.idle();
+          if ((await run.status()) !== 'failed') return;
+          w.log.push('mended');
+          await run.retry();
+          await w.clock.idle();
+        },
+        async check(stepfast, w, where) {
+          const result = ['m/1/reserve/1', 'm/0/plain/1', 'child'];
+          expect(await stepfast.runs.get('m'), where).toMatchObject({ status: 'completed', result });
+          const undone = w.log.filter((line) => line.startsWith('undo'));
+          expect([...new Set(undone)], where).toEqual(['undo m/0/reserve/1']);
+          expect(undone.length, where).toBeLessThanOrEqual(2);
+          expect(
+            (await runsOf(stepfast, 'child')).map(({ status }) => status),
+            where,
+          ).toEqual(['completed', 'failed']);
+        },
+      });
+    });
+  },
+  { isLong: true },
+);

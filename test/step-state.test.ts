@@ -1,0 +1,350 @@
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import type { State, Stepfast } from '../src/index.js';
+import { crashEverywhere, everyWay } from './crash-everywhere.js';
+import type { World } from './harness.js';
+
+// Pins: spec D8 within runs: what a step writes to the shared state is committed with its result, or not at all.
+
+let warn: ReturnType<typeof vi.spyOn>;
+beforeEach(() => {
+  warn = vi.spyOn(console, 'warn').mockImplementation(() => undefined);
+});
+afterEach(() => void vi.restoreAllMocks());
+
+type Define = (stepfast: Stepfast) => void;
+
+async function reload(w: World, engine: Stepfast, define: Define): Promise<Stepfast> {
+  w.crash(engine);
+  const next = w.engine(define);
+  await next.ready();
+  await w.clock.idle();
+  return next;
+}
+const run = async (engine: Stepfast, id = 'r') => (await engine.runs.get(id))!;
+/** Runs one step with this function to its end, and gives the engine. */
+async function stepOf(
+  w: World,
+  fn: (state: State, attempt: number) => unknown,
+  before?: (engine: Stepfast) => unknown,
+) {
+  const engine = w.engine((stepfast) =>
+    stepfast.job('one', { retry: { maxAttempts: 3, initialDelay: '1s' } }, ({ step }) =>
+      step.run('work', ({ state, attempt }) => fn(state, attempt)),
+    ),
+  );
+  await before?.(engine);
+  await engine.start('one', undefined, { id: 'r' });
+  await w.clock.advance('1m');
+  return engine;
+}
+
+everyWay('state within a step', (open) => {
+  it('D8: an attempt sees what it has written: set, delete, increment, expiry', async () => {
+    const w = open();
+    const engine = await stepOf(
+      w,
+      async (state) => {
+        const seen: unknown[] = [await state.get('old')];
+        await state.set('a', { at: new Date(1) });
+        seen.push(await state.get('a'));
+        await state.delete('old');
+        seen.push(await state.get('old'));
+        void state.increment('n', 2);
+        void state.increment('n', 3);
+        seen.push(await state.get('n'));
+        await state.set('soon', 1, { ttl: '1h' });
+        await state.set('over', 1, { expiresAt: w.clock.now() });
+        seen.push(await state.get('soon'), await state.get('over'));
+        return seen;
+      },
+      (before) => before.state.set('old', 'old'),
+    );
+    expect((await run(engine)).result).toEqual(['old', { at: new Date(1) }, undefined, 5, 1, undefined]);
+    const { state } = engine;
+    expect([await state.get('a'), await state.get('old'), await state.get('n')]).toEqual([
+      { at: new Date(1) },
+      undefined,
+      5,
+    ]);
+    await w.clock.advance('1h');
+    expect(await state.get('soon')).toBeUndefined();
+  });
+
+  it('D8: nobody else sees it before the result is committed, in the same commit', async () => {
+    const w = open();
+    let finish = (): void => undefined;
+    const engine = w.engine((stepfast) =>
+      stepfast.job('one', ({ step }) =>
+        step.run('work', async ({ state }) => {
+          await state.set('a', 1);
+          void state.increment('n');
+          w.log.push('written');
+          await new Promise<void>((resolve) => {
+            finish = resolve;
+          });
+        }),
+      ),
+    );
+    await engine.start('one', undefined, { id: 'r' });
+    await expect.poll(() => w.log.length).toBe(1);
+    expect([await engine.state.get('a'), await engine.state.get('n')]).toEqual([undefined, undefined]);
+    const commits = w.commits();
+    finish();
+    await w.clock.idle();
+    expect(w.commits() - commits).toBe(1);
+    expect([await engine.state.get('a'), await engine.state.get('n')]).toEqual([1, 1]);
+  });
+
+  it('D8: what a failed attempt has written is dropped', async () => {
+    const w = open();
+    const engine = await stepOf(w, async (state, attempt) => {
+      const seen = [await state.get('a'), await state.get('n')];
+      await state.set('a', attempt);
+      void state.increment('n', attempt);
+      if (attempt < 3) throw new Error('no');
+      return seen;
+    });
+    expect((await run(engine)).result).toEqual([undefined, undefined]);
+    expect([await engine.state.get('a'), await engine.state.get('n')]).toEqual([3, 3]);
+  });
+
+  it('D8: increments of runs at once are all counted, whether the number is asked for or not', async () => {
+    const w = open();
+    const runs = 8;
+    const engine = w.engine((stepfast) =>
+      stepfast.job<number>('counts', ({ payload, step }) =>
+        Promise.all([
+          step.run('silent', ({ state }) => void state.increment('silent', payload)),
+          step.run('asked', ({ state }) => state.increment('asked')),
+          step.run('both', async ({ state }) => {
+            void state.increment('both');
+            return state.increment('both');
+          }),
+        ]),
+      ),
+    );
+    const handles = await Promise.all(Array.from({ length: runs }, (_, at) => engine.start('counts', at)));
+    const results = (await Promise.all(handles.map((handle) => handle.result()))) as [unknown, number, number][];
+    const numbers = Array.from({ length: runs }, (_, at) => at + 1);
+    expect(await engine.state.get('silent')).toBe((runs * (runs - 1)) / 2);
+    expect(results.map(([, asked]) => asked).sort((a, b) => a - b)).toEqual(numbers); // each number once
+    expect(await engine.state.get('both')).toBe(2 * runs);
+  });
+
+  it('D8: of one run, a delta and a number on one key in the same round are both counted', async () => {
+    const w = open();
+    let both = (): void => undefined;
+    const together = new Promise<void>((resolve) => {
+      both = resolve;
+    });
+    const engine = w.engine((stepfast) =>
+      stepfast.job('two', ({ step }) =>
+        Promise.all([
+          step.run('silent', async ({ state }) => {
+            w.log.push('silent');
+            await together;
+            void state.increment('n', 10);
+          }),
+          step.run('asked', async ({ state }) => {
+            w.log.push('asked');
+            await together;
+            return state.increment('n');
+          }),
+          step.run('again', async ({ state }) => {
+            w.log.push('again');
+            await together;
+            return state.increment('n');
+          }),
+        ]),
+      ),
+    );
+    await engine.start('two', undefined, { id: 'r' });
+    await expect.poll(() => w.log.length).toBe(3);
+    both();
+    await expect.poll(async () => (await run(engine)).status).toBe('completed');
+    expect(await engine.state.get('n')).toBe(12);
+  });
+
+  it('D8: a number that was given is journaled: what fails or dies after it does not count again', async () => {
+    const w = open();
+    let isStuck = true;
+    const define: Define = (stepfast) =>
+      stepfast.job('ticket', { retry: { maxAttempts: 3, initialDelay: '1s' } }, ({ step }) =>
+        step.run('work', async ({ state, attempt }) => {
+          const numbers = [await state.increment('n'), await state.increment('n', 5), await state.increment('other')];
+          w.log.push(`${attempt}: ${numbers}`);
+          if (isStuck) await new Promise(() => undefined);
+          if (attempt === 2) throw new Error('no');
+          return numbers;
+        }),
+      );
+    const before = w.engine(define);
+    await before.state.set('n', 100);
+    await before.start('ticket', undefined, { id: 'r' });
+    await expect.poll(() => w.log.length).toBe(1);
+    expect([await before.state.get('n'), await before.state.get('other')]).toEqual([106, 1]); // at once
+    isStuck = false;
+    const after = await reload(w, before, define);
+    await w.clock.advance('1m');
+    expect((await run(after)).result).toEqual([101, 106, 1]);
+    expect([await after.state.get('n'), await after.state.get('other')]).toEqual([106, 1]);
+    expect(w.log.map((line) => line.slice(3))).toEqual(['101,106,1', '101,106,1', '101,106,1']);
+  });
+
+  it('D8: an attempt that asks for another number than the one before gets its own', async () => {
+    const w = open();
+    const engine = await stepOf(w, async (state, attempt) => {
+      const number = await state.increment(attempt === 1 ? 'a' : 'b', attempt);
+      if (attempt === 1) throw new Error('no');
+      return number;
+    });
+    expect((await run(engine)).result).toBe(2);
+    expect([await engine.state.get('a'), await engine.state.get('b')]).toEqual([1, 2]);
+  });
+
+  it('D8: a number on top of what the attempt itself has set is the sum, and is kept with the result alone', async () => {
+    const w = open();
+    const engine = await stepOf(
+      w,
+      async (state, attempt) => {
+        await state.set('n', 5);
+        const numbers = [await state.increment('n'), await state.increment('n', 2)];
+        await state.delete('m');
+        numbers.push(await state.increment('m'));
+        if (attempt < 3) throw new Error('no');
+        return [...numbers, await state.get('n'), await state.get('m')];
+      },
+      (before) => before.state.set('m', 40),
+    );
+    expect((await run(engine)).result).toEqual([6, 8, 1, 8, 1]);
+    expect([await engine.state.get('n'), await engine.state.get('m')]).toEqual([8, 1]);
+  });
+
+  it.each([
+    ['its number asked for', async (state: State) => void (await state.increment('text'))],
+    ['its number not asked for', async (state: State) => void state.increment('text')],
+    [
+      'on top of what it has set',
+      async (state: State) => {
+        await state.set('mine', 'text');
+        await state.increment('mine');
+      },
+    ],
+  ])('D8: an increment of something else (%s) fails the step with NOT_A_NUMBER, and nothing is written', async (_, fn) => {
+    const w = open();
+    const engine = await stepOf(
+      w,
+      async (state) => {
+        await state.set('beside', 1);
+        return fn(state);
+      },
+      (before) => before.state.set('text', 'text'),
+    );
+    const { status, attempts, error } = await run(engine);
+    expect([status, error?.code]).toEqual(['failed', 'STEP_FAILED']);
+    expect(new Set(attempts.map((each) => each.error.code))).toEqual(new Set(['NOT_A_NUMBER']));
+    expect([await engine.state.get('text'), await engine.state.get('beside'), await engine.state.get('mine')]).toEqual([
+      'text',
+      undefined,
+      undefined,
+    ]);
+  });
+
+  it('D8: deltas and numbers are exact, whichever commit the app dies at', async () => {
+    await crashEverywhere(open, {
+      define: (stepfast) =>
+        stepfast.job('exact', async ({ step }) => {
+          await step.run('silent', ({ state }) => void state.increment('silent'));
+          const number = await step.run('asked', ({ state }) => state.increment('asked'));
+          await Promise.all([
+            step.run('a', ({ state }) => void state.increment('both')),
+            step.run('b', ({ state }) => state.increment('both')),
+          ]);
+          return number;
+        }),
+      async play(engine, w) {
+        await engine.start('exact', undefined, { id: 'r' });
+        await w.clock.idle();
+      },
+      async check(engine, _, where) {
+        const { state } = engine;
+        expect((await run(engine)).result, where).toBe(1);
+        const values = [await state.get('silent'), await state.get('asked'), await state.get('both')];
+        expect(values, where).toEqual([1, 1, 2]);
+      },
+    });
+  });
+
+  it('D8, B: keys and numbers are checked at the call, as outside', async () => {
+    const w = open();
+    const engine = await stepOf(w, async (state) => {
+      const code = (work: Promise<unknown>) =>
+        work.then(
+          () => 'none',
+          (error: { code: string }) => error.code,
+        );
+      return [
+        await code(state.set('', 1)),
+        await code(state.set('stepfast:x', 1)),
+        await code(state.increment('n', Number.NaN)),
+        await code(state.set('f', () => 1)),
+      ];
+    });
+    expect((await run(engine)).result).toEqual(['INVALID_KEY', 'INVALID_KEY', 'INVALID_OPTION', 'NOT_SERIALIZABLE']);
+  });
+
+  it('D8: a lock that a step takes is its own again when it is repeated; others do not get it', async () => {
+    const w = open();
+    const engine = await stepOf(
+      w,
+      async (state, attempt) => {
+        const lock = await state.lock('mail', { ttl: '1h' });
+        w.log.push(`${lock ? 'held' : 'refused'} ${await engineOf().state.lock('mail', { ttl: '1h' })}`);
+        if (attempt === 1) throw new Error('no');
+        await lock!.release();
+      },
+      (before) => {
+        engineOf = () => before;
+      },
+    );
+    expect((await run(engine)).status).toBe('completed');
+    expect(w.log).toEqual(['held undefined', 'held undefined']);
+    expect(await engine.state.lock('mail', { ttl: '1h' })).toBeDefined();
+  });
+});
+let engineOf: () => Stepfast = () => {
+  throw new Error('not set yet');
+};
+
+everyWay('state of the handler', (open) => {
+  it('D8: outside of a step it is live: reads are fresh, writes are there at once', async () => {
+    const w = open();
+    const define: Define = (stepfast) =>
+      stepfast.job('live', async ({ step, state }) => {
+        await state.set('here', 'set');
+        await step.waitForEvent('go');
+        return state.get('now');
+      });
+    const before = w.engine(define);
+    await before.start('live', undefined, { id: 'r' });
+    await expect.poll(() => before.state.get('here')).toBe('set');
+    await expect.poll(async () => (await run(before)).status).toBe('waiting');
+    await before.state.set('now', 1);
+    const after = await reload(w, before, define);
+    await after.state.set('now', 2);
+    await after.dispatch('go');
+    await expect.poll(async () => (await run(after)).result).toBe(2);
+    expect(warn.mock.calls.map((call: unknown[]) => String(call[0])).join()).not.toContain('increments');
+  });
+
+  it('D8: an increment there works, and warns in dev that it counts again', async () => {
+    const w = open();
+    const engine = w.engine((stepfast) => stepfast.job('live', ({ state }) => state.increment('n')));
+    await engine.start('live', undefined, { id: 'r' });
+    await expect.poll(async () => (await run(engine)).status).toBe('completed');
+    expect(await engine.state.get('n')).toBeGreaterThanOrEqual(1);
+    expect(warn.mock.calls.map((call: unknown[]) => String(call[0]))).toContainEqual(
+      expect.stringContaining('increments outside of a step'),
+    );
+  });
+});

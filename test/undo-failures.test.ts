@@ -1,0 +1,350 @@
+import { expect, it } from 'vitest';
+import { defineJob, FatalError, type HandlerContext, RetryableError, type Stepfast } from '../src/index.js';
+import { everyWay } from './crash-everywhere.js';
+import type { World } from './harness.js';
+
+// Pins: spec F7 where undoing meets trouble: undos that fail, code that lacks them, apps that close, runs taken up again.
+
+const kindsOf = async (stepfast: Stepfast, id: string, kinds: RegExp) =>
+  (await stepfast.runs.timeline(id)).filter(({ kind }) => kinds.test(kind)).map(({ kind, name }) => `${kind} ${name}`);
+const fatal = () => {
+  throw new FatalError('no way');
+};
+
+everyWay('undos that fail', (open) => {
+  it('F7, F1: an undo is tried again by the policy of its step, and those before it wait for it', async () => {
+    const w = open();
+    const began = w.clock.now();
+    const seen: string[] = [];
+    const define = (stepfast: Stepfast) => {
+      const undo = (name: string, failures: number) => (context: { attempt: number; idempotencyKey: string }) => {
+        const { attempt, idempotencyKey } = context;
+        seen.push(`${name} ${attempt} at ${(w.clock.now() - began) / 1_000} ${idempotencyKey}`);
+        if (attempt <= failures) throw new Error('not yet');
+      };
+      const retry = { initialDelay: '10s', factor: 1, jitter: false } as const;
+      stepfast.job('order', { retry }, async ({ step }) => {
+        await step.run('a', () => 1, { undo: undo('a', 1) });
+        await step.run('b', () => 1, { undo: undo('b', 2), retry: { initialDelay: '1m' } });
+        await step.waitForEvent('never');
+      });
+    };
+    const before = w.engine(define);
+    const run = await before.start('order', undefined, { id: 'o' });
+    await w.clock.idle();
+    await run.cancel();
+    await w.clock.advance('30s');
+    expect(await before.runs.get('o')).toMatchObject({ status: 'cancelled', undoing: true });
+    w.crash(before); // the time of the next attempt is stored
+    const after = w.engine(define);
+    await after.ready();
+    await w.clock.advance('10m');
+    expect(seen).toEqual([
+      'b 1 at 0 o/0/b/1/undo',
+      'b 2 at 60 o/0/b/1/undo',
+      'b 3 at 120 o/0/b/1/undo',
+      'a 1 at 120 o/0/a/1/undo',
+      'a 2 at 130 o/0/a/1/undo',
+    ]);
+    expect(await after.runs.get('o')).not.toHaveProperty('undoing');
+  });
+
+  it('F3, F7: RetryableError sets the delay of an undo', async () => {
+    const w = open();
+    const at: number[] = [];
+    const engine = w.engine((stepfast) => {
+      stepfast.job('order', async ({ step }) => {
+        await step.run('a', () => 1, {
+          undo: () => {
+            at.push(w.clock.now());
+            if (at.length === 1) throw new RetryableError('later', { after: '2h' });
+          },
+        });
+        await step.run('b', fatal);
+      });
+    });
+    await engine.start('order');
+    await w.clock.advance('3h');
+    expect(at.map((each) => each - at[0]!)).toEqual([0, 7_200_000]);
+  });
+
+  it('F7: an undo that exhausts its attempts is reported and kept in the timeline, and the others go on', async () => {
+    const w = open();
+    const engine = w.engine((stepfast) => {
+      const retry = { maxAttempts: 2, initialDelay: '1s', jitter: false } as const;
+      stepfast.job('order', { retry }, async ({ step }) => {
+        await step.run('a', () => 1, { undo: () => void w.log.push('undo a') });
+        await step.run('b', () => 1, {
+          undo: ({ attempt }) => {
+            w.log.push(`undo b ${attempt}`);
+            throw new Error('it is stuck');
+          },
+        });
+        await step.run('c', () => 1, { undo: () => void w.log.push('undo c') });
+        await step.run('d', fatal);
+      });
+    });
+    const run = await engine.start('order');
+    await w.clock.advance('1h');
+    expect(w.log).toEqual(['undo c', 'undo b 1', 'undo b 2', 'undo a']);
+    expect(w.errors).toMatchObject([{ message: 'it is stuck' }]);
+    const snapshot = await engine.runs.get(run.id);
+    expect(snapshot).toMatchObject({ status: 'failed', error: { step: 'd' } });
+    expect(snapshot).not.toHaveProperty('undoing');
+    const timeline = await engine.runs.timeline(run.id);
+    expect(timeline.filter(({ kind }) => /^undo-/.test(kind) && kind !== 'undo-set')).toMatchObject([
+      { kind: 'undo-attempt-failed', name: 'b', attempt: 1, error: { message: 'it is stuck' } },
+      { kind: 'undo-failed', name: 'b', attempt: 2, error: { name: 'Error', message: 'it is stuck' } },
+    ]);
+  });
+
+  it('F5, F7: an undo that is cut off by close() is begun again, and close aborts its signal', async () => {
+    const w = open();
+    const signals: AbortSignal[] = [];
+    let isSlow = true;
+    const define = (stepfast: Stepfast) => {
+      stepfast.job('order', { maxInterruptions: 1 }, async ({ step }) => {
+        await step.run('a', () => 1, {
+          undo: ({ signal, attempt }) => {
+            signals.push(signal);
+            w.log.push(`undo ${attempt}`);
+            return isSlow ? new Promise(() => undefined) : undefined;
+          },
+        });
+        await step.run('b', fatal);
+      });
+    };
+    for (let round = 1; round <= 3; round++) {
+      const engine = w.engine(define);
+      await engine.start('order', undefined, { id: 'o' });
+      await expect.poll(() => signals.length).toBe(round);
+      await engine.close();
+      expect(signals.at(-1)!.aborted).toBe(true);
+    }
+    isSlow = false;
+    const engine = w.engine(define);
+    await engine.ready();
+    await w.clock.idle();
+    expect(await kindsOf(engine, 'o', /^undo(ne|-f)/)).toEqual(['undone a']); // a clean release is no interruption
+    expect(w.log).toEqual(['undo 1', 'undo 1', 'undo 1', 'undo 1']);
+    expect(w.errors).toEqual([]);
+  });
+});
+
+everyWay('undo without its code', (open) => {
+  const first = (w: World) => (stepfast: Stepfast) => {
+    stepfast.job('order', async ({ step }) => {
+      await step.run('a', () => 'A', { undo: ({ result }) => void w.log.push(`old undo ${result}`) });
+      await step.run('b', () => 'B', { undo: ({ result }) => void w.log.push(`old undo ${result}`) });
+      await step.waitForEvent('never');
+    });
+  };
+  /** Later code: what `has` names can be undone. */
+  const later = (w: World, has: string) =>
+    defineJob('order', {}, async ({ step }: HandlerContext<undefined>) => {
+      for (const name of ['a', 'b']) {
+        const undo = ({ result }: { readonly result: unknown }) => void w.log.push(`undo ${result}`);
+        await step.run(name, () => name, has.includes(name) ? { undo } : {});
+      }
+      await step.waitForEvent('never');
+    });
+  const cancelled = async (w: World) => {
+    const before = w.engine(first(w));
+    const run = await before.start('order', undefined, { id: 'o' });
+    await w.clock.idle();
+    await before.close();
+    const stranger = w.engine();
+    await stranger.runs.cancel(run.id);
+    expect(await stranger.runs.get('o')).toMatchObject({ status: 'cancelled', undoing: true });
+    await stranger.close();
+  };
+
+  it('F7, R5: where the code lacks an undo, the run is blocked, and goes on when a job that has it is registered', async () => {
+    const w = open();
+    await cancelled(w);
+    const engine = w.engine((stepfast) => stepfast.register(later(w, 'b')));
+    await engine.ready();
+    await w.clock.advance('1h');
+    expect(w.log).toEqual(['undo B']); // what can be done is
+    const blocked = await engine.runs.get('o');
+    expect(blocked).toMatchObject({ status: 'blocked', undoing: true, error: { code: 'REPLAY_MISMATCH', step: 'a' } });
+    expect(blocked!.error!.message).toMatch(/"a".*undo/);
+    expect(w.errors).toMatchObject([{ code: 'REPLAY_MISMATCH' }]); // said once
+    engine.register(later(w, 'ab'), { replace: true });
+    await w.clock.idle();
+    expect(w.log).toEqual(['undo B', 'undo A']);
+    expect((await engine.runs.get('o'))!.status).toBe('cancelled');
+    expect(await engine.runs.get('o')).not.toHaveProperty('undoing');
+  });
+
+  it('F7, R5: where the step is gone from the code, the run is blocked, nothing is lost', async () => {
+    const w = open();
+    await cancelled(w);
+    const without = w.engine((stepfast) => {
+      stepfast.job('order', ({ step }) => step.waitForEvent('never'));
+    });
+    await without.ready();
+    await w.clock.idle();
+    await expect.poll(async () => (await without.runs.get('o'))!.status).toBe('blocked');
+    expect(w.log).toEqual([]);
+    await without.close();
+    const after = w.engine(first(w));
+    await after.ready();
+    await w.clock.idle();
+    expect(w.log).toEqual(['old undo B', 'old undo A']);
+  });
+
+  it('F7, R5: a mismatch on the way to an undo blocks, and runs nothing of the handler', async () => {
+    const w = open();
+    await cancelled(w);
+    const other = w.engine((stepfast) => {
+      stepfast.job('order', async ({ step }) => {
+        await step.sleep('a', '1h');
+        await step.run('new', () => void w.log.push('new'));
+      });
+    });
+    await other.ready();
+    await w.clock.advance('2h');
+    expect(await other.runs.get('o')).toMatchObject({
+      status: 'blocked',
+      error: { code: 'REPLAY_MISMATCH', step: 'a' },
+    });
+    expect(w.log).toEqual([]);
+  });
+
+  it('F7: nothing that the handler asks for on the way is done', async () => {
+    const w = open();
+    await cancelled(w);
+    const engine = w.engine((stepfast) => {
+      stepfast.job('order', async ({ step }) => {
+        const extra = step.run('extra', () => void w.log.push('extra'));
+        const child = step.start('other');
+        const sent = step.dispatch('sent');
+        await step.run('a', () => 'A', { undo: ({ result }) => void w.log.push(`undo ${result}`) });
+        await step.run('b', () => 'B', { undo: ({ result }) => void w.log.push(`undo ${result}`) });
+        await Promise.all([extra, child, sent]);
+      });
+      stepfast.job('other', () => void w.log.push('other'));
+    });
+    await engine.ready();
+    await w.clock.idle();
+    expect(w.log).toEqual(['undo B', 'undo A']);
+    expect((await engine.runs.list()).runs).toHaveLength(1);
+  });
+});
+
+everyWay('runs.retry after undo', (open) => {
+  it('R2, F6, F7: undone steps run again under a new key, the others are reused', async () => {
+    const w = open();
+    let isBroken = true;
+    const define = (stepfast: Stepfast) => {
+      stepfast.job('order', { retry: { maxAttempts: 1 } }, async ({ step }) => {
+        const said = (name: string, result: unknown) => {
+          w.log.push(name);
+          return result;
+        };
+        const a = await step.run('a', ({ idempotencyKey }) => said(idempotencyKey, w.log.length), {
+          undo: ({ result, idempotencyKey }) => void w.log.push(`${idempotencyKey} ${result}`),
+        });
+        const plain = await step.run('plain', ({ idempotencyKey }) => said(idempotencyKey, w.log.length));
+        await step.run('end', ({ idempotencyKey }) => {
+          w.log.push(idempotencyKey);
+          if (isBroken) throw new Error('broken');
+        });
+        return [a, plain];
+      });
+    };
+    const before = w.engine(define);
+    const run = await before.start('order', undefined, { id: 'o' });
+    await w.clock.idle();
+    const first = ['o/0/a/1', 'o/0/plain/1', 'o/0/end/1', 'o/0/a/1/undo 0'];
+    expect(w.log).toEqual(first);
+    await run.retry();
+    await w.clock.idle();
+    const second = ['o/1/a/1', 'o/0/end/1', 'o/1/a/1/undo 4'];
+    expect(w.log).toEqual([...first, ...second]);
+    expect(await run.status()).toBe('failed');
+    w.crash(before);
+    isBroken = false;
+    const after = w.engine(define);
+    await after.runs.retry('o');
+    await w.clock.idle();
+    expect(w.log).toEqual([...first, ...second, 'o/2/a/1', 'o/0/end/1']);
+    expect(await after.runs.get('o')).toMatchObject({ status: 'completed', result: [7, 1] });
+  });
+
+  it('F6, F7: a step whose undo was given up is still done: a retry reuses it', async () => {
+    const w = open();
+    let isBroken = true;
+    const engine = w.engine((stepfast) => {
+      stepfast.job('order', { retry: { maxAttempts: 1 } }, async ({ step }) => {
+        const paid = await step.run('pay', () => w.log.push('pay'), { undo: fatal });
+        await step.run('end', () => {
+          if (isBroken) throw new Error('broken');
+        });
+        return paid;
+      });
+    });
+    const run = await engine.start('order');
+    await w.clock.idle();
+    expect(await kindsOf(engine, run.id, /undo-failed/)).toEqual(['undo-failed pay']);
+    await run.retry();
+    await w.clock.idle();
+    expect(await kindsOf(engine, run.id, /undo-failed/)).toHaveLength(2); // tried once more when the run failed again
+    isBroken = false;
+    await run.retry();
+    await w.clock.idle();
+    expect(await run.result()).toBe(1);
+    expect(w.log).toEqual(['pay']);
+  });
+
+  it('F6, F7: a run whose steps are being undone is not retried before that is over', async () => {
+    const w = open();
+    let end: () => void = () => undefined;
+    let isBroken = true;
+    const engine = w.engine((stepfast) => {
+      stepfast.job('order', { retry: { maxAttempts: 1 } }, async ({ step }) => {
+        await step.run('a', () => void w.log.push('a'), {
+          undo: () => new Promise<void>((resolve) => (end = resolve)),
+        });
+        await step.run('b', () => {
+          if (isBroken) throw new Error('broken');
+        });
+        return 'done';
+      });
+    });
+    const run = await engine.start('order');
+    await expect.poll(async () => (await engine.runs.get(run.id))!.undoing).toBe(true);
+    await expect(run.retry()).rejects.toMatchObject({ code: 'RUN_ACTIVE', runId: run.id });
+    end();
+    await w.clock.idle();
+    isBroken = false;
+    await run.retry();
+    await w.clock.idle();
+    expect(await run.result()).toBe('done');
+    expect(w.log).toEqual(['a', 'a']);
+  });
+
+  it('F6, F7: retried from a step, the steps that were undone run again wherever they stand', async () => {
+    const w = open();
+    let isBroken = true;
+    const engine = w.engine((stepfast) => {
+      stepfast.job('order', { retry: { maxAttempts: 1 } }, async ({ step }) => {
+        await step.run('a', () => void w.log.push('a'), { undo: () => void w.log.push('undo a') });
+        await step.run('b', () => void w.log.push('b'));
+        await step.run('c', () => void w.log.push('c'));
+        await step.run('d', () => {
+          if (isBroken) throw new Error('broken');
+        });
+        return 'done';
+      });
+    });
+    const run = await engine.start('order');
+    await w.clock.idle();
+    isBroken = false;
+    await engine.runs.retry(run.id, { from: 'c' });
+    await w.clock.idle();
+    expect(await run.result()).toBe('done');
+    expect(w.log).toEqual(['a', 'b', 'c', 'undo a', 'a', 'c']);
+  });
+});

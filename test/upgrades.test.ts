@@ -1,0 +1,245 @@
+import { expect, it } from 'vitest';
+import { defineJob, type Handler, type JobOptions, type Stepfast } from '../src/index.js';
+import { FORMAT_VERSION } from '../src/journal.js';
+import { replay } from '../src/testing/replay.js';
+import { onEveryStore, type World, world } from './harness.js';
+
+/*
+ * A client app can not keep its old code deployed: what becomes of runs that an earlier version has begun (spec O6, R5).
+ */
+
+type Options = JobOptions<{ readonly n: number }>;
+
+/** Version 1: one step, then it waits. */
+const first: Handler<{ readonly n: number }, unknown> = async ({ payload, step }) => {
+  const made = await step.run('make', () => `made ${payload.n}`);
+  const { payload: word } = await step.waitForEvent<string>('go');
+  return [made, word];
+};
+
+const define =
+  (handler: Handler<{ readonly n: number }, unknown>, options: Options = {}) =>
+  (stepfast: Stepfast) => {
+    stepfast.job('flow', { retry: { maxAttempts: 1 }, ...options }, handler);
+  };
+
+/** A run that version 1 has begun and left waiting. */
+async function begun(w: World): Promise<void> {
+  const old = w.engine(define(first));
+  await old.start('flow', { n: 1 }, { id: 'r' });
+  await w.clock.idle();
+  await old.close();
+}
+
+const go = async (w: World, engine: Stepfast) => {
+  await engine.dispatch('go', 'now');
+  await w.clock.advance('10s');
+  return (await engine.runs.get('r'))!;
+};
+const kinds = async (engine: Stepfast) => (await engine.runs.timeline('r')).map(({ kind }) => kind);
+
+onEveryStore('O6: upgrades', (medium) => {
+  it('continue (default): the new code goes on with what is recorded, and the timeline says so', async () => {
+    const w = world(medium);
+    await begun(w);
+    let made = 0;
+    const engine = w.engine(
+      define(
+        async ({ step }) => {
+          await step.run('make', () => ++made);
+          await step.waitForEvent('go');
+          return step.run('new in version 2', () => 'yes');
+        },
+        { version: 2 },
+      ),
+    );
+    expect(await go(w, engine)).toMatchObject({ status: 'completed', result: 'yes' });
+    expect(made).toBe(0);
+    const upgraded = (await engine.runs.timeline('r')).filter(({ kind }) => kind === 'upgraded');
+    expect(upgraded).toMatchObject([{ from: 1, to: 2 }]);
+  });
+
+  it('restart: the run is begun anew with its payload, under its id', async () => {
+    const w = world(medium);
+    await begun(w);
+    const engine = w.engine(
+      define(async ({ payload, step, run }) => [run.generation, await step.run('make', () => payload.n + 1)], {
+        version: 3,
+        upgrade: 'restart',
+      }),
+    );
+    expect(await go(w, engine)).toMatchObject({ status: 'completed', result: [1, 2], payload: { n: 1 } });
+    expect(await kinds(engine)).toContain('upgraded');
+  });
+
+  it('abandon: the run is cancelled, and none of the new code runs', async () => {
+    const w = world(medium);
+    await begun(w);
+    let calls = 0;
+    const engine = w.engine(define(async () => ++calls, { version: 2, upgrade: 'abandon' }));
+    expect(await go(w, engine)).toMatchObject({ status: 'cancelled' });
+    expect(calls).toBe(0);
+  });
+
+  it('block: the run is blocked with the reason, nothing is written, and another release resumes it', async () => {
+    const w = world(medium);
+    await begun(w);
+    const blocking = w.engine(define(first, { version: 2, upgrade: 'block' }));
+    const blocked = await go(w, blocking);
+    expect(blocked).toMatchObject({ status: 'blocked', error: { code: 'UPGRADE_BLOCKED' } });
+    expect(await kinds(blocking)).not.toContain('upgraded');
+    await blocking.close();
+    const engine = w.engine(define(first, { version: 3 }));
+    await engine.ready();
+    await w.clock.idle();
+    expect(await engine.runs.get('r')).toMatchObject({ status: 'completed', result: ['made 1', 'now'] });
+  });
+
+  it('migrate: a renamed step keeps its result, a forgotten one runs anew, the payload is the new one', async () => {
+    const w = world(medium);
+    await begun(w);
+    const seen: unknown[] = [];
+    const engine = w.engine(
+      define(
+        async ({ payload, step }) => {
+          const made = await step.run('produce', () => 'again');
+          const { payload: word } = await step.waitForEvent('go', { name: 'the word' });
+          return [payload, made, word];
+        },
+        {
+          version: 2,
+          migrate(run) {
+            seen.push(run);
+            return { payload: { n: 7 }, rename: { make: 'produce', go: 'the word' } };
+          },
+        },
+      ),
+    );
+    expect(await go(w, engine)).toMatchObject({ status: 'completed', result: [{ n: 7 }, 'made 1', 'now'] });
+    expect(seen).toEqual([
+      {
+        id: 'r',
+        version: 1,
+        payload: { n: 1 },
+        steps: [
+          { name: 'make', occurrence: 1, value: 'made 1' },
+          { name: 'go', occurrence: 1 },
+        ],
+      },
+    ]);
+  });
+
+  it('migrate: what it did is recorded, and is not asked for again after a reload', async () => {
+    const w = world(medium);
+    await begun(w);
+    let asked = 0;
+    const second = define(
+      async ({ step }) => {
+        const made = await step.run('produce', () => 'again');
+        await step.waitForEvent('go');
+        await step.waitForEvent('end');
+        return made;
+      },
+      {
+        version: 2,
+        migrate() {
+          asked++;
+          return { rename: { make: 'produce' } };
+        },
+      },
+    );
+    const one = w.engine(second);
+    await go(w, one);
+    w.crash(one);
+    const two = w.engine(second);
+    await two.dispatch('end');
+    await w.clock.idle();
+    expect(await two.runs.get('r')).toMatchObject({ status: 'completed', result: 'made 1' });
+    expect(asked).toBe(1);
+  });
+
+  it.each([
+    [
+      'throws',
+      () => {
+        throw new Error('no idea');
+      },
+      'no idea',
+    ],
+    ['renames what is not recorded', () => ({ rename: { nothing: 'else' } }), 'nothing'],
+    ['renames onto what is recorded', () => ({ rename: { make: 'go' } }), 'make'],
+    ['forgets what is not recorded', () => ({ forget: ['nothing'] }), 'nothing'],
+  ] as const)('migrate that %s blocks the run, which goes on when it can', async (_, migrate, said) => {
+    const w = world(medium);
+    await begun(w);
+    const broken = w.engine(define(first, { version: 2, migrate: migrate as never }));
+    const run = await go(w, broken);
+    expect(run).toMatchObject({ status: 'blocked', error: { code: 'MIGRATION_FAILED' } });
+    expect(run.error!.message).toContain(said);
+    await broken.close();
+    const engine = w.engine(define(first, { version: 2 }));
+    await engine.ready();
+    await w.clock.idle();
+    expect(await engine.runs.get('r')).toMatchObject({ status: 'completed' });
+  });
+
+  it('code of an earlier version leaves the run alone', async () => {
+    const w = world(medium);
+    const newer = w.engine(define(first, { version: 2 }));
+    await newer.start('flow', { n: 1 }, { id: 'r' });
+    await w.clock.idle();
+    await newer.close();
+    const older = w.engine(define(first));
+    expect(await go(w, older)).toMatchObject({ status: 'blocked', error: { code: 'UNKNOWN_JOB' } });
+  });
+});
+
+onEveryStore('stepfast/testing: replay of an exported run against new code', (medium) => {
+  const exported = async (w: World) => {
+    await begun(w);
+    const store = w.store();
+    await store.open({ owner: 'reader', now: 0, leaseMs: 1, mode: 'use', onError: () => undefined });
+    const { row, journal } = (await store.load('r'))!;
+    await store.close();
+    return JSON.parse(JSON.stringify({ stepfast: 1, format: FORMAT_VERSION, run: row, journal }));
+  };
+
+  it('the same code fits, and the report says what is next', async () => {
+    const report = await replay(await exported(world(medium)), defineJob('flow', first));
+    expect(report).toEqual({
+      fits: true,
+      problems: [],
+      replayed: [{ kind: 'run', name: 'make', occurrence: 1 }],
+      next: [{ kind: 'wait', name: 'go', occurrence: 1 }],
+    });
+  });
+
+  it('a removed step is named in words', async () => {
+    const job = defineJob('flow', async ({ step }) => step.waitForEvent('go'));
+    const report = await replay(await exported(world(medium)), job);
+    expect(report.fits).toBe(false);
+    expect(report.problems.join()).toContain('step "make" (occurrence 1)');
+  });
+
+  it('a changed kind is quoted with both shapes', async () => {
+    const job = defineJob('flow', async ({ step }) => step.sleep('make', '1s'));
+    const report = await replay(await exported(world(medium)), job);
+    expect(report).toMatchObject({ fits: false });
+    expect(report.problems.join()).toMatch(/recorded as a step that runs a function.*asks for a sleep/);
+  });
+
+  it('migrate takes part, and no step is entered', async () => {
+    const entered: string[] = [];
+    const job = defineJob(
+      'flow',
+      { version: 2, migrate: () => ({ rename: { make: 'produce' } }) },
+      async ({ step }) => {
+        await step.run('produce', () => entered.push('produce'));
+        return step.run('more', () => entered.push('more'));
+      },
+    );
+    const report = await replay(await exported(world(medium)), job);
+    expect(report).toMatchObject({ fits: true, next: [{ kind: 'run', name: 'more' }] });
+    expect(entered).toEqual([]);
+  });
+});
