@@ -68,6 +68,8 @@ export interface Digest {
   /** Log lines of the run, and those of them that the handler itself wrote. */
   logs: number;
   handlerLogs: number;
+  /** From when the timeout of its job counts: its first claim, or the first one after a retry. */
+  begunAt: number | undefined;
   /** How long no code at hand could go on with it, and since when that is so. */
   blockedMs: number;
   blockedSince: number | undefined;
@@ -98,6 +100,7 @@ const add = (digest: Digest, entry: JournalEntry): void => {
       digest.retry = entry.retry;
       digest.schedule = entry.schedule;
       digest.generation = entry.generation ?? 0;
+      if (entry.generation) digest.begunAt = entry.at; // in the hands of its owner
       for (const [pair, seq] of entry.floors ?? []) digest.lastTaken.set(pair, seq);
       for (const [pair, seqs] of entry.left ?? []) digest.left.set(pair, seqs);
       break;
@@ -115,6 +118,7 @@ const add = (digest: Digest, entry: JournalEntry): void => {
       if (entry.blocked) digest.blockedSince = entry.at;
       break;
     case 'claimed':
+      digest.begunAt ??= entry.at;
       if (digest.blockedSince !== undefined) digest.blockedMs += Math.max(0, entry.at - digest.blockedSince);
       digest.blockedSince = undefined;
       if (!entry.interrupted) break;
@@ -178,6 +182,8 @@ const add = (digest: Digest, entry: JournalEntry): void => {
       digest.undone.clear();
       digest.undoFailures.clear();
       digest.handlerFailures = undefined;
+      digest.begunAt = digest.blockedSince = undefined;
+      digest.blockedMs = 0;
       digest.end = undefined;
       break;
     case 'completed':
@@ -285,6 +291,7 @@ export function digestOf(entries: readonly JournalEntry[]): Digest {
     handlerFailures: undefined,
     logs: 0,
     handlerLogs: 0,
+    begunAt: undefined,
     blockedMs: 0,
     blockedSince: undefined,
     end: undefined,

@@ -169,7 +169,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     owner,
     version: job.options.version ?? 1,
     isOnline: platform.isOnline(),
-    deadline: (run.row.startedAt ?? now) + timeoutMs + run.digest.blockedMs + blockedFor(now),
+    deadline: (run.digest.begunAt ?? now) + timeoutMs + run.digest.blockedMs + blockedFor(now),
     followsAt: run.digest.end && followings(run, job)[0]?.retryAt,
   });
 

@@ -154,6 +154,11 @@ export function createRecorder({ run, job, owner, codec, platform, retry, react,
       else await settle(draft, ask, { kind: 'step-completed', ...position, value }, isLater);
       return;
     }
+    // The store failed under one of our own words: no fault of the step, and no attempt of it (spec D5).
+    if (kind !== 'run' && isOutage(outcome.error)) {
+      run.facts = run.facts.filter((each) => each !== fact);
+      throw outcome.error;
+    }
     const error = codec.encodeError(outcome.error);
     const failures = (run.digest.failures.get(key)?.count ?? 0) + 1;
     const delayMs = retryDelay(outcome.error, policyOf(own), failures);
@@ -307,6 +312,8 @@ export function createRecorder({ run, job, owner, codec, platform, retry, react,
 
 /** Refusals that say the same however often they are asked. */
 const FATAL = /^(NOT_SERIALIZABLE|VALUE_TOO_LARGE|NESTED_STEP|IDEMPOTENCY_CONFLICT|RUN_NOT_FOUND|INVALID_\w+)$/;
+
+const isOutage = (error: unknown) => isStepfastError(error) && /^(STORE_UNAVAILABLE|QUOTA_EXCEEDED)$/.test(error.code);
 
 /** Whether an error is of this class or a subclass, of this or another copy of the library. */
 const isNamed = (error: unknown, name: string): boolean => {

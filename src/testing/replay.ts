@@ -127,7 +127,7 @@ export async function replay(exported: ReplayableRun, job: AnyJob): Promise<Repl
       isMore = turn.isStalled && !turn.fault;
     } while (isMore);
     if (turn.fault) problems.push(turn.fault.message);
-    else if (!turn.ending || turn.ending.kind !== 'threw')
+    else if (turn.ending?.kind !== 'threw')
       for (const { entry } of pass.unasked()) {
         const problem = unasked(entry, job.name);
         if (!problems.includes(problem)) problems.push(problem);
