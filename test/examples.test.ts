@@ -32,7 +32,7 @@ const outcomes: { readonly [name: string]: unknown } = {
   },
   'import-rows': { status: 'completed', result: [9_989, 11], progress: 1, last: 10_000 },
   subscription: { status: 'completed', result: { months: 12 }, charges: 12, sameRun: true, isSmall: true },
-  'fan-out': { status: 'completed', result: { done: 99, of: 100 }, most: 5 },
+  'fan-out': { status: 'completed', result: { done: 99, of: 100 }, isWithinFive: true },
   wizard: {
     draft: { page: 'address', answers: { name: 'Ada', address: 'Londn' } },
     one: { name: 'Ada', address: 'London', confirm: 'yes' },

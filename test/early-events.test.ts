@@ -1,0 +1,150 @@
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import type { Batch, Stepfast } from '../src/index.js';
+import { crashEverywhere, everyWay } from './crash-everywhere.js';
+import type { World } from './harness.js';
+
+// Pins: spec E1, E2: an event that is there before its wait is opened, or comes while its run does something else, is
+// found by whoever drives the run next: nothing has to come after it.
+
+beforeEach(() => void vi.spyOn(console, 'warn').mockImplementation(() => undefined));
+afterEach(() => void vi.restoreAllMocks());
+
+type Define = (stepfast: Stepfast) => void;
+
+const run = async (engine: Stepfast, id = 'r') => (await engine.runs.get(id))!;
+const reopen = async (w: World, define: Define): Promise<Stepfast> => {
+  const engine = w.engine(define);
+  await engine.ready();
+  await w.clock.idle();
+  return engine;
+};
+/** An engine that dies right after the first commit of which this is so; `before` comes first. */
+function mortal(
+  w: World,
+  define: Define,
+  isLast: (batch: Batch) => boolean,
+  before = async () => undefined as unknown,
+) {
+  const store = w.store();
+  const { commit } = store;
+  const death = { isOver: false };
+  store.commit = async (batch) => {
+    if (death.isOver || !isLast(batch)) return commit.call(store, batch);
+    death.isOver = true;
+    await before();
+    await commit.call(store, batch);
+    w.crash(engine);
+    throw new Error('the context is gone');
+  };
+  const engine: Stepfast = w.engine(define, { store });
+  return { engine, death };
+}
+const records = (kind: string, name: string) => (batch: Batch) =>
+  batch.run?.append.some((entry) => entry.kind === kind && 'id' in entry && entry.id?.[0] === name) ?? false;
+
+everyWay('events that are there already', (open) => {
+  it('E2: the app dies after the commit that opens the wait: the event is taken when it comes back', async () => {
+    const w = open();
+    const define: Define = (stepfast) => {
+      stepfast.job('waits', async ({ step }) => {
+        await step.run('first', () => 1);
+        return (await step.waitForEvent('early', { timeout: '1h' })).payload;
+      });
+    };
+    const { engine, death } = mortal(w, define, records('wait-set', 'early'));
+    await engine.start('waits', undefined, { id: 'r' });
+    await engine.dispatch('early', 'kept');
+    await expect.poll(() => death.isOver).toBe(true);
+    await w.clock.idle();
+    const after = await reopen(w, define);
+    expect(await run(after)).toMatchObject({ status: 'completed', result: 'kept' });
+  });
+
+  it('E1: it comes while another commit is under way, after which the app dies: it is taken', async () => {
+    const w = open();
+    const define: Define = (stepfast) => {
+      stepfast.job('both', async ({ step }) => {
+        const event = step.waitForEvent('came');
+        await step.run('beside', () => 1);
+        return (await event).payload;
+      });
+    };
+    const sender = w.engine();
+    const sends = () => sender.dispatch('came', 'kept');
+    const { engine, death } = mortal(w, define, records('step-completed', 'beside'), sends);
+    await engine.start('both', undefined, { id: 'r' });
+    await expect.poll(() => death.isOver).toBe(true);
+    await w.clock.idle();
+    await sender.close();
+    const after = await reopen(w, define);
+    expect(await run(after)).toMatchObject({ status: 'completed', result: 'kept' });
+  });
+
+  it('E1, R11: a run that was interrupted records outcomes first: an event that waits for its turn is not lost', async () => {
+    const w = open();
+    let isStuck = true;
+    const define: Define = (stepfast) => {
+      stepfast.job('both', async ({ step }) => {
+        const event = step.waitForEvent('came');
+        await step.run('beside', async () => {
+          w.log.push('beside');
+          if (isStuck) await new Promise(() => undefined);
+        });
+        return (await event).payload;
+      });
+    };
+    const first = w.engine(define);
+    await first.start('both', undefined, { id: 'r' });
+    await expect.poll(() => w.log.length).toBe(1);
+    w.crash(first); // in flight: an interruption
+    isStuck = false;
+    const sender = w.engine();
+    await sender.dispatch('came', 'kept');
+    await sender.close();
+    const { engine, death } = mortal(w, define, records('step-completed', 'beside'));
+    await engine.ready();
+    await expect.poll(() => death.isOver).toBe(true);
+    await w.clock.idle();
+    const after = await reopen(w, define);
+    expect(await run(after)).toMatchObject({ status: 'completed', result: 'kept' });
+  });
+
+  it('E1, E2: several of them, each sent once, whichever commit the app dies at', async () => {
+    await crashEverywhere(open, {
+      define: (stepfast) =>
+        stepfast.job('several', async ({ step }) => {
+          const a = (await step.waitForEvent('a')).payload;
+          const [b] = await Promise.all([step.waitForEvent('b'), step.run('beside', () => 1)]);
+          return [a, b.payload, (await step.waitForEvent(['c', 'd'])).payload];
+        }),
+      async play(engine) {
+        await engine.start('several', undefined, { id: 'r' });
+        for (const name of ['d', 'b', 'a']) await engine.dispatch(name, name, { idempotencyKey: name });
+      },
+      async check(engine, _, where) {
+        expect((await run(engine)).result, where).toEqual(['a', 'b', 'd']);
+      },
+    });
+  });
+
+  it('E9: one that does not match does not keep its run, nor the engine, busy', async () => {
+    const w = open();
+    const engine = w.engine((stepfast) =>
+      stepfast.job('picky', async ({ step }) => {
+        await step.waitForEvent('begin');
+        return (await step.waitForEvent<number>('early', { match: (payload) => payload > 1 })).payload;
+      }),
+    );
+    await engine.start('picky', undefined, { id: 'r' });
+    await w.clock.idle();
+    await engine.dispatch('early', 1);
+    await engine.dispatch('begin');
+    await w.clock.idle();
+    const commits = w.commits();
+    await w.clock.advance('1 day');
+    expect([(await run(engine)).status, w.commits()]).toEqual(['waiting', commits]);
+    await engine.dispatch('early', 2);
+    await w.clock.idle();
+    expect((await run(engine)).result).toBe(2);
+  });
+});
