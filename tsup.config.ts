@@ -24,4 +24,12 @@ export default defineConfig({
   splitting: true,
   clean: true,
   treeshake: false,
+  // Imports for nothing but their side effects, of which there are none: bundlers would warn users of each. The line stays,
+  // for the sake of the source map.
+  plugins: [
+    {
+      name: 'no-bare-imports',
+      renderChunk: (code) => ({ code: code.replace(/^import "\.\/chunk-\w+\.js";$/gm, '') }),
+    },
+  ],
 });

@@ -121,8 +121,8 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
   const letGo = async (now: number, append: readonly JournalEntry[]) => {
     const { version, waits, awaits, startedAt, progress, undoable, fence, length } = run.row;
     const base: RunState = { version, waits, awaits, startedAt, progress, undoable, status: 'queued', dueAt: now };
-    const { status, endedAt, undoing } = run.row;
-    const state = run.digest.end ? { ...base, status, endedAt, undoing } : base;
+    const { status, endedAt, undoing, dueAt = now } = run.row;
+    const state = run.digest.end ? { ...base, status, endedAt, undoing, dueAt: Math.max(now, dueAt) } : base;
     const interrupted = run.isInterrupted || undefined;
     const claimed: JournalEntry = { kind: 'claimed', at: now, owner, fence: fence + 1, interrupted };
     const entries = run.isOwner ? append : [claimed, ...append];

@@ -184,7 +184,9 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     const { isOnline } = circumstances(now);
     const starting = run.digest.end || draft.isReset ? [] : startable(run, draft, isOnline);
     for (const ask of starting) recorder.begin(draft, ask);
-    const next = draft.isReset ? restarted(draft) : stateOf(run, starting.length, circumstances(now));
+    // A handler that has not heard yet of what this commit records is at work: should it die, the next owner replays it.
+    const atWork = starting.length + draft.later.length;
+    const next = draft.isReset ? restarted(draft) : stateOf(run, atWork, circumstances(now));
     run.nextAt = next.nextAt;
     // Before the commit that says `running`: a run that only waits behind a suspect must not be blamed for its crashes.
     if (starting.length || next.state.undoing) await takeTurn();
@@ -422,7 +424,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   const recover = async () => {
     const found = isGone ? undefined : await host.load(runId);
     // By the commit whose answer was lost: claimed, or (it was ours already) begun anew.
-    const isClaimed = found?.row.owner === owner && found.row.fence === run.row.fence + 1;
+    const isClaimed = !run.isOwner && found?.row.owner === owner && found.row.fence === run.row.fence + 1;
     const isAnew = isClaimed && run.isOwner;
     const isOver = found?.row.endedAt !== undefined && !found.row.undoing;
     if (!found || isOver || (found.row.fence !== run.row.fence && !isClaimed)) {
@@ -476,8 +478,10 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     nextAt: () => run.nextAt,
     /** Holds a slot, or is about to. */
     isActive,
+    /** No look of this engine would find it again, was it put out of memory. */
+    isHeld: () => isActive() || run.row.unsettled || run.row.undoing,
     /** When to pump it by the engine's own timer: instants that its row, held by us, does not show as due. */
-    timerAt: () => (isActive() || run.row.unsettled || run.row.undoing ? run.nextAt : Infinity),
+    timerAt: () => (driver.isHeld() ? run.nextAt : Infinity),
     /** A look found the run due or woken. False: it is no longer ours, and to be taken up anew. */
     wake(row: RunRow, events: readonly EventRow[]): boolean {
       const isBusy = isPumping || isTroubled;
@@ -495,11 +499,16 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     },
     /** Another context has changed the run: whether it is still ours is asked of the store. */
     verify(): void {
-      if (run.isOwner && run.running.size) void confirm().catch(host.report);
+      if (run.isOwner && (run.running.size || run.row.undoing)) void confirm().catch(host.report);
+    },
+    /** The run was cancelled with its parent, unless a commit under way has ended it before: then it is still ours. */
+    stop(reason: unknown): void {
+      if (isPumping || isTroubled) driver.verify();
+      else leave(reason);
     },
     /** Lets a run that holds no slot be taken up anew, also by this engine. */
     async retire(): Promise<void> {
-      const isHeld = run.isOwner && run.row.unsettled;
+      const isHeld = run.isOwner && (run.row.unsettled || run.row.undoing);
       leave();
       if (isHeld) await letGo(clock.now(), []);
     },

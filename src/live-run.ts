@@ -255,7 +255,9 @@ export const isOffered = (run: LiveRun): boolean =>
 /** The earliest of events, ends of children, sleeps and deadlines; what came before a timer on equal instants (spec E5, R7). */
 export function nextDue(run: LiveRun, draft: Draft): Due | undefined {
   // What this very commit records has no event looked up and no timer set yet.
-  const isNew = new Set<unknown>(draft.entries.map((entry) => 'id' in entry && entry.id));
+  const isNew = new Set<unknown>(
+    draft.entries.map((entry) => /^(wait|sleep)-set$/.test(entry.kind) && 'id' in entry && entry.id),
+  );
   let best: Due | undefined;
   const isTimer = (due: Due) => !due.event && !due.child;
   const consider = (due: Due) => {

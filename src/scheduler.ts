@@ -96,19 +96,21 @@ export function createScheduler(options: SchedulerOptions) {
     isIdle: () => !isClosed && !isLooking && ![...drivers.values()].some((driver) => driver.isActive()),
   });
 
-  /** Children that were cancelled with their parent (spec F9); one whose parent is not in memory here is asked for. */
-  const stopChildren = (parentId: string) => {
-    for (const driver of [...drivers.values()]) {
-      const row = driver.row();
-      if (row.parentId === undefined || row.endedAt !== undefined) continue;
-      if (row.parentId !== parentId) {
-        driver.verify();
-        continue;
+  /** Children were cancelled with their parent (spec F9); of those whose parent is not in memory here the store knows. */
+  const stopChildren = (runId: string) => {
+    const cancelled = new Set([runId]);
+    for (let before = 0; before < cancelled.size; ) {
+      before = cancelled.size;
+      for (const driver of drivers.values()) {
+        const { parentId, endedAt } = driver.row();
+        if (parentId !== undefined && cancelled.has(parentId) && endedAt === undefined) cancelled.add(driver.runId);
       }
-      const reason = new StepfastError('LEASE_LOST', `Run ${driver.runId} was cancelled with its parent.`);
-      driver.leave(reason);
-      stopChildren(driver.runId);
     }
+    cancelled.delete(runId);
+    const reason = new StepfastError('LEASE_LOST', `The run was cancelled with run ${runId}.`);
+    for (const driver of [...drivers.values()])
+      if (cancelled.has(driver.runId)) driver.stop(reason);
+      else if (driver.row().parentId !== undefined) driver.verify();
   };
 
   const host: DriverHost = {
@@ -117,10 +119,10 @@ export function createScheduler(options: SchedulerOptions) {
       const outcome = await store.commit({ now: clock.now(), run, ...parts });
       const { retryAt } = outcome.kind === 'no-slot' ? outcome : {};
       if (retryAt !== undefined) lanes.fill(run.state!.slot!, retryAt, true);
-      if (outcome.kind === 'committed' && run.state?.endedAt !== undefined) {
-        if (run.state.status === 'cancelled') stopChildren(run.runId);
-        look(); // whoever awaits its end is due now
-      }
+      const end =
+        outcome.kind === 'committed' && run.append.find(({ kind }) => /^(completed|failed|cancelled)$/.test(kind));
+      if (end && end.kind === 'cancelled') stopChildren(run.runId);
+      if (end) look(); // whoever awaits it is due now
       return outcome;
     },
     load: (runId) => store.load(runId),
@@ -183,8 +185,7 @@ export function createScheduler(options: SchedulerOptions) {
     const job = jobs.get(row.job);
     const stored = job && (await store.load(row.runId));
     if (!stored || stored.row.fence !== row.fence || isClosed || drivers.has(row.runId)) return;
-    if (drivers.size >= MAX_RESIDENT)
-      [...drivers.values()].find((driver) => !driver.isActive() && !driver.row().unsettled)?.leave();
+    if (drivers.size >= MAX_RESIDENT) [...drivers.values()].find((driver) => !driver.isHeld())?.leave();
     const driver = createDriver(host, job, stored, { offers, interrupted });
     drivers.set(row.runId, driver);
     void driver.pump();
@@ -200,8 +201,7 @@ export function createScheduler(options: SchedulerOptions) {
     const full = [...used.keys()].filter(isFull);
     // What is being taken up has not been claimed yet: the store would return it again.
     const left = new Map(skip);
-    for (const driver of drivers.values())
-      if (driver.isActive() || driver.row().unsettled) left.set(driver.runId, stampOf(driver.row()));
+    for (const driver of drivers.values()) if (driver.isHeld()) left.set(driver.runId, stampOf(driver.row()));
     const query = { now: clock.now(), owner, jobs: versions, limit: PAGE, graceMs: GRACE_MS, skip: left, full };
     const page = await store.due(query);
     if (isClosed) return;

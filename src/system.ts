@@ -71,8 +71,8 @@ type Builtins = { getBuiltinModule?(name: string): { readonly AsyncLocalStorage:
 
 /** Tells whether a step's function is running: in its synchronous part everywhere, after an `await` in Node. */
 function stepContext(): Pick<Platform, 'inStep' | 'outOfStep' | 'isInStep'> {
-  const { process } = globalThis as { process?: Builtins };
-  const AsyncLocalStorage = process?.getBuiltinModule?.('node:async_hooks')?.AsyncLocalStorage;
+  const node = (globalThis as { process?: Builtins }).process;
+  const AsyncLocalStorage = node?.getBuiltinModule?.('node:async_hooks')?.AsyncLocalStorage;
   const context = AsyncLocalStorage && new AsyncLocalStorage();
   let isSync = false;
   const within = <T>(value: boolean, fn: () => T): T => {

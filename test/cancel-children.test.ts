@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { defineJob, type HandlerContext, type Stepfast } from '../src/index.js';
+import { defineJob, FatalError, type HandlerContext, type Stepfast } from '../src/index.js';
 import { crashEverywhere, everyWay } from './crash-everywhere.js';
 import type { World } from './harness.js';
 
@@ -203,6 +203,41 @@ everyWay('cancelling a family', (open) => {
     expect(await run.status()).toBe('cancelled');
     expect(await statusesOf(engine, 'child')).toEqual(['cancelled']);
     expect(signals.map(({ aborted }) => aborted)).toEqual([true]);
+  });
+
+  it.each([
+    ['before', 'cancelled'],
+    ['after', 'failed'],
+  ])('F7, F9: a child whose parent is cancelled just %s its failure is durable has %s, and is undone', async (when, status) => {
+    const w = open();
+    const store = w.store();
+    const { commit } = store;
+    store.commit = async (batch) => {
+      if (!batch.run?.append.some(({ kind }) => kind === 'failed')) return commit.call(store, batch);
+      if (when === 'before') await engine.runs.cancel('p');
+      const outcome = await commit.call(store, batch);
+      if (when === 'after') await engine.runs.cancel('p');
+      return outcome;
+    };
+    const engine = w.engine(
+      (stepfast) => {
+        const child = stepfast.job('child', async ({ step }) => {
+          await step.run('a', () => 1, { undo: () => void w.log.push('undo') });
+          await step.run('b', () => {
+            throw new FatalError('no');
+          });
+        });
+        stepfast.job('parent', ({ step }) => step.call(child));
+      },
+      { store },
+    );
+    const run = await engine.start('parent', undefined, { id: 'p' });
+    await expect.poll(() => run.status()).toBe('cancelled');
+    await w.clock.idle();
+    const [child] = await runsOf(engine, 'child');
+    expect(child).toMatchObject({ status });
+    expect(child).not.toHaveProperty('undoing');
+    expect(w.log).toEqual(['undo']);
   });
 
   it('F9: two cancels at once, and one more, are one', async () => {

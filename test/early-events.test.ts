@@ -66,6 +66,7 @@ everyWay('events that are there already', (open) => {
       stepfast.job('both', async ({ step }) => {
         const event = step.waitForEvent('came');
         await step.run('beside', () => 1);
+        void step.waitForEvent('never'); // it has asked for something: nobody would replay it for nothing
         return (await event).payload;
       });
     };
@@ -80,7 +81,10 @@ everyWay('events that are there already', (open) => {
     expect(await run(after)).toMatchObject({ status: 'completed', result: 'kept' });
   });
 
-  it('E1, R11: a run that was interrupted records outcomes first: an event that waits for its turn is not lost', async () => {
+  it.each([
+    ['an event that comes meanwhile is not lost', true],
+    ['its handler goes on when it comes back', false],
+  ])('R11: an interrupted run records an outcome first, and dies right after: %s', async (_, sends) => {
     const w = open();
     let isStuck = true;
     const define: Define = (stepfast) => {
@@ -90,6 +94,7 @@ everyWay('events that are there already', (open) => {
           w.log.push('beside');
           if (isStuck) await new Promise(() => undefined);
         });
+        await step.run('after', () => w.log.push('after'));
         return (await event).payload;
       });
     };
@@ -99,14 +104,15 @@ everyWay('events that are there already', (open) => {
     w.crash(first); // in flight: an interruption
     isStuck = false;
     const sender = w.engine();
-    await sender.dispatch('came', 'kept');
-    await sender.close();
-    const { engine, death } = mortal(w, define, records('step-completed', 'beside'));
+    const meanwhile = async () => sends && sender.dispatch('came', 'kept');
+    const { engine, death } = mortal(w, define, records('step-completed', 'beside'), meanwhile);
     await engine.ready();
     await expect.poll(() => death.isOver).toBe(true);
     await w.clock.idle();
+    await sender.close();
     const after = await reopen(w, define);
-    expect(await run(after)).toMatchObject({ status: 'completed', result: 'kept' });
+    expect(w.log).toEqual(['beside', 'beside', 'after']);
+    expect(await run(after)).toMatchObject(sends ? { status: 'completed', result: 'kept' } : { status: 'waiting' });
   });
 
   it('E1, E2: several of them, each sent once, whichever commit the app dies at', async () => {

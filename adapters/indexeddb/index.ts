@@ -11,6 +11,13 @@ import { type CommitHost, committer, eventsBy, leaseKey } from './transaction.js
 
 export { addStores } from './schema.js';
 
+declare global {
+  // The platform's own type where there is one: also users whose `lib` has no DOM can read the declarations.
+  interface IDBDatabase {
+    readonly name: string;
+  }
+}
+
 /** How `indexedDBStore` keeps its runs. */
 export interface IndexedDBStoreOptions {
   /** Name of the database; contexts of one origin that name the same share its runs. Default: `'stepfast'`. */
