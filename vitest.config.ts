@@ -11,6 +11,8 @@ const alias = [
 
 export default defineConfig({
   test: {
+    // One more than vitest takes on a machine of two cores: much of the time the tests wait for disks and processes.
+    maxWorkers: 2,
     projects: [
       {
         resolve: { alias },

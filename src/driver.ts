@@ -424,7 +424,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   const recover = async () => {
     const found = isGone ? undefined : await host.load(runId);
     // By the commit whose answer was lost: claimed, or (it was ours already) begun anew.
-    const isClaimed = !run.isOwner && found?.row.owner === owner && found.row.fence === run.row.fence + 1;
+    const isClaimed = found?.row.owner === owner && found.row.fence === run.row.fence + 1;
     const isAnew = isClaimed && run.isOwner;
     const isOver = found?.row.endedAt !== undefined && !found.row.undoing;
     if (!found || isOver || (found.row.fence !== run.row.fence && !isClaimed)) {
