@@ -1,4 +1,4 @@
-import { createEngine, type EngineOptions, type Stepfast } from './engine.js';
+import { createEngine, type EngineOptions, type Stepfast } from './engine/engine.js';
 import { systemPlatform } from './system.js';
 
 /**
@@ -11,16 +11,8 @@ import { systemPlatform } from './system.js';
 export const createStepfast = (options: EngineOptions): Stepfast =>
   createEngine(systemPlatform(options?.clock), options ?? {});
 
-export type { StepContext, StepOptions } from './command.js';
-export type { DispatchOptions, Receipt } from './dispatch.js';
-export type { Duration } from './duration.js';
-// The engine and its runs
-export type { EngineOptions, Stepfast } from './engine.js';
-export type { ErrorCode, ErrorPlace } from './errors.js';
-// Errors
-export { EventTimeoutError, FatalError, isStepfastError, RetryableError, StepError, StepfastError } from './errors.js';
-export { defineEvent, type EventType } from './event.js';
-export type { RunError, RunSnapshot, RunStatus, TimelineEntry } from './inspect.js';
+export type { DispatchOptions, Receipt } from './door/dispatch.js';
+export { defineEvent, type EventType } from './door/event.js';
 export type {
   AnyJob,
   DefineJob,
@@ -33,23 +25,16 @@ export type {
   Migration,
   RetentionOptions,
   StandardSchema,
-} from './job.js';
+} from './door/job.js';
 // Jobs and steps
-export { defineJob } from './job.js';
-export type { JournalEntry } from './journal.js';
-export type { Json } from './json.js';
-export type { Log } from './log.js';
-export type { Clock } from './platform.js';
-export type { Committed, Plugin, PluginHost } from './plugin.js';
-export type { QueueOptions } from './queue.js';
-export type { RetryOptions } from './retry.js';
-export type { ForkOptions, ListFilter, RunHandle, Runs } from './runs.js';
-export type { StartOptions } from './start.js';
-export type { Expiry, Lock, State } from './state.js';
-export type { ChildOptions, Step } from './step.js';
-// For authors of stores and platforms
-export type * from './store.js';
-export type { ReceivedEvent, TimedOut, WaitOptions } from './wait.js';
+export { defineJob } from './door/job.js';
+export type { QueueOptions } from './door/queue.js';
+export type { StartOptions } from './door/start.js';
+export type { Expiry, Lock, State } from './door/state.js';
+// The engine and its runs
+export type { EngineOptions, Stepfast } from './engine/engine.js';
+export type { Committed, Plugin, PluginHost } from './engine/plugin.js';
+export type { ForkOptions, ListFilter, RunHandle, Runs } from './engine/runs.js';
 export type {
   ExportedRun,
   ExportOptions,
@@ -58,4 +43,19 @@ export type {
   ScheduleOptions,
   ScheduleStartOptions,
   Transfer,
-} from './words.js';
+} from './engine/words.js';
+export type { ErrorCode, ErrorPlace } from './errors.js';
+// Errors
+export { EventTimeoutError, FatalError, isStepfastError, RetryableError, StepError, StepfastError } from './errors.js';
+export type { Clock } from './platform.js';
+export type { StepContext, StepOptions } from './replay/command.js';
+export type { ChildOptions, Step } from './replay/step.js';
+export type { ReceivedEvent, TimedOut, WaitOptions } from './replay/wait.js';
+export type { RunError, RunSnapshot, RunStatus, TimelineEntry } from './run/inspect.js';
+export type { Log } from './run/log.js';
+export type { JournalEntry } from './store/journal.js';
+// For authors of stores and platforms
+export type * from './store/store.js';
+export type { Duration } from './values/duration.js';
+export type { Json } from './values/json.js';
+export type { RetryOptions } from './values/retry.js';

@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest';
 import { type MemoryMedium, memoryMedium, memoryStore } from '../adapters/memory/index.js';
-import { createEngine, type Stepfast } from '../src/engine.js';
-import { isOutcome, type JournalEntry } from '../src/journal.js';
+import { createEngine, type Stepfast } from '../src/engine/engine.js';
 import { LIMITS } from '../src/limits.js';
-import type { Step } from '../src/step.js';
-import type { Store } from '../src/store.js';
+import type { Step } from '../src/replay/step.js';
+import { isOutcome, type JournalEntry } from '../src/store/journal.js';
+import type { Store } from '../src/store/store.js';
 import { systemPlatform } from '../src/system.js';
 import { simulatedClock } from '../src/testing/clock.js';
 

@@ -2,9 +2,9 @@ import { isDeepStrictEqual } from 'node:util';
 import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
-import { createCodec, MAX_CAUSE_DEPTH, MAX_CAUSES, MAX_DEPTH, MAX_ERROR_TEXT, sameJson } from '../src/codec.js';
 import { StepfastError } from '../src/errors.js';
-import type { Json } from '../src/json.js';
+import { createCodec, MAX_CAUSE_DEPTH, MAX_CAUSES, MAX_DEPTH, MAX_ERROR_TEXT, sameJson } from '../src/values/codec.js';
+import type { Json } from '../src/values/json.js';
 
 const codec = createCodec({ URL });
 /** Through JSON text, as the file store does it. */

@@ -1,5 +1,5 @@
 import { describe, expect, expectTypeOf, test } from 'vitest';
-import { type Duration, durationMs, instantMs, MAX_DURATION_MS } from '../src/duration.js';
+import { type Duration, durationMs, instantMs, MAX_DURATION_MS } from '../src/values/duration.js';
 
 describe('durations', () => {
   test.each([

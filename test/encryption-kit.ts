@@ -1,7 +1,7 @@
 import { type EncryptionKey, type EncryptionOptions, encryption } from '../plugins/encryption/index.js';
-import type { JournalEntry } from '../src/journal.js';
-import type { Json } from '../src/json.js';
-import type { Batch, CommitOutcome, NewRun, RunChange, Store } from '../src/store.js';
+import type { JournalEntry } from '../src/store/journal.js';
+import type { Batch, CommitOutcome, NewRun, RunChange, Store } from '../src/store/store.js';
+import type { Json } from '../src/values/json.js';
 
 /*
  * What the tests of encryption share: keys, and short words for a store that is used without an engine.

@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest';
 import { z } from 'zod';
-import { forkJournal } from '../src/fork.js';
+import { forkJournal } from '../src/engine/fork.js';
 import { FatalError, type Stepfast } from '../src/index.js';
-import type { JournalEntry } from '../src/journal.js';
+import type { JournalEntry } from '../src/store/journal.js';
 import { onEveryStore, world } from './harness.js';
 
 // Pins: spec F6 for `runs.fork`: a new run with the steps of another up to a step.

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { createEngine, type EngineOptions } from '../src/engine.js';
+import { createEngine, type EngineOptions } from '../src/engine/engine.js';
 import type { Stepfast, Store } from '../src/index.js';
 import { systemPlatform } from '../src/system.js';
 import { onEveryStore, type World, world } from './harness.js';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { type Identity, identityKey, type Namespace, namespaceOf, type OutcomeEntry } from '../src/journal.js';
-import { type Ask, createReplay, type Recorded, type ReplayOptions } from '../src/replay.js';
+import { type Ask, createReplay, type Recorded, type ReplayOptions } from '../src/replay/replay.js';
+import { type Identity, identityKey, type Namespace, namespaceOf, type OutcomeEntry } from '../src/store/journal.js';
 
 // Pins: the heart alone, a function of handler and journal. Spec R4 (identity), R5 (faults), R6 (promises of a dropped
 // pass stay pending), R7 (order of release, `asked`, stall).

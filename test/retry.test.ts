@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { resolveRetry, retryDelayMs } from '../src/retry.js';
+import { resolveRetry, retryDelayMs } from '../src/values/retry.js';
 
 describe('the retry policy', () => {
   test('has documented defaults', () => {

@@ -2,7 +2,7 @@ import { Cron } from 'croner';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { type SchedulesOptions, schedules } from '../plugins/schedules/index.js';
-import { createEngine } from '../src/engine.js';
+import { createEngine } from '../src/engine/engine.js';
 import type { EngineOptions, ScheduleOptions, Stepfast, Store } from '../src/index.js';
 import { systemPlatform } from '../src/system.js';
 import { media, onEveryStore, type World, world } from './harness.js';

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { sameJson } from '../src/codec.js';
-import { fingerprintOf } from '../src/fingerprint.js';
+import type { Start } from '../src/door/start.js';
 import type { Json, PluginHost, Stepfast } from '../src/index.js';
-import type { Start } from '../src/start.js';
+import { sameJson } from '../src/values/codec.js';
+import { fingerprintOf } from '../src/values/fingerprint.js';
 import { onEveryStore, world } from './harness.js';
 
 // Pins: spec Q1 and Q2 for one start: how long it is remembered, and what goes first.

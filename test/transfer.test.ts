@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { transfer } from '../plugins/transfer/index.js';
+import type { RedactPlace } from '../src/engine/words.js';
 import type { EngineOptions, ExportedRun, RunSnapshot, Stepfast } from '../src/index.js';
 import { replay } from '../src/testing/replay.js';
-import type { RedactPlace } from '../src/words.js';
 import { type Medium, media, onEveryStore, type World, world } from './harness.js';
 
 // Pins: an exported run is plain JSON that any store takes up where it stood; nothing it had recorded runs again; events

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { defineJob, type Handler, type JobOptions, type Stepfast } from '../src/index.js';
-import { FORMAT_VERSION } from '../src/journal.js';
+import { FORMAT_VERSION } from '../src/store/journal.js';
 import { replay } from '../src/testing/replay.js';
 import { onEveryStore, type World, world } from './harness.js';
 

@@ -1,6 +1,6 @@
 import { StepfastError } from '../../src/errors.js';
-import type { JournalEntry } from '../../src/journal.js';
-import type { Batch, CommitOutcome, NewRun } from '../../src/store.js';
+import type { JournalEntry } from '../../src/store/journal.js';
+import type { Batch, CommitOutcome, NewRun } from '../../src/store/store.js';
 
 /*
  * What crosses the border between callers and this store shares no object with either side (store rule S6).

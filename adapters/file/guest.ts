@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { StepfastError } from '../../src/errors.js';
-import type { Batch, CommitOutcome, RunRow } from '../../src/store.js';
+import type { Batch, CommitOutcome, RunRow } from '../../src/store/store.js';
 import { prepare } from './batch.js';
 import type { Disk } from './disk.js';
 import { ask } from './inbox.js';

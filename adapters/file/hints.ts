@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
-import type { StoreListener } from '../../src/store.js';
+import type { StoreListener } from '../../src/store/store.js';
 import { watchFolder } from './inbox.js';
 import { LOG, segmentPath, segmentsIn } from './segments.js';
 

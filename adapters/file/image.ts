@@ -1,5 +1,5 @@
-import type { RunRow } from '../../src/store.js';
-import { Tables } from '../../src/tables.js';
+import type { RunRow } from '../../src/store/store.js';
+import { Tables } from '../../src/store/tables.js';
 import { corrupt, type Damage, type LostValue } from './damage.js';
 import { type Header, type RecordState, type Removal, type StateMark, WITNESSES } from './record.js';
 import { keepState, loseState, loseStateBefore } from './shared.js';

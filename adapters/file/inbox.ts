@@ -1,8 +1,8 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { type ErrorCode, StepfastError } from '../../src/errors.js';
-import { FORMAT_VERSION } from '../../src/journal.js';
-import type { Batch, CommitOutcome } from '../../src/store.js';
+import { FORMAT_VERSION } from '../../src/store/journal.js';
+import type { Batch, CommitOutcome } from '../../src/store/store.js';
 import { replaceFile, sweep, TEMPORARY } from './atomic-write.js';
 import { tooNew } from './damage.js';
 import type { Disk } from './disk.js';

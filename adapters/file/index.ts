@@ -1,4 +1,4 @@
-import type { Store } from '../../src/store.js';
+import type { Store } from '../../src/store/store.js';
 import { createFileStore, type FileStoreOptions } from './store.js';
 
 export type { FileStoreOptions } from './store.js';

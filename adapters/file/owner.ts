@@ -1,7 +1,7 @@
 import { StepfastError } from '../../src/errors.js';
-import type { CommitOutcome } from '../../src/store.js';
-import type { Writes } from '../../src/transition/scope.js';
-import { transition } from '../../src/transition.js';
+import type { CommitOutcome } from '../../src/store/store.js';
+import type { Writes } from '../../src/store/transition/scope.js';
+import { transition } from '../../src/store/transition.js';
 import type { Archive } from './archive.js';
 import { notSerializable, type Prepared } from './batch.js';
 import type { Disk } from './disk.js';

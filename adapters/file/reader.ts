@@ -1,5 +1,5 @@
-import type { ListPage, ListQuery, RunRow, StoredRun } from '../../src/store.js';
-import { listPage } from '../../src/tables.js';
+import type { ListPage, ListQuery, RunRow, StoredRun } from '../../src/store/store.js';
+import { listPage } from '../../src/store/tables.js';
 import type { Archive } from './archive.js';
 import { copy } from './batch.js';
 import { corrupt } from './damage.js';

@@ -1,6 +1,6 @@
-import type { JournalEntry } from '../../src/journal.js';
-import type { Batch, RunRow, StoredRun } from '../../src/store.js';
-import type { Reads, Writes } from '../../src/transition/scope.js';
+import type { JournalEntry } from '../../src/store/journal.js';
+import type { Batch, RunRow, StoredRun } from '../../src/store/store.js';
+import type { Reads, Writes } from '../../src/store/transition/scope.js';
 import type { Archive } from './archive.js';
 import { assertSound, type Image, isRemoved, keyText } from './image.js';
 import type { Removal } from './record.js';

@@ -1,7 +1,7 @@
 import { crc32 } from 'node:zlib';
-import { FORMAT_VERSION, type JournalEntry } from '../../src/journal.js';
-import type { EventRow, RunRow, StateRow } from '../../src/store.js';
-import type { StoreClock } from '../../src/transition/scope.js';
+import { FORMAT_VERSION, type JournalEntry } from '../../src/store/journal.js';
+import type { EventRow, RunRow, StateRow } from '../../src/store/store.js';
+import type { StoreClock } from '../../src/store/transition/scope.js';
 import type { Damage, LostValue } from './damage.js';
 
 /*

@@ -1,5 +1,5 @@
 import { StepfastError } from '../../src/errors.js';
-import type { RunRow } from '../../src/store.js';
+import type { RunRow } from '../../src/store/store.js';
 import { corrupt, corruptValue } from './damage.js';
 import type { Disk } from './disk.js';
 import { APPEND, openRegular, removeFile } from './files.js';

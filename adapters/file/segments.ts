@@ -1,6 +1,6 @@
 import { join } from 'node:path';
-import type { EventRow, StateRow, StoredRun } from '../../src/store.js';
-import type { RunWrite, Writes } from '../../src/transition/scope.js';
+import type { EventRow, StateRow, StoredRun } from '../../src/store/store.js';
+import type { RunWrite, Writes } from '../../src/store/transition/scope.js';
 import { renameOver, TEMPORARY } from './atomic-write.js';
 import type { Disk } from './disk.js';
 import {

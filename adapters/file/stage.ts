@@ -1,6 +1,6 @@
-import type { JournalEntry } from '../../src/journal.js';
-import type { StateRow } from '../../src/store.js';
-import type { Writes } from '../../src/transition/scope.js';
+import type { JournalEntry } from '../../src/store/journal.js';
+import type { StateRow } from '../../src/store/store.js';
+import type { Writes } from '../../src/store/transition/scope.js';
 import { extend, type Image, remember, remove, revisionOf } from './image.js';
 import { encodeRecord, marksOf, type Removal, WITNESSES } from './record.js';
 import { noteState } from './shared.js';

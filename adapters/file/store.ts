@@ -1,7 +1,7 @@
 import { join, resolve } from 'node:path';
-import { selectByPriority, withOffers } from '../../src/due.js';
 import { StepfastError } from '../../src/errors.js';
-import type { Batch, CommitOutcome, OpenOptions, Store } from '../../src/store.js';
+import { selectByPriority, withOffers } from '../../src/store/due.js';
+import type { Batch, CommitOutcome, OpenOptions, Store } from '../../src/store/store.js';
 import { type Archive, createArchive } from './archive.js';
 import { sweep, TEMPORARY } from './atomic-write.js';
 import { copy, copyBatch, type Prepared, prepare, released } from './batch.js';

@@ -1,6 +1,6 @@
 import { type IDBPDatabase, openDB, unwrap, wrap } from 'idb';
-import { check } from '../../src/check.js';
 import { StepfastError } from '../../src/errors.js';
+import { check } from '../../src/values/check.js';
 import { addStores, assertFormat, assertStores, type Database, reading, type Schema, storeError } from './schema.js';
 
 /*

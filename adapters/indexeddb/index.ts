@@ -1,7 +1,7 @@
-import { check } from '../../src/check.js';
-import { withOffers } from '../../src/due.js';
 import { StepfastError } from '../../src/errors.js';
-import type { OpenOptions, SharedWork, Store, StoreListener } from '../../src/store.js';
+import { withOffers } from '../../src/store/due.js';
+import type { OpenOptions, SharedWork, Store, StoreListener } from '../../src/store/store.js';
+import { check } from '../../src/values/check.js';
 import { type AppDatabase, connectionTo } from './connection.js';
 import { type Presence, presence } from './presence.js';
 import { listRuns, loadRun, pickDue } from './queries.js';

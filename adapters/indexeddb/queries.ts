@@ -1,6 +1,6 @@
-import { type Picked, selectByPriority, selectDue } from '../../src/due.js';
-import type { DueQuery, ListPage, ListQuery, RunRow, StoredRun } from '../../src/store.js';
-import { fitsList } from '../../src/tables.js';
+import { type Picked, selectByPriority, selectDue } from '../../src/store/due.js';
+import type { DueQuery, ListPage, ListQuery, RunRow, StoredRun } from '../../src/store/store.js';
+import { fitsList } from '../../src/store/tables.js';
 import { chunksOf, type Database, type RunRecord, rankOf, reading } from './schema.js';
 
 /*

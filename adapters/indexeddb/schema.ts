@@ -1,8 +1,8 @@
 import type { DBSchema, IDBPDatabase, IDBPTransaction } from 'idb';
 import { StepfastError } from '../../src/errors.js';
-import { FORMAT_VERSION, type JournalEntry } from '../../src/journal.js';
-import type { EventRow, RunRow, StateRow } from '../../src/store.js';
-import type { StoreClock } from '../../src/transition/scope.js';
+import { FORMAT_VERSION, type JournalEntry } from '../../src/store/journal.js';
+import type { EventRow, RunRow, StateRow } from '../../src/store/store.js';
+import type { StoreClock } from '../../src/store/transition/scope.js';
 
 /*
  * What the database holds. The version of our own is 1 for ever: an upgrade that one frozen tab holds up blocks `open()`

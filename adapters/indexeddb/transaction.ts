@@ -1,4 +1,4 @@
-import type { Batch, CommitOutcome, EventRow } from '../../src/store.js';
+import type { Batch, CommitOutcome, EventRow } from '../../src/store/store.js';
 import {
   pairKey,
   pairsOf,
@@ -6,8 +6,8 @@ import {
   type RunWrite,
   type StoreClock,
   type Writes,
-} from '../../src/transition/scope.js';
-import { transition } from '../../src/transition.js';
+} from '../../src/store/transition/scope.js';
+import { transition } from '../../src/store/transition.js';
 import { assertFormat, chunksOf, type Lease, type RunRecord, rankOf, type WriteTx } from './schema.js';
 
 /*

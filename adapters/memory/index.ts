@@ -1,9 +1,9 @@
-import { selectByPriority, withOffers } from '../../src/due.js';
 import { StepfastError } from '../../src/errors.js';
-import type { JournalEntry } from '../../src/journal.js';
-import type { OpenOptions, Store, StoreListener } from '../../src/store.js';
-import { listPage, Tables } from '../../src/tables.js';
-import { transition } from '../../src/transition.js';
+import { selectByPriority, withOffers } from '../../src/store/due.js';
+import type { JournalEntry } from '../../src/store/journal.js';
+import type { OpenOptions, Store, StoreListener } from '../../src/store/store.js';
+import { listPage, Tables } from '../../src/store/tables.js';
+import { transition } from '../../src/store/transition.js';
 
 /*
  * The smallest store, the one to read first. Nothing outlives the process: for tests, and for pages that have no

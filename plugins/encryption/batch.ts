@@ -1,6 +1,15 @@
-import { checkText } from '../../src/check.js';
 import { isStepfastError, type StepfastError } from '../../src/errors.js';
-import type { Batch, Deletion, NewEvent, NewRun, RunChange, RunRow, StateChange, Store } from '../../src/store.js';
+import type {
+  Batch,
+  Deletion,
+  NewEvent,
+  NewRun,
+  RunChange,
+  RunRow,
+  StateChange,
+  Store,
+} from '../../src/store/store.js';
+import { checkText } from '../../src/values/check.js';
 import type { KeyRing } from './keys.js';
 import { hashWait, keyIdOfRow, sealEntry, sealEvent, sealStart, sealState } from './rows.js';
 import { Bounded, type Vault } from './seal.js';

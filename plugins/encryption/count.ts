@@ -1,6 +1,6 @@
 import { StepfastError } from '../../src/errors.js';
-import type { Json } from '../../src/json.js';
-import type { CommitOutcome, StateChange, StateRow } from '../../src/store.js';
+import type { CommitOutcome, StateChange, StateRow } from '../../src/store/store.js';
+import type { Json } from '../../src/values/json.js';
 
 /*
  * A store can not add to a number that it can not read: an increment is read, added to here, and set on the condition

@@ -1,7 +1,7 @@
-import { checkText } from '../../src/check.js';
+import type { PluginHost } from '../../src/engine/plugin.js';
 import { StepfastError } from '../../src/errors.js';
-import type { PluginHost } from '../../src/plugin.js';
-import type { RunRow, RunState } from '../../src/store.js';
+import type { RunRow, RunState } from '../../src/store/store.js';
+import { checkText } from '../../src/values/check.js';
 import { KEY_TAG } from './rows.js';
 
 /*

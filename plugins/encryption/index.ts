@@ -1,5 +1,5 @@
-import { check } from '../../src/check.js';
-import type { Plugin, PluginHost } from '../../src/plugin.js';
+import type { Plugin, PluginHost } from '../../src/engine/plugin.js';
+import { check } from '../../src/values/check.js';
 import type { KeySubject } from './batch.js';
 import { forget } from './forget.js';
 import { type EncryptionKey, type KeySource, keyRing } from './keys.js';

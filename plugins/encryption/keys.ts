@@ -1,5 +1,5 @@
-import { check, checkText } from '../../src/check.js';
 import { StepfastError } from '../../src/errors.js';
+import { check, checkText } from '../../src/values/check.js';
 
 /*
  * Where keys come from. Nothing here keeps what a function of the app has returned: a key that is gone there is gone

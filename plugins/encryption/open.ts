@@ -1,5 +1,5 @@
 import { isStepfastError, StepfastError } from '../../src/errors.js';
-import type { StateChange, Store } from '../../src/store.js';
+import type { StateChange, Store } from '../../src/store/store.js';
 import type { KeyRing } from './keys.js';
 import { isMarked } from './rows.js';
 import { keyMissing, type Vault } from './seal.js';

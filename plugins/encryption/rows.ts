@@ -1,7 +1,7 @@
 import type { StepfastError } from '../../src/errors.js';
-import type { JournalEntry, RecordedError } from '../../src/journal.js';
-import type { Json } from '../../src/json.js';
-import type { EventRow, NewEvent, NewRun, OpenWait, RunRow, RunState, StoredRun } from '../../src/store.js';
+import type { JournalEntry, RecordedError } from '../../src/store/journal.js';
+import type { EventRow, NewEvent, NewRun, OpenWait, RunRow, RunState, StoredRun } from '../../src/store/store.js';
+import type { Json } from '../../src/values/json.js';
 import { type Bounded, keyIdOf, type Vault } from './seal.js';
 
 /*

@@ -1,6 +1,6 @@
-import { quoted } from '../../src/check.js';
 import { StepfastError } from '../../src/errors.js';
-import type { Json } from '../../src/json.js';
+import { quoted } from '../../src/values/check.js';
+import type { Json } from '../../src/values/json.js';
 import { type KeyRing, subtle } from './keys.js';
 import { fromBase64, fromText, toBase64, toText } from './text.js';
 

@@ -10,7 +10,7 @@ import type {
   StateRow,
   Store,
   StoredRun,
-} from '../../src/store.js';
+} from '../../src/store/store.js';
 import { createSealing, type KeyOf, stateKey } from './batch.js';
 import { commitCounting } from './count.js';
 import type { KeyRing } from './keys.js';

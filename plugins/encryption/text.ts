@@ -1,4 +1,4 @@
-import type { Json } from '../../src/json.js';
+import type { Json } from '../../src/values/json.js';
 
 /*
  * Values as the text that is sealed, and bytes as text. JSON alone would lose the blobs that some stores keep as live

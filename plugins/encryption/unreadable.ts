@@ -1,6 +1,6 @@
-import { stampOf } from '../../src/due.js';
 import { isStepfastError, StepfastError } from '../../src/errors.js';
-import type { OpenOptions, RunRow } from '../../src/store.js';
+import { stampOf } from '../../src/store/due.js';
+import type { OpenOptions, RunRow } from '../../src/store/store.js';
 import type { Vault } from './seal.js';
 
 /*

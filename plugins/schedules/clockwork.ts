@@ -1,7 +1,7 @@
+import type { PluginHost } from '../../src/engine/plugin.js';
+import type { ScheduleStartOptions } from '../../src/engine/words.js';
 import { isStepfastError, StepfastError } from '../../src/errors.js';
-import type { Json } from '../../src/json.js';
-import type { PluginHost } from '../../src/plugin.js';
-import type { ScheduleStartOptions } from '../../src/words.js';
+import type { Json } from '../../src/values/json.js';
 import type { Rule } from './rule.js';
 import { dueTick, firstKept, type Kept, keptAfter, nextTick, rewound } from './ticks.js';
 

@@ -1,13 +1,13 @@
-import { check, checkName } from '../../src/check.js';
+import type { AnyJob } from '../../src/door/job.js';
+import { checkStart } from '../../src/door/start.js';
+import type { Plugin, PluginHost } from '../../src/engine/plugin.js';
+import type { Schedule, Scheduled, ScheduleOptions, ScheduleStartOptions } from '../../src/engine/words.js';
 import { StepfastError } from '../../src/errors.js';
-import type { AnyJob } from '../../src/job.js';
-import type { Plugin, PluginHost } from '../../src/plugin.js';
-import { checkStart } from '../../src/start.js';
-import type { Schedule, Scheduled, ScheduleOptions, ScheduleStartOptions } from '../../src/words.js';
+import { check, checkName } from '../../src/values/check.js';
 import { type Clockwork, createClockwork } from './clockwork.js';
 import { type CronClass, ruleOf } from './rule.js';
 
-export type { Schedule, Scheduled, ScheduleOptions, ScheduleStartOptions } from '../../src/words.js';
+export type { Schedule, Scheduled, ScheduleOptions, ScheduleStartOptions } from '../../src/engine/words.js';
 export type { CronClass } from './rule.js';
 
 /** What `schedules` is made with. */

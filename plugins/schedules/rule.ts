@@ -1,7 +1,7 @@
-import { check, quoted } from '../../src/check.js';
-import { durationMs } from '../../src/duration.js';
+import type { ScheduleOptions } from '../../src/engine/words.js';
 import { StepfastError } from '../../src/errors.js';
-import type { ScheduleOptions } from '../../src/words.js';
+import { check, quoted } from '../../src/values/check.js';
+import { durationMs } from '../../src/values/duration.js';
 
 /*
  * When a schedule ticks: instants out of a rule and nothing else. Ticks are never stored ahead, so a rule may change.

@@ -1,8 +1,8 @@
-import type { RecordedError } from '../../src/journal.js';
-import type { Json } from '../../src/json.js';
+import type { RecordedError } from '../../src/store/journal.js';
+import type { Json } from '../../src/values/json.js';
 
 /*
- * `redact: true`: values without their texts. Works on encoded values (src/codec.ts, C1-C4), so that shared references,
+ * `redact: true`: values without their texts. Works on encoded values (src/values/codec.ts, C1-C4), so that shared references,
  * which are numbers of objects in order (C2), stay what they are: what had a number keeps one.
  */
 

@@ -1,12 +1,12 @@
-import { check, checkText, quoted } from '../../src/check.js';
-import { sameJson } from '../../src/codec.js';
+import { lostBy } from '../../src/door/start.js';
+import type { Plugin, PluginHost } from '../../src/engine/plugin.js';
+import type { ExportedRow, ExportedRun, ExportOptions, ImportOptions, Transfer } from '../../src/engine/words.js';
 import { StepfastError } from '../../src/errors.js';
-import { FORMAT_VERSION, type JournalEntry } from '../../src/journal.js';
-import type { Json } from '../../src/json.js';
-import type { Plugin, PluginHost } from '../../src/plugin.js';
-import { lostBy } from '../../src/start.js';
-import type { NewRun, RunState, StartOutcome, StoredRun } from '../../src/store.js';
-import type { ExportedRow, ExportedRun, ExportOptions, ImportOptions, Transfer } from '../../src/words.js';
+import { FORMAT_VERSION, type JournalEntry } from '../../src/store/journal.js';
+import type { NewRun, RunState, StartOutcome, StoredRun } from '../../src/store/store.js';
+import { check, checkText, quoted } from '../../src/values/check.js';
+import { sameJson } from '../../src/values/codec.js';
+import type { Json } from '../../src/values/json.js';
 import { visitJournal, visitRow } from './parts.js';
 import { keeping, visitFor } from './redact.js';
 import { readExported } from './shape.js';
@@ -18,7 +18,7 @@ export type {
   ImportOptions,
   RedactPlace,
   Transfer,
-} from '../../src/words.js';
+} from '../../src/engine/words.js';
 
 /** What `transfer` adds to the engine. */
 export interface TransferWords {

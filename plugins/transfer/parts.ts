@@ -1,6 +1,6 @@
-import type { JournalEntry, RecordedError } from '../../src/journal.js';
-import type { Json } from '../../src/json.js';
-import type { ExportedRow, RedactPlace } from '../../src/words.js';
+import type { ExportedRow, RedactPlace } from '../../src/engine/words.js';
+import type { JournalEntry, RecordedError } from '../../src/store/journal.js';
+import type { Json } from '../../src/values/json.js';
 
 /*
  * Where in a run the values, texts and errors of its user stand. What else is there are names, ids, numbers and instants.

@@ -1,8 +1,8 @@
-import { check } from '../../src/check.js';
-import { type Codec, createCodec } from '../../src/codec.js';
-import type { RecordedError } from '../../src/journal.js';
-import type { PluginHost } from '../../src/plugin.js';
-import type { ExportOptions, RedactPlace } from '../../src/words.js';
+import type { PluginHost } from '../../src/engine/plugin.js';
+import type { ExportOptions, RedactPlace } from '../../src/engine/words.js';
+import type { RecordedError } from '../../src/store/journal.js';
+import { check } from '../../src/values/check.js';
+import { type Codec, createCodec } from '../../src/values/codec.js';
 import { HIDDEN, hidden, hiddenError } from './hide.js';
 import type { Visit } from './parts.js';
 

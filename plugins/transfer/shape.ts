@@ -1,10 +1,10 @@
-import { quoted } from '../../src/check.js';
-import type { Codec } from '../../src/codec.js';
-import { digestOf } from '../../src/digest.js';
+import type { ExportedRow, ExportedRun } from '../../src/engine/words.js';
 import { StepfastError } from '../../src/errors.js';
-import { FORMAT_VERSION, type JournalEntry, type RecordedError } from '../../src/journal.js';
-import type { Json } from '../../src/json.js';
-import type { ExportedRow, ExportedRun } from '../../src/words.js';
+import { digestOf } from '../../src/replay/digest.js';
+import { FORMAT_VERSION, type JournalEntry, type RecordedError } from '../../src/store/journal.js';
+import { quoted } from '../../src/values/check.js';
+import type { Codec } from '../../src/values/codec.js';
+import type { Json } from '../../src/values/json.js';
 
 /*
  * Whether something is an exported run: looked at field by field before anything of it is stored. A field that is not

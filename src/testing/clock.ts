@@ -1,5 +1,5 @@
-import { type Duration, durationMs } from '../duration.js';
 import type { Clock } from '../platform.js';
+import { type Duration, durationMs } from '../values/duration.js';
 
 /** Time in the hands of a test. */
 export interface SimulatedClock extends Clock {

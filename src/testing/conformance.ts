@@ -1,4 +1,4 @@
-import type { Store } from '../store.js';
+import type { Store } from '../store/store.js';
 import { addressed } from './conformance/addressed.js';
 import { atomicity } from './conformance/atomicity.js';
 import { cascades } from './conformance/cascades.js';

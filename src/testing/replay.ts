@@ -1,14 +1,14 @@
-import { createCodec } from '../codec.js';
-import { digestOf } from '../digest.js';
+import type { AnyJob } from '../door/job.js';
 import { StepfastError } from '../errors.js';
-import type { AnyJob } from '../job.js';
-import { FORMAT_VERSION, type JournalEntry, namespaceOf } from '../journal.js';
-import { mismatch } from '../mismatch.js';
-import { type Ask, createReplay, type Turn } from '../replay.js';
-import { createStep } from '../step.js';
-import type { RunRow } from '../store.js';
+import { digestOf } from '../replay/digest.js';
+import { mismatch } from '../replay/mismatch.js';
+import { type Ask, createReplay, type Turn } from '../replay/replay.js';
+import { createStep } from '../replay/step.js';
+import { upgradeOf } from '../run/upgrade.js';
+import { FORMAT_VERSION, type JournalEntry, namespaceOf } from '../store/journal.js';
+import type { RunRow } from '../store/store.js';
 import { systemPlatform } from '../system.js';
-import { upgradeOf } from '../upgrade.js';
+import { createCodec } from '../values/codec.js';
 
 /** What `runs.export` gives, as far as a replay needs it. */
 export interface ReplayableRun {

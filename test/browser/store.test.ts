@@ -1,6 +1,6 @@
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import type { Batch, CommitOutcome, DueQuery } from '../../src/store.js';
+import type { Batch, CommitOutcome, DueQuery } from '../../src/store/store.js';
 import { type Browser, launchBrowser, type Site, servePages } from './chromium.js';
 
 /*

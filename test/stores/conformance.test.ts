@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { memoryMedium, memoryStore } from '../../adapters/memory/index.js';
 import { StepfastError } from '../../src/errors.js';
-import type { Store } from '../../src/store.js';
+import type { Store } from '../../src/store/store.js';
 import { conformanceCases, runConformance, storeConformance } from '../../src/testing/conformance.js';
 
 /** A memory store with the rules of one that has a single driver at a time: what the others must not do, throws. */

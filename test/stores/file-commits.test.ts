@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type Disk, nodeDisk } from '../../adapters/file/disk.js';
 import { fileStore } from '../../adapters/file/index.js';
-import { pairKey } from '../../src/transition/scope.js';
+import { pairKey } from '../../src/store/transition/scope.js';
 import { freshDir } from './file-folders.js';
 import { committed, dispatchOf, now, openStore, startOf, stepDone, stepOf } from './file-kit.js';
 

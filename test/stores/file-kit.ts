@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import type { FileStoreOptions } from '../../adapters/file/index.js';
 import { createFileStore, type FileStoreInternals } from '../../adapters/file/store.js';
-import type { JournalEntry } from '../../src/journal.js';
-import type { Batch, CommitOutcome, NewRun, OpenOptions, RunState, StateChange, Store } from '../../src/store.js';
+import type { JournalEntry } from '../../src/store/journal.js';
+import type { Batch, CommitOutcome, NewRun, OpenOptions, RunState, StateChange, Store } from '../../src/store/store.js';
 
 export const now = 1_800_000_000_000;
 

@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { nodeDisk } from '../../adapters/file/disk.js';
-import type { Batch, Store } from '../../src/store.js';
+import type { Batch, Store } from '../../src/store/store.js';
 import { compacted } from './file-compact.js';
 import { freshDir } from './file-folders.js';
 import { committed, linesOf, logPath, now, openStore, setOf, stateOf } from './file-kit.js';

@@ -1,7 +1,7 @@
 import { openDB, unwrap } from 'idb';
 import { afterEach, expect, it } from 'vitest';
 import { addStores, indexedDBStore } from '../../adapters/indexeddb/index.js';
-import type { Store } from '../../src/store.js';
+import type { Store } from '../../src/store/store.js';
 import { claim, dueQuery, freshName, leaseMs, newRun, now, raw } from './indexeddb-kit.js';
 
 /*

@@ -1,5 +1,5 @@
 import { afterEach, expect, it } from 'vitest';
-import type { RunChange, RunState } from '../../src/store.js';
+import type { RunChange, RunState } from '../../src/store/store.js';
 import {
   claim,
   countCalls,

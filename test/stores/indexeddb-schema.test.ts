@@ -1,6 +1,6 @@
 import { afterEach, expect, it, vi } from 'vitest';
 import { indexedDBStore } from '../../adapters/indexeddb/index.js';
-import type { RunRow } from '../../src/store.js';
+import type { RunRow } from '../../src/store/store.js';
 import {
   claim,
   dueQuery,

@@ -1,7 +1,7 @@
 import { type IDBPTransaction, wrap } from 'idb';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { addStores, indexedDBStore } from '../../adapters/indexeddb/index.js';
-import type { Batch, SharedOutcome, Store } from '../../src/store.js';
+import type { Batch, SharedOutcome, Store } from '../../src/store/store.js';
 import {
   claim,
   countTransactions,

@@ -1,4 +1,4 @@
-import type { Batch, Store } from '../../store.js';
+import type { Batch, Store } from '../../store/store.js';
 import {
   caseGroup,
   claim,

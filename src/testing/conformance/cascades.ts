@@ -1,4 +1,4 @@
-import type { RunState, Store } from '../../store.js';
+import type { RunState, Store } from '../../store/store.js';
 import {
   awaitEnds,
   cancel,

@@ -1,4 +1,4 @@
-import type { RunRow, Store } from '../../store.js';
+import type { RunRow, Store } from '../../store/store.js';
 import {
   awaitEnds,
   cancel,

@@ -1,5 +1,5 @@
-import type { JournalEntry } from '../../journal.js';
-import type { NewRun, RunState, Store } from '../../store.js';
+import type { JournalEntry } from '../../store/journal.js';
+import type { NewRun, RunState, Store } from '../../store/store.js';
 import {
   awaitEnds,
   caseGroup,

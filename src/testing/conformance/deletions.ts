@@ -1,4 +1,4 @@
-import type { Batch, Deletion, NewRun, Store } from '../../store.js';
+import type { Batch, Deletion, NewRun, Store } from '../../store/store.js';
 import {
   awaitEnds,
   caseGroup,

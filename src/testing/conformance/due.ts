@@ -1,4 +1,4 @@
-import { stampOf } from '../../due.js';
+import { stampOf } from '../../store/due.js';
 import { caseGroup, claimed, commit, due, dueIds, now, rowOf, slept, start, stepped } from './env.js';
 import { equal, hostileStrings } from './kit.js';
 

@@ -1,5 +1,4 @@
-import type { JournalEntry } from '../../journal.js';
-import type { Json } from '../../json.js';
+import type { JournalEntry } from '../../store/journal.js';
 import type {
   Batch,
   CommitOutcome,
@@ -20,7 +19,8 @@ import type {
   StateRow,
   Store,
   StoredRun,
-} from '../../store.js';
+} from '../../store/store.js';
+import type { Json } from '../../values/json.js';
 import { check, equal } from './kit.js';
 
 /*

@@ -1,4 +1,4 @@
-import type { ListQuery, Store } from '../../store.js';
+import type { ListQuery, Store } from '../../store/store.js';
 import { caseGroup, claim, commit, ended, load, now, start, started, waiting } from './env.js';
 import { equal, range } from './kit.js';
 

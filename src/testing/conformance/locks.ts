@@ -1,4 +1,4 @@
-import type { StateChange, Store } from '../../store.js';
+import type { StateChange, Store } from '../../store/store.js';
 import { caseGroup, change, commit, now, refused, spoiled } from './env.js';
 import { check, equal, hostileStrings, range } from './kit.js';
 

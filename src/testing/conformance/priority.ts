@@ -1,5 +1,5 @@
-import { stampOf } from '../../due.js';
-import type { Store } from '../../store.js';
+import { stampOf } from '../../store/due.js';
+import type { Store } from '../../store/store.js';
 import {
   caseGroup,
   claim,

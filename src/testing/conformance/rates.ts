@@ -1,4 +1,4 @@
-import type { CommitOutcome, RunChange, Store } from '../../store.js';
+import type { CommitOutcome, RunChange, Store } from '../../store/store.js';
 import {
   caseGroup,
   claim,

@@ -1,4 +1,4 @@
-import type { NewRun, Store } from '../../store.js';
+import type { NewRun, Store } from '../../store/store.js';
 import {
   caseGroup,
   claim,

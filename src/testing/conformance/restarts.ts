@@ -1,5 +1,5 @@
-import type { JournalEntry } from '../../journal.js';
-import type { RunChange, Store } from '../../store.js';
+import type { JournalEntry } from '../../store/journal.js';
+import type { RunChange, Store } from '../../store/store.js';
 import {
   caseGroup,
   claim,

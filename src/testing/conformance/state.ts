@@ -1,5 +1,5 @@
-import type { Json } from '../../json.js';
-import type { Batch, StateChange, Store } from '../../store.js';
+import type { Batch, StateChange, Store } from '../../store/store.js';
+import type { Json } from '../../values/json.js';
 import {
   caseGroup,
   change,

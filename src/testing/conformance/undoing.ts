@@ -1,4 +1,4 @@
-import type { RunState } from '../../store.js';
+import type { RunState } from '../../store/store.js';
 import {
   cancel,
   caseGroup,

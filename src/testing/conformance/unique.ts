@@ -1,5 +1,5 @@
-import type { JournalEntry } from '../../journal.js';
-import type { NewRun, Store, Unique } from '../../store.js';
+import type { JournalEntry } from '../../store/journal.js';
+import type { NewRun, Store, Unique } from '../../store/store.js';
 import {
   cancel,
   cancelling,

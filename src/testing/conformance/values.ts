@@ -1,6 +1,6 @@
-import type { JournalEntry } from '../../journal.js';
-import type { Json } from '../../json.js';
-import type { Store } from '../../store.js';
+import type { JournalEntry } from '../../store/journal.js';
+import type { Store } from '../../store/store.js';
+import type { Json } from '../../values/json.js';
 import {
   caseGroup,
   claim,

@@ -1,4 +1,4 @@
-import type { OpenWait, Store } from '../../store.js';
+import type { OpenWait, Store } from '../../store/store.js';
 import {
   caseGroup,
   claimed,

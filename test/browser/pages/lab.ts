@@ -1,5 +1,5 @@
 import { addStores, indexedDBStore } from '../../../adapters/indexeddb/index.js';
-import type { Store } from '../../../src/store.js';
+import type { Store } from '../../../src/store/store.js';
 import { runConformance } from '../../../src/testing/conformance.js';
 
 /*

@@ -1,0 +1,34 @@
+import { checkName } from '../values/check.js';
+import { checkSchema, type StandardSchema } from './job.js';
+
+/** An event with a schema: accepted wherever an event's name is. Create one with `defineEvent`. */
+export interface EventType<Payload = unknown, Input = unknown> {
+  readonly name: string;
+  readonly schema: StandardSchema<Payload, Input>;
+  /** For the types alone: what a wait gets. */
+  readonly '~payload'?: Payload;
+  /** For the types alone: what `dispatch` is given. */
+  readonly '~input'?: Input;
+}
+
+/**
+ * Defines an event whose payload is checked at `dispatch` and typed wherever it is waited for.
+ *
+ * What the schema makes of the payload is stored; an event that does not fit is refused with `INVALID_PAYLOAD`.
+ *
+ * @param name 1 to 256 characters; recorded with each event, so it must not change.
+ * @throws {StepfastError} `INVALID_NAME`, `INVALID_OPTION`.
+ * @example const emailVerified = defineEvent('email.verified', z.object({ userId: z.string() }));
+ */
+export function defineEvent<Payload, Input>(
+  name: string,
+  schema: StandardSchema<Payload, Input>,
+): EventType<Payload, Input> {
+  checkName(name, 'an event');
+  checkSchema(schema, `The schema of event "${name}"`);
+  return { name, schema };
+}
+
+/** The name of an event, however it is given. Not checked. */
+export const eventName = (given: string | EventType): string =>
+  typeof given === 'object' && given ? given.name : given;

@@ -1,0 +1,158 @@
+import { StepfastError } from '../errors.js';
+import type { Clock } from '../platform.js';
+import type { RunChange, Unique } from '../store/store.js';
+import { check, checkInteger, checkName, checkText } from '../values/check.js';
+import { type Duration, durationMs } from '../values/duration.js';
+import type { AnyJob } from './job.js';
+
+/*
+ * Queues are lanes of a store, shared by all its contexts (spec Q2). The store decides who gets a slot; what is known
+ * here only saves questions.
+ */
+
+/** The lane that runs of a job wait in, and how they start. */
+export interface QueueOptions<Payload = unknown> {
+  /** 1 to 256 characters. Jobs that name the same queue share it. */
+  readonly name: string;
+  /** So many of its runs have a function in flight at once, in all contexts together. Default 8. */
+  readonly concurrency?: number;
+  /** No more than `limit` (1 to 1,000) times within `per` a run of the queue begins, or goes on after a pause. */
+  readonly rateLimit?: { readonly limit: number; readonly per: Duration };
+  /** Of runs of this job; those with a greater one go first. An integer. Default 0. */
+  readonly priority?: number;
+  /**
+   * A run starts `delay` after the last start with the same key, with the payload of that one: every start before it
+   * gives the handle of the same run. `key` must be pure. Default: one key for all.
+   */
+  readonly debounce?: { readonly delay: Duration; key?(payload: Payload): string };
+  /** While a run (with the same key) is active, a start gives that run, whatever the payload. `key` must be pure. */
+  readonly singleton?: true | { key(payload: Payload): string };
+}
+
+/** Runs that one queue drives at once, unless it says otherwise. */
+const DEFAULT_CONCURRENCY = 8;
+/** The store keeps an instant for each. */
+const MAX_RATE = 1_000;
+
+/** The queue of a job, `default` where it names none. */
+export const queueOf = (job: AnyJob | undefined): QueueOptions => {
+  const queue = job?.options.queue;
+  return typeof queue === 'object' ? queue : { name: queue ?? 'default' };
+};
+
+/** Refuses a queue that can not work; `of` names its options in the refusal. */
+export function checkQueue(given: unknown, of: (option: string) => string): void {
+  const queue = (typeof given === 'string' ? { name: given } : given) as QueueOptions;
+  check(typeof queue === 'object' && queue !== null, of('queue'), queue, 'a name or an object of queue options');
+  const { concurrency = 1, rateLimit, priority = 0, debounce, singleton } = queue;
+  checkName(queue.name, of('the queue'));
+  checkInteger(concurrency, of('queue.concurrency'), 1);
+  checkPriority(priority, of('queue.priority'));
+  const object = (option: string, value: unknown) =>
+    check(typeof value === 'object' && value !== null, of(option), value, 'an object');
+  const aFunction = (option: string, value: unknown) =>
+    check(typeof value === 'function', of(option), value, 'a function of the payload');
+  if (rateLimit !== undefined) {
+    object('queue.rateLimit', rateLimit);
+    checkInteger(rateLimit.limit, of('queue.rateLimit.limit'), 1);
+    check(rateLimit.limit <= MAX_RATE, of('queue.rateLimit.limit'), rateLimit.limit, `at most ${MAX_RATE}`);
+    positiveMs(rateLimit.per, of('queue.rateLimit.per'));
+  }
+  if (debounce !== undefined) {
+    object('queue.debounce', debounce);
+    positiveMs(debounce.delay, of('queue.debounce.delay'));
+    check(!singleton, of('queue.debounce'), debounce, 'debounce or singleton, not both');
+  }
+  if (debounce?.key !== undefined) aFunction('queue.debounce.key', debounce.key);
+  if (singleton === undefined || singleton === true) return;
+  object('queue.singleton', singleton);
+  aFunction('queue.singleton.key', singleton.key);
+}
+
+export const checkPriority = (value: unknown, option: string): void =>
+  check(Number.isSafeInteger(value), option, value, 'an integer');
+
+/** A duration of at least a millisecond. */
+export const positiveMs = (value: unknown, option: string): number => {
+  const found = durationMs(value, option);
+  check(found > 0, option, value, 'a duration that is longer than nothing', 'INVALID_DURATION');
+  return found;
+};
+
+/** Two jobs may share a queue, but must agree on what it is. */
+export function checkShared(job: AnyJob, others: Iterable<AnyJob>): void {
+  const mine = queueOf(job);
+  for (const other of others) {
+    const theirs = queueOf(other);
+    if (other.name === job.name || theirs.name !== mine.name) continue;
+    for (const option of ['concurrency', 'rateLimit'] as const) {
+      const [a, b] = [mine, theirs].map((queue) => queue[option] && sayOf(queue[option]));
+      if (a === undefined || b === undefined || a === b) continue;
+      throw new StepfastError(
+        'INVALID_OPTION',
+        `queue.${option} of job "${job.name}" is ${a}, and ${b} in job "${other.name}". Give queue "${mine.name}" one ${option}.`,
+        { job: job.name },
+      );
+    }
+  }
+}
+
+const sayOf = (option: NonNullable<QueueOptions['concurrency' | 'rateLimit']>): string =>
+  typeof option === 'number' ? String(option) : `${option.limit} in ${durationMs(option.per, 'per')} ms`;
+
+/** How long a start is put off, and what keeps other starts out. */
+export function placeOf(
+  job: AnyJob | undefined,
+  payload: () => unknown,
+): { readonly delayMs: number; readonly unique?: Unique } {
+  const { debounce, singleton } = queueOf(job);
+  const keyOf = (kind: string, key: ((payload: unknown) => string) | undefined) => {
+    const found = key?.(payload());
+    if (key) checkText(found, `The ${kind} key of job "${job?.name}"`, 'INVALID_KEY');
+    return `${kind}:${found ?? ''}`;
+  };
+  if (debounce)
+    return {
+      delayMs: durationMs(debounce.delay, 'queue.debounce.delay'),
+      unique: { key: keyOf('debounce', debounce.key), until: 'start' },
+    };
+  if (!singleton) return { delayMs: 0 };
+  const key = singleton === true ? undefined : singleton.key;
+  return { delayMs: 0, unique: { key: keyOf('singleton', key), until: 'end' } };
+}
+
+export type Lanes = ReturnType<typeof createLanes>;
+
+/** What an engine knows of the queues: what its jobs say of them, and which are full for a while. */
+export function createLanes(jobs: ReadonlyMap<string, AnyJob>, clock: Clock) {
+  const full = new Map<string, { readonly until: number; readonly since: number; readonly isRate: boolean }>();
+  const find = <K extends 'concurrency' | 'rateLimit'>(queue: string, option: K): QueueOptions[K] => {
+    for (const job of jobs.values()) {
+      const own = queueOf(job);
+      if (own.name === queue && own[option]) return own[option];
+    }
+    return undefined;
+  };
+  const rate = (queue: string): RunChange['rate'] => {
+    const found = find(queue, 'rateLimit');
+    return found && { limit: found.limit, perMs: durationMs(found.per, 'rateLimit.per') };
+  };
+  return {
+    concurrency: (queue: string) => find(queue, 'concurrency') ?? DEFAULT_CONCURRENCY,
+    rate,
+    /** Until then the queue counts as full: others hold its slots, or its rate is used up. */
+    fill(queue: string, until: number, isRate: boolean) {
+      full.set(queue, { until, since: clock.now(), isRate });
+    },
+    /** A slot of ours is free. */
+    freed(queue: string) {
+      if (!full.get(queue)?.isRate) full.delete(queue);
+    },
+    /** Queues that count as full, and until when. Not by a clock that has been set back since (spec Q4). */
+    full(): ReadonlyMap<string, number> {
+      const now = clock.now();
+      for (const [queue, { until, since }] of full) if (until <= now || since > now) full.delete(queue);
+      return new Map([...full].map(([queue, { until }]) => [queue, until]));
+    },
+  };
+}

@@ -1,0 +1,214 @@
+import { StepfastError } from '../errors.js';
+import type { Platform } from '../platform.js';
+import type { JournalEntry } from '../store/journal.js';
+import type { Batch, CommitOutcome, NewRun, RunChange, StartOutcome, StateChange, StoredRun } from '../store/store.js';
+import { check, checkName, checkText, quoted } from '../values/check.js';
+import { type Codec, sameJson } from '../values/codec.js';
+import { type Duration, durationMs, instantMs } from '../values/duration.js';
+import { fingerprintOf } from '../values/fingerprint.js';
+import type { Json } from '../values/json.js';
+import { type RetryOptions, resolveRetry } from '../values/retry.js';
+import { type AnyJob, validate } from './job.js';
+import { checkPriority, placeOf, queueOf } from './queue.js';
+import { stateRefusal } from './state.js';
+
+/*
+ * Starting a run: checked at the door, then one commit (spec Q1, R11).
+ */
+
+export interface StartOptions {
+  /** The run's own id, 1 to 256 characters. Default: a new one. */
+  readonly id?: string;
+  /** The same key and payload give the same run, also from two tabs at once. */
+  readonly idempotencyKey?: string;
+  /** How long id and idempotency key are remembered though the run be deleted. Default 30 days. */
+  readonly idempotencyTtl?: Duration;
+  /** The lane it waits in. Default: that of the job. */
+  readonly queue?: string;
+  readonly startAt?: Date | number | string;
+  readonly delay?: Duration;
+  /** Of runs that wait for a slot, those with a greater one go first. An integer. Default: that of the job's queue, or 0. */
+  readonly priority?: number;
+  readonly tags?: readonly string[];
+  readonly retry?: RetryOptions;
+  /**
+   * Queues a run of a job that is not registered here, for a context that has it. What the job's options say of starts
+   * (schema, queue, debounce, singleton) is not known then.
+   */
+  readonly allowUnregistered?: boolean;
+}
+
+/** What a start has besides, when it is not made by the user directly. */
+export interface StartInner {
+  readonly parentId?: string;
+  /** The idempotency key where the options give none; users can give none that begins with `stepfast:`. */
+  readonly key?: string;
+  /** Goes into the same commit: an owner that has lost its run starts nothing. */
+  readonly run?: RunChange;
+  /** Goes into the same commit; refused (`STATE_CHANGED`), nothing is started. */
+  readonly state?: readonly StateChange[];
+  /** The tick of a schedule. */
+  readonly schedule?: { readonly name: string; readonly tick: number; readonly missed: number };
+}
+
+export interface Started {
+  readonly runId: string;
+  /** False: a run with this id, idempotency key or unique key was there already. */
+  readonly created: boolean;
+}
+
+export type Start = ReturnType<typeof createStart>;
+
+interface StartHost {
+  readonly platform: Platform;
+  readonly codec: Codec;
+  readonly jobs: ReadonlyMap<string, AnyJob>;
+  commit(parts: Omit<Batch, 'now'>): Promise<CommitOutcome>;
+  load(runId: string): Promise<StoredRun | undefined>;
+  /** There may be due work. */
+  look(): void;
+}
+
+type StartedEntry = Extract<JournalEntry, { readonly kind: 'started' }>;
+
+const IDEMPOTENCY_TTL_MS = 30 * 86_400_000;
+
+/** What tells the payload of a run, as it was given, from another: kept when the run is deleted. */
+export const fingerprintOfRun = ({ row, journal }: StoredRun): string => printOf(row.job, givenOf(journal));
+
+const printOf = (job: string, given: Json) => fingerprintOf([job, given]);
+
+const givenOf = (journal: readonly JournalEntry[]): Json => {
+  const { given, payload } = journal[0] as StartedEntry;
+  return given ?? payload;
+};
+
+/** A commit that another owner, or the end of the run, has overtaken. */
+export const lostBy = (outcome: CommitOutcome, run: RunChange | undefined): StepfastError =>
+  run && (outcome.kind === 'fenced' || outcome.kind === 'ended')
+    ? new StepfastError('LEASE_LOST', `Run ${run.runId} was ended from outside, or another context drives it now.`, {
+        runId: run.runId,
+      })
+    : new StepfastError(
+        'STORE_UNAVAILABLE',
+        `The store answered "${outcome.kind}" to a commit that can not get this answer.`,
+      );
+
+export const conflict = (what: string, key: unknown) =>
+  new StepfastError(
+    'IDEMPOTENCY_CONFLICT',
+    `${what} ${quoted(key)} was used before, with another payload. Use a new key for new work, or the old payload to get the old answer.`,
+  );
+
+/** Refuses options that can not be started with. */
+export function checkStart(options: StartOptions): void {
+  const { id, idempotencyKey, idempotencyTtl, tags = [], retry, startAt, delay, queue, priority } = options;
+  if (id !== undefined) checkText(id, 'id', 'INVALID_ID');
+  if (idempotencyKey !== undefined) {
+    checkText(idempotencyKey, 'idempotencyKey', 'INVALID_KEY');
+    const isOurs = idempotencyKey.startsWith('stepfast:');
+    check(!isOurs, 'idempotencyKey', idempotencyKey, 'one that does not start with "stepfast:"', 'INVALID_KEY');
+  }
+  if (idempotencyTtl !== undefined) durationMs(idempotencyTtl, 'idempotencyTtl');
+  resolveRetry(retry);
+  if (queue !== undefined) checkName(queue, 'a queue');
+  if (priority !== undefined) checkPriority(priority, 'priority');
+  check(Array.isArray(tags), 'tags', tags, 'an array of texts');
+  for (const tag of tags) checkText(tag, 'An entry of tags', 'INVALID_OPTION');
+  check(startAt === undefined || delay === undefined, 'startAt beside delay', startAt, 'one of startAt and delay');
+}
+
+/** When the run is due by what the start says. */
+function dueOf({ startAt, delay }: StartOptions, now: number): number {
+  if (delay !== undefined) return now + durationMs(delay, 'delay');
+  return startAt === undefined ? now : Math.max(instantMs(startAt, 'startAt'), now);
+}
+
+/** A payload as it is recorded: what the job's schema makes of it, and (where that differs) as it was given. */
+export async function payloadOf(
+  codec: Codec,
+  job: AnyJob | undefined,
+  name: string,
+  payload: unknown,
+): Promise<{ readonly payload: Json; readonly given?: Json }> {
+  const raw = codec.encode(payload, `the payload of job "${name}"`);
+  const schema = job?.options.payload;
+  if (!schema) return { payload: raw };
+  const checked = codec.encode(await validate(schema, payload, `The payload of job "${name}"`), 'the payload');
+  return { payload: checked, ...(!sameJson(raw, checked) && { given: raw }) };
+}
+
+export function createStart({ platform, codec, jobs, commit, load, look }: StartHost) {
+  const { clock } = platform;
+
+  /** Whether a start that met a run is the same start again. Absent: the run is gone meanwhile. */
+  const isSame = async ({ runId, fingerprint }: StartOutcome, name: string, raw: Json) => {
+    if (fingerprint !== undefined) return fingerprint === printOf(name, raw);
+    const old = await load(runId);
+    return old && old.row.job === name && sameJson(givenOf(old.journal), raw);
+  };
+
+  return async (
+    given: string | AnyJob,
+    payload?: unknown,
+    options: StartOptions = {},
+    inner: StartInner = {},
+  ): Promise<Started> => {
+    const name = typeof given === 'object' && given ? given.name : given;
+    checkName(name, 'a job');
+    check(typeof options === 'object' && options !== null, 'The options of start', options, 'an object');
+    const job = jobs.get(name);
+    if (!job && !options.allowUnregistered)
+      throw new StepfastError(
+        'UNKNOWN_JOB',
+        `Job "${name}" is not registered here. Register it, or start it with allowUnregistered for a context that has it.`,
+        { job: name },
+      );
+    checkStart(options);
+    const { id, idempotencyKey = inner.key, idempotencyTtl = IDEMPOTENCY_TTL_MS, tags = [], retry } = options;
+    const said = await payloadOf(codec, job, name, payload);
+    const { delayMs, unique } = placeOf(job, () => codec.decode(said.payload));
+    const now = clock.now();
+    const dueAt = Math.max(dueOf(options, now), now + delayMs);
+    const entry: JournalEntry = {
+      kind: 'started',
+      at: now,
+      ...said,
+      ...(retry && { retry: codec.encode(retry) }),
+      ...(inner.schedule && { schedule: inner.schedule }),
+    };
+    const queue = queueOf(job);
+    const isKeyed = id !== undefined || options.idempotencyKey !== undefined;
+    const ownId = id ?? platform.newId();
+    const start: NewRun = {
+      runId: ownId,
+      job: name,
+      version: job?.options.version ?? 1,
+      queue: options.queue ?? queue.name,
+      dueAt,
+      entries: [entry],
+      ...(idempotencyKey !== undefined && { idempotencyKey }),
+      ...(inner.parentId !== undefined && { parentId: inner.parentId }),
+      ...(tags.length && { tags: [...tags] }),
+      ...((options.priority ?? queue.priority) && { priority: options.priority ?? queue.priority! }),
+      ...(unique && { unique }),
+      ...(isKeyed && { keyUntil: now + durationMs(idempotencyTtl, 'idempotencyTtl') }),
+      ...(unique?.until === 'start' && { moves: { kind: 'rescheduled', at: now, ...said, dueAt } }),
+    };
+    for (let tries = 0; ; tries++) {
+      const { run, state } = inner;
+      const outcome = await commit({ starts: [start], ...(run && { run }), ...(state && { state }) });
+      if (outcome.kind === 'refused' && state) throw stateRefusal(outcome, state);
+      if (outcome.kind !== 'committed') throw lostBy(outcome, run);
+      const found = outcome.starts[0]!;
+      const { runId, kind } = found;
+      // An id that was made for this call is this call's run, though a lost answer made the store be asked twice.
+      const created = kind === 'created' || (runId === ownId && id === undefined);
+      if (created || kind === 'moved') look();
+      if (created || found.isUnique) return { runId, created };
+      const same = await isSame(found, name, said.given ?? said.payload);
+      if (same) return { runId, created };
+      if (same === false || tries) throw conflict(id === undefined ? 'idempotencyKey' : 'id', id ?? idempotencyKey);
+    }
+  };
+}

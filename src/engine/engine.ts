@@ -1,0 +1,245 @@
+import { createDispatch, type DispatchOptions, type Receipt } from '../door/dispatch.js';
+import type { EventType } from '../door/event.js';
+import { type AnyJob, type DefineJob, defineJob, type Job } from '../door/job.js';
+import { checkShared } from '../door/queue.js';
+import { createStart, lostBy, type StartOptions } from '../door/start.js';
+import { createState, type State, type StateHost, stateRefusal } from '../door/state.js';
+import { isStepfastError, StepfastError } from '../errors.js';
+import type { Clock, Platform } from '../platform.js';
+import type { Batch, CommitOutcome, Store } from '../store/store.js';
+import { check, checkInteger } from '../values/check.js';
+import { type Codec, createCodec } from '../values/codec.js';
+import { durationMs } from '../values/duration.js';
+import { type RetryOptions, resolveRetry } from '../values/retry.js';
+import type { Plugin } from './plugin.js';
+import { createRuns, type RunHandle, type Runs } from './runs.js';
+import { createScheduler } from './scheduler.js';
+import { checkUse, createUse } from './use.js';
+import { missingNow, type Schedule } from './words.js';
+
+/** How an engine is made. */
+export interface EngineOptions {
+  /** Where runs are kept. */
+  readonly store: Store;
+  /** Time. Default: that of the platform. `stepfast/testing` has a simulated one. */
+  readonly clock?: Clock;
+  /** Plug-ins. The first one is nearest to the engine. Default: none. */
+  readonly use?: readonly Plugin[];
+  /** Hears of everything that went wrong and has no caller to tell: never payloads. Default: the console. */
+  readonly onError?: (error: unknown) => void;
+  /** Retries of every step, unless job, start or step say otherwise. */
+  readonly retry?: RetryOptions;
+  /** How long the store's word that a run is ours is good for, in milliseconds. Default 15,000. */
+  readonly leaseMs?: number;
+  /** Largest encoded value, in bytes. Default 1 MiB. */
+  readonly maxValueBytes?: number;
+  /** `always` drops the handler at each outcome, so that every wake-up is a replay: for tests. Default `resume`. */
+  readonly replay?: 'resume' | 'always';
+}
+
+/** An engine: what `createStepfast` returns. */
+export interface Stepfast {
+  /** Defines a job and registers it here. */
+  readonly job: DefineJob;
+  /** Registers a job that was defined elsewhere. `replace`: for hot reload. */
+  register(job: AnyJob, options?: { readonly replace?: boolean }): void;
+  /** Opens the store and recovers what was left; any other call does so by itself. */
+  ready(): Promise<void>;
+  /** Stops cleanly: runs are let go, the store is closed. */
+  close(): Promise<void>;
+  start<Payload, Result>(
+    job: Job<Payload, Result>,
+    ...rest: undefined extends Payload
+      ? [payload?: Payload, options?: StartOptions]
+      : [payload: Payload, options?: StartOptions]
+  ): Promise<RunHandle<Result>>;
+  start(job: string, payload?: unknown, options?: StartOptions): Promise<RunHandle>;
+  /** Hands an event to every run that waits for it, or will. */
+  dispatch(name: string, payload?: unknown, options?: DispatchOptions): Promise<Receipt>;
+  dispatch<Payload, Input>(
+    event: EventType<Payload, Input>,
+    ...rest: undefined extends Input
+      ? [payload?: Input, options?: DispatchOptions]
+      : [payload: Input, options?: DispatchOptions]
+  ): Promise<Receipt>;
+  readonly runs: Runs;
+  /** Values that all runs of the store share. */
+  readonly state: State;
+  readonly schedule: Schedule;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+const LEASE_MS = 15_000;
+
+function checkEngine({ store, retry, replay, maxValueBytes, onError, use = [] }: EngineOptions, clock: Clock): void {
+  check(typeof store?.commit === 'function', 'store', store, 'a store, for example memoryStore()');
+  check(typeof clock?.setTimer === 'function', 'clock', clock, 'a clock, or leave it out');
+  check(!onError || typeof onError === 'function', 'onError', onError, 'a function');
+  check(['resume', 'always'].includes(replay ?? 'resume'), 'replay', replay, '"resume" or "always"');
+  if (maxValueBytes !== undefined) checkInteger(maxValueBytes, 'maxValueBytes', 1);
+  resolveRetry(retry);
+  checkUse(use);
+}
+
+/** Wires the parts; decides little. */
+export function createEngine(platform: Platform, options: EngineOptions): Stepfast {
+  const { clock } = platform;
+  checkEngine(options, clock);
+  const leaseMs = options.leaseMs === undefined ? LEASE_MS : durationMs(options.leaseMs, 'leaseMs');
+  const owner = platform.newId();
+  const jobs = new Map<string, AnyJob>();
+  const undo: (() => void)[] = [];
+  const report = (error: unknown) => {
+    try {
+      (options.onError ?? platform.report)(error);
+    } catch {
+      // An error handler that throws has nobody left to tell, and must not break a run (spec B).
+    }
+  };
+  const use = createUse(options.use ?? [], report);
+  const store = use.around(options.store);
+  const codec: Codec = createCodec({
+    URL: platform.URL,
+    blobs: store.capabilities.blobs,
+    ...(options.maxValueBytes !== undefined && { maxBytes: options.maxValueBytes }),
+  });
+  let isClosed = false;
+  let isDriving = false;
+  let opening: Promise<void> | undefined;
+
+  // ---- life ---------------------------------------------------------------------------------------------------------
+
+  const openAs = (mode: 'drive' | 'use') => store.open({ owner, now: clock.now(), leaseMs, mode, onError: report });
+  const drive = async () => {
+    if (isDriving) return;
+    await openAs('drive');
+    isDriving = true;
+  };
+  /** Drives if it can; where another process does, this one uses the store through it (spec O3). */
+  const tryDrive = async () => {
+    try {
+      await drive();
+      return true;
+    } catch (error) {
+      if (isStepfastError(error, 'STORE_LOCKED')) return false;
+      throw error;
+    }
+  };
+  const open = async () => {
+    if (isClosed) throw new StepfastError('CLOSED', 'This engine is closed. Create a new one to go on.');
+    opening ??= (async () => {
+      if (jobs.size === 0 || !(await tryDrive())) await openAs('use');
+      undo.push(
+        store.watch((runId, isOwn) => {
+          if (isOwn) return; // whoever made the commit tells, and knows more
+          runs.changed(runId);
+          scheduler.hint(runId);
+        }),
+        platform.onWake(scheduler.look),
+      );
+      scheduler.look();
+      use.opened();
+    })().catch((error) => {
+      opening = undefined;
+      throw error;
+    });
+    await opening;
+  };
+  const commit = async (parts: Omit<Batch, 'now'>): Promise<CommitOutcome> => {
+    await open();
+    const release = clock.hold?.();
+    try {
+      return await store.commit({ now: clock.now(), ...parts });
+    } catch (error) {
+      if (!isClosed) scheduler.look(); // it may have happened (S8), and nobody else would tell
+      throw error;
+    } finally {
+      release?.();
+    }
+  };
+  const state: StateHost = {
+    async read(key) {
+      await open();
+      return store.state(key);
+    },
+    async commit(changes) {
+      const outcome = await commit({ state: changes });
+      if (outcome.kind === 'refused') throw stateRefusal(outcome, changes);
+      if (outcome.kind !== 'committed') throw lostBy(outcome, undefined);
+      return outcome.state;
+    },
+  };
+  const load = async (runId: string) => {
+    await open();
+    return store.load(runId);
+  };
+  const look = () => scheduler.look();
+  const base = { platform, codec, store, jobs, report, open, commit, load, look };
+  const start = createStart(base);
+  const dispatch = createDispatch(base);
+  const scheduler = createScheduler({
+    ...base,
+    owner,
+    leaseMs,
+    alwaysReplays: options.replay === 'always',
+    retry: options.retry,
+    start,
+    dispatch,
+    state,
+    drives: tryDrive,
+    changed: (runId, row) => runs.changed(runId, row),
+    committed: (runId, job, entries) => use.committed({ runId, job, entries }),
+  });
+  const runs = createRuns({ ...base, scheduler });
+
+  const register: Stepfast['register'] = (job, { replace = false } = {}) => {
+    if (jobs.has(job.name) && jobs.get(job.name) !== job && !replace)
+      throw new StepfastError(
+        'DUPLICATE_JOB',
+        `Job "${job.name}" is registered already. Give one another name, or register(job, { replace: true }).`,
+        { job: job.name },
+      );
+    checkShared(job, jobs.values());
+    jobs.set(job.name, job);
+    scheduler.refit(job);
+    if (opening) scheduler.look();
+    use.registered();
+  };
+  const close = async () => {
+    if (isClosed) return;
+    isClosed = true;
+    await opening?.catch(() => undefined); // its caller was told
+    for (const each of undo) each();
+    if (opening) use.closed();
+    await scheduler.close();
+    await store.close();
+    runs.changed(undefined);
+  };
+
+  const engine = {
+    job: ((name: string, ...rest: [never]) => {
+      const job = defineJob(name, ...rest);
+      register(job);
+      return job;
+    }) as DefineJob,
+    register,
+    async ready() {
+      await open();
+      await drive();
+      scheduler.look();
+    },
+    close,
+    start: (async (...given: Parameters<typeof start>) => {
+      const { runId, created } = await start(given[0], given[1], given[2]);
+      return runs.handle(runId, created);
+    }) as Stepfast['start'],
+    dispatch: ((event: string | EventType, payload?: unknown, given?: DispatchOptions) =>
+      dispatch(event, payload, given)) as Stepfast['dispatch'],
+    runs: runs.api,
+    state: createState({ ...base, ...state }),
+    schedule: missingNow('schedule', 'stepfast/schedules'),
+    [Symbol.asyncDispose ?? 'dispose']: close,
+  } as Stepfast;
+  use.words({ ...base, start }, engine);
+  return engine;
+}

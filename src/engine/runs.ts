@@ -1,0 +1,297 @@
+import type { AnyJob } from '../door/job.js';
+import { fingerprintOfRun, lostBy, payloadOf } from '../door/start.js';
+import { isStepfastError, StepfastError } from '../errors.js';
+import type { Platform } from '../platform.js';
+import { digestOf, forgetsFor, undosLeft } from '../replay/digest.js';
+import { type RunSnapshot, snapshotOf, type TimelineEntry, timelineOf } from '../run/inspect.js';
+import type { Batch, CommitOutcome, ListQuery, RunChange, RunRow, RunState, Store, StoredRun } from '../store/store.js';
+import { check, checkInteger, quoted } from '../values/check.js';
+import type { Codec } from '../values/codec.js';
+import { forkJournal } from './fork.js';
+import type { Scheduler } from './scheduler.js';
+import { missing, type Transfer } from './words.js';
+
+/*
+ * Runs, seen and commanded from outside: from any context, whoever drives them.
+ */
+
+/** A run, as its starter holds it. */
+export interface RunHandle<Result = unknown> {
+  readonly id: string;
+  /** False: a run with this id or idempotency key was there already. */
+  readonly created: boolean;
+  status(): Promise<RunSnapshot['status']>;
+  /** Resolves with what the handler returned; rejects with the error that ended the run. */
+  result(): Promise<Result>;
+  cancel(): Promise<void>;
+  retry(): Promise<void>;
+  /** Calls back with a new snapshot at each change, the first at once. Returns its undoing. */
+  subscribe(listener: (snapshot: RunSnapshot<Result>) => void): () => void;
+}
+
+export interface ListFilter {
+  readonly status?: ListQuery['status'];
+  readonly job?: string;
+  readonly tag?: string;
+  /** 1 to 1,000. Default 100. */
+  readonly limit?: number;
+}
+
+export interface ForkOptions {
+  /** The name of a step or wait that the run has recorded: its first use, and all that came after it, run anew. */
+  readonly before: string;
+  /** Default: that of the other run. */
+  readonly payload?: unknown;
+}
+
+/** Runs, seen and commanded from outside. */
+export interface Runs extends Transfer {
+  /** The run as it is now, or `undefined`. */
+  get(runId: string): Promise<RunSnapshot | undefined>;
+  /** A page of runs, newest first; hand `cursor` back for the next. */
+  list(
+    filter?: ListFilter,
+    cursor?: string,
+  ): Promise<{ readonly runs: readonly RunSnapshot[]; readonly cursor?: string }>;
+  /** All that happened to a run, in order. */
+  timeline(runId: string): Promise<readonly TimelineEntry[]>;
+  subscribe(runId: string, listener: (snapshot: RunSnapshot) => void): () => void;
+  /** Ends a run for good; one that has ended stays as it is. */
+  cancel(runId: string): Promise<void>;
+  /**
+   * Takes a failed run up again: completed steps are kept, failures forgotten, budgets fresh; steps that were undone run
+   * again. `from`: redo from a step.
+   *
+   * @throws {StepfastError} `RUN_NOT_FOUND`, `RUN_NOT_FAILED`, `RUN_ACTIVE` while its steps are being undone.
+   */
+  retry(runId: string, options?: { readonly from?: string }): Promise<void>;
+  /**
+   * Starts a new run of the same job that has the steps of this one up to `before`: what they returned is reused.
+   *
+   * The other run stays as it is; it must have ended, be blocked, or wait for something.
+   *
+   * @throws {StepfastError} `RUN_NOT_FOUND`, `RUN_ACTIVE`, `INVALID_OPTION` when it has recorded no such step,
+   * `INVALID_PAYLOAD`.
+   */
+  fork(runId: string, options: ForkOptions): Promise<RunHandle>;
+  /**
+   * Deletes a run that has ended. Its id and idempotency key are remembered as long as they would have been.
+   *
+   * @throws {StepfastError} `RUN_ACTIVE`. A run that is not there is no error.
+   */
+  delete(runId: string): Promise<void>;
+}
+
+/** While somebody waits for the end of a run: how often to look if no hint comes from the context that drives it. */
+const RECHECK_MS = 3_000;
+const MAX_PAGE = 1_000;
+const STATUSES: readonly unknown[] =
+  'scheduled queued running retrying sleeping waiting completed failed cancelled'.split(' ');
+
+/** In these nothing of a run is under way: its journal can be copied. */
+const RESTS: ReadonlySet<string> = new Set(['waiting', 'sleeping', 'retrying']);
+
+const active = ({ runId, status }: RunRow, done: string, advice: string) =>
+  new StepfastError('RUN_ACTIVE', `Run ${runId} is ${status} and can not be ${done}. ${advice}.`, { runId });
+
+/** An undo may be half done: nobody could tell whether its step still counts as completed. */
+const isUndoing = ({ row, journal }: StoredRun) => row.undoing && undosLeft(digestOf(journal)).length > 0;
+
+interface RunsOptions {
+  readonly platform: Platform;
+  readonly codec: Codec;
+  readonly store: Store;
+  readonly scheduler: Scheduler;
+  readonly jobs: ReadonlyMap<string, AnyJob>;
+  open(): Promise<void>;
+  load(runId: string): Promise<StoredRun | undefined>;
+  commit(parts: Omit<Batch, 'now'>): Promise<CommitOutcome>;
+  report(error: unknown): void;
+}
+
+export function createRuns({ platform, codec, store, scheduler, jobs, open, load, commit, report }: RunsOptions) {
+  const { clock } = platform;
+  const listeners = new Map<string, Set<(row?: RunRow) => void>>();
+
+  /** Tells those who listen to a run, with its row where it is known. `undefined`: anything may have changed. */
+  const changed = (runId: string | undefined, row?: RunRow) => {
+    const heard = runId === undefined ? [...listeners.values()] : [listeners.get(runId) ?? []];
+    for (const set of heard) for (const listener of [...set]) listener(row);
+  };
+  const listen = (runId: string, listener: (row?: RunRow) => void) => {
+    const set = listeners.get(runId) ?? new Set();
+    listeners.set(runId, set.add(listener));
+    return () => {
+      set.delete(listener);
+      if (!set.size && listeners.get(runId) === set) listeners.delete(runId);
+    };
+  };
+
+  const view = (run: StoredRun) => snapshotOf(run, codec, scheduler.blockedBy(run.row));
+  const found = async (runId: string): Promise<StoredRun> => {
+    const run = await load(runId);
+    if (run) return run;
+    throw new StepfastError('RUN_NOT_FOUND', `There is no run ${quoted(runId)}.`, { runId });
+  };
+  const get = async (runId: string) => {
+    const run = await load(runId);
+    return run && view(run);
+  };
+
+  /** Changes a run from outside: whoever drives it loses the fence. Nothing when somebody else was faster. */
+  const command = async (
+    change: Pick<RunChange, 'runId' | 'fence' | 'append'>,
+    row: RunRow,
+    state: Partial<RunState>,
+  ) => {
+    const { runId } = change;
+    const { version, startedAt } = row;
+    const full = { status: row.status, version, startedAt, waits: [], ...state };
+    const outcome = await commit({ run: { ...change, raise: true, state: full } });
+    if (outcome.kind !== 'committed') return;
+    const reason = new StepfastError('LEASE_LOST', `Run ${runId} was ended or taken up again from outside.`);
+    scheduler.stop(runId, reason, state.status === 'cancelled');
+    changed(runId);
+    scheduler.look();
+  };
+  const cancel = async (runId: string) => {
+    const { row } = await found(runId);
+    if (row.endedAt !== undefined) return;
+    const at = clock.now();
+    const append = [{ kind: 'cancelled', at }] as const;
+    await command({ runId, fence: 'any', append }, row, { status: 'cancelled', endedAt: at });
+  };
+  const retry = async (runId: string, { from }: { readonly from?: string } = {}) => {
+    const { row, journal } = await found(runId);
+    const place = { runId };
+    if (row.status !== 'failed')
+      throw new StepfastError(
+        'RUN_NOT_FAILED',
+        `Run ${runId} is ${row.status}; only a failed run can be retried.`,
+        place,
+      );
+    const digest = digestOf(journal);
+    if (isUndoing({ row, journal })) throw active(row, 'retried', 'Wait until its steps are undone');
+    const forgets = forgetsFor(digest, from);
+    check(from === undefined || forgets.length > 0, 'from', from, `the name of a step that run ${runId} has recorded`);
+    const at = clock.now();
+    const append = [{ kind: 'retried', at, forgets }] as const;
+    await command({ runId, fence: row.fence, append }, row, { status: 'queued', dueAt: at });
+  };
+
+  const fork = async (runId: string, options: ForkOptions): Promise<RunHandle> => {
+    check(typeof options === 'object' && options !== null, 'The options of fork', options, '{ before }');
+    const { before, ...given } = options;
+    const run = await found(runId);
+    const { row, journal } = run;
+    const rests = row.endedAt !== undefined || RESTS.has(row.status) || scheduler.blockedBy(row) !== undefined;
+    if (!rests || isUndoing(run)) throw active(row, 'forked', 'Wait until it waits for something, or has ended');
+    const said = 'payload' in given && (await payloadOf(codec, jobs.get(row.job), row.job, given.payload));
+    const at = clock.now();
+    const entries = forkJournal(journal, { runId, before, at, ...(said && { said }) });
+    const { job, version, queue, tags, priority } = row;
+    const born = { runId: platform.newId(), job, version, queue, dueAt: at, entries };
+    const start = { ...born, ...(tags && { tags }), ...(priority !== undefined && { priority }) };
+    const outcome = await commit({ starts: [start] });
+    if (outcome.kind !== 'committed') throw lostBy(outcome, undefined);
+    scheduler.look();
+    return handle(born.runId, true);
+  };
+  const remove = async (runId: string): Promise<void> => {
+    for (;;) {
+      const run = await load(runId);
+      if (!run) return;
+      const { endedAt, undoing, fence } = run.row;
+      if (endedAt === undefined || undoing) throw active(run.row, 'deleted', 'Cancel it, or wait until it has ended');
+      const outcome = await commit({ deletes: [{ runId, fence, fingerprint: fingerprintOfRun(run) }] });
+      if (outcome.kind === 'fenced') continue; // taken up again, or deleted, since it was read
+      if (outcome.kind !== 'committed') throw lostBy(outcome, undefined);
+      changed(runId);
+      return;
+    }
+  };
+
+  const subscribe = (runId: string, listener: (snapshot: RunSnapshot) => void) => {
+    let isReading = false;
+    let isStale = true;
+    const read = async () => {
+      isStale = true;
+      if (isReading) return;
+      isReading = true;
+      try {
+        while (isStale) {
+          isStale = false;
+          const snapshot = await get(runId);
+          if (snapshot && !isUndone) listener(snapshot);
+        }
+      } catch (error) {
+        if (!isStepfastError(error, 'CLOSED')) report(error);
+      } finally {
+        isReading = false;
+      }
+    };
+    let isUndone = false;
+    const unlisten = listen(runId, () => void read());
+    void read();
+    return () => {
+      isUndone = true;
+      unlisten();
+    };
+  };
+  const result = async (runId: string): Promise<unknown> => {
+    for (;;) {
+      let unlisten: (() => void) | undefined;
+      let undoPatience: (() => void) | undefined;
+      const news = new Promise<void>((resolve) => {
+        unlisten = listen(runId, (row) => {
+          if (!row || row.endedAt !== undefined) resolve();
+        });
+        undoPatience = platform.patience(RECHECK_MS, resolve);
+      });
+      try {
+        const { row, journal } = await found(runId);
+        const { end } = digestOf(journal);
+        if (row.endedAt !== undefined && end?.kind === 'completed') return codec.decode(end.value);
+        if (row.endedAt !== undefined && end?.kind === 'failed') throw codec.decodeError(end.error);
+        if (row.endedAt !== undefined)
+          throw new StepfastError('RUN_CANCELLED', `Run ${runId} was cancelled.`, { runId });
+        await news;
+      } finally {
+        unlisten?.();
+        undoPatience?.();
+      }
+    }
+  };
+  const handle = (runId: string, created: boolean): RunHandle => ({
+    id: runId,
+    created,
+    status: async () => view(await found(runId)).status,
+    result: () => result(runId),
+    cancel: () => cancel(runId),
+    retry: () => retry(runId),
+    subscribe: (listener) => subscribe(runId, listener),
+  });
+
+  const api: Runs = {
+    get,
+    async list({ limit = 100, ...filter } = {}, cursor) {
+      checkInteger(limit, 'limit', 1);
+      check(limit <= MAX_PAGE, 'limit', limit, `at most ${MAX_PAGE}`);
+      for (const each of [filter.status ?? []].flat())
+        check(STATUSES.includes(each), 'status', each, `one or several of ${STATUSES.join(', ')}`);
+      check(cursor === undefined || /^\d+$/.test(cursor), 'cursor', cursor, 'what the page before returned');
+      await open();
+      const page = await store.list({ ...filter, limit, ...(cursor !== undefined && { cursor }) });
+      return { runs: page.runs.map(view), ...(page.nextCursor !== undefined && { cursor: page.nextCursor }) };
+    },
+    timeline: async (runId) => timelineOf(await found(runId), codec),
+    subscribe,
+    cancel,
+    retry,
+    fork,
+    delete: remove,
+    export: missing('runs.export', 'stepfast/transfer'),
+    import: missing('runs.import', 'stepfast/transfer'),
+  };
+  return { api, found, handle, changed };
+}

@@ -1,0 +1,302 @@
+import type { AnyJob } from '../door/job.js';
+import { createLanes } from '../door/queue.js';
+import { isStepfastError, StepfastError } from '../errors.js';
+import { createDriver, type Driver, type DriverHost } from '../run/driver.js';
+import { stampOf } from '../store/due.js';
+import type { DueRun, RunRow, Store } from '../store/store.js';
+import { createSweep } from './sweep.js';
+
+/*
+ * Which run goes next, and when to look again. The truth about what is due is always asked of the store; hints and
+ * timers only decide when to ask (spec Q4). Nothing polls while idle.
+ */
+
+/** While another context owns due work: how often to see whether it still lives. */
+const LIVENESS_MS = 3_000;
+/** How long a living owner may leave a due run alone before others may take it. */
+const GRACE_MS = 5_000;
+/** Waiting runs whose handlers are kept in memory; more are dropped, and replayed when something comes. */
+const MAX_RESIDENT = 1_000;
+const PAGE = 32;
+
+interface SchedulerOptions
+  extends Pick<
+    DriverHost,
+    | 'platform'
+    | 'codec'
+    | 'owner'
+    | 'leaseMs'
+    | 'alwaysReplays'
+    | 'retry'
+    | 'start'
+    | 'dispatch'
+    | 'state'
+    | 'committed'
+  > {
+  readonly store: Store;
+  readonly jobs: ReadonlyMap<string, AnyJob>;
+  /** Opens the store for driving if it can. False: another process has it. */
+  readonly drives: () => Promise<boolean>;
+  readonly changed: (runId: string, row?: RunRow) => void;
+  readonly report: (error: unknown) => void;
+}
+
+/** Why a run can not go on here. */
+export interface Blocked {
+  readonly stamp: string;
+  readonly error: Error;
+}
+
+export type Scheduler = ReturnType<typeof createScheduler>;
+
+/** Finds due runs, drives them, and sets the one timer. */
+export function createScheduler(options: SchedulerOptions) {
+  const { platform, store, jobs, owner, report } = options;
+  const { clock } = platform;
+  const drivers = new Map<string, Driver>();
+  const blocked = new Map<string, Blocked>();
+  const skip = new Map<string, string>();
+  const lanes = createLanes(jobs, clock);
+  const enters: (() => void)[] = [];
+  let inFlight = 0;
+  let isSolo = false;
+  let suspects = 0;
+  let isLooking = false;
+  let looksAgain = false;
+  let isClosed = false;
+  /** The store has been opened for driving. */
+  let isDriving = false;
+  /** Due work was left in the store for want of a slot or of room on the page. */
+  let hasMore = false;
+  let armedAt = Infinity;
+  let undoTimer: (() => void) | undefined;
+
+  const arm = (at: number) => {
+    if (isClosed || !(at < armedAt)) return;
+    undoTimer?.();
+    armedAt = at;
+    undoTimer = clock.setTimer(at, () => {
+      armedAt = Infinity;
+      undoTimer = undefined;
+      const now = clock.now();
+      for (const driver of drivers.values()) if (driver.timerAt() <= now) void driver.pump();
+      look();
+    });
+  };
+
+  /** A slot of ours is free: due work that was left for want of one is looked for. */
+  const freed = (driver: Driver) => {
+    lanes.freed(driver.row().queue);
+    if (hasMore) look();
+    sweep.poke();
+  };
+
+  const sweep = createSweep({
+    ...options,
+    isIdle: () => !isClosed && !isLooking && ![...drivers.values()].some((driver) => driver.isActive()),
+  });
+
+  /** Children were cancelled with their parent (spec F9); of those whose parent is not in memory here the store knows. */
+  const stopChildren = (runId: string) => {
+    const cancelled = new Set([runId]);
+    for (let before = 0; before < cancelled.size; ) {
+      before = cancelled.size;
+      for (const driver of drivers.values()) {
+        const { parentId, endedAt } = driver.row();
+        if (parentId !== undefined && cancelled.has(parentId) && endedAt === undefined) cancelled.add(driver.runId);
+      }
+    }
+    cancelled.delete(runId);
+    const reason = new StepfastError('LEASE_LOST', `The run was cancelled with run ${runId}.`);
+    for (const driver of [...drivers.values()])
+      if (cancelled.has(driver.runId)) driver.stop(reason);
+      else if (driver.row().parentId !== undefined) driver.verify();
+  };
+
+  const host: DriverHost = {
+    ...options,
+    async commit(run, parts) {
+      const outcome = await store.commit({ now: clock.now(), run, ...parts });
+      const { retryAt } = outcome.kind === 'no-slot' ? outcome : {};
+      if (retryAt !== undefined) lanes.fill(run.state!.slot!, retryAt, true);
+      const end =
+        outcome.kind === 'committed' && run.append.find(({ kind }) => /^(completed|failed|cancelled)$/.test(kind));
+      if (end && end.kind === 'cancelled') stopChildren(run.runId);
+      if (end) look(); // whoever awaits it is due now
+      return outcome;
+    },
+    load: (runId) => store.load(runId),
+    transact: store.transact && ((work) => store.transact!(work)),
+    async enter(isSuspect) {
+      if (isSuspect) suspects++;
+      while (isSolo || (isSuspect ? inFlight > 0 : suspects > 0))
+        await new Promise<void>((resolve) => enters.push(resolve));
+      isSolo = isSuspect;
+      inFlight++;
+      return () => {
+        inFlight--;
+        if (isSuspect) {
+          isSolo = false;
+          suspects--;
+        }
+        for (const resolve of enters.splice(0)) resolve();
+      };
+    },
+    concurrency: lanes.concurrency,
+    rate: lanes.rate,
+    rests(driver) {
+      arm(driver.nextAt());
+      if (!driver.isActive()) freed(driver);
+    },
+    gone(driver, why) {
+      if (drivers.get(driver.runId) === driver) drivers.delete(driver.runId);
+      if (why === 'lost') look();
+      if (why !== 'no-slot') return freed(driver);
+      const { queue } = driver.row();
+      // Other contexts hold the slots: no hint tells when one is free, so look again in a while.
+      if (!lanes.full().has(queue)) lanes.fill(queue, clock.now() + LIVENESS_MS, false);
+      hasMore = true;
+      arm(lanes.full().get(queue)!);
+    },
+    idle: (row) => void skip.set(row.runId, stampOf(row)),
+    blocked(row, error) {
+      const stamp = stampOf(row);
+      blocked.set(row.runId, { stamp, error });
+      skip.set(row.runId, stamp);
+      options.changed(row.runId);
+      report(error);
+    },
+  };
+
+  /** Slots in use here, by queue; a queue whose slots other contexts hold counts as full for a while. */
+  const slotsInUse = (): Map<string, number> => {
+    const used = new Map<string, number>();
+    for (const driver of drivers.values()) {
+      const { queue } = driver.row();
+      if (driver.isActive()) used.set(queue, (used.get(queue) ?? 0) + 1);
+    }
+    for (const queue of lanes.full().keys()) used.set(queue, Infinity);
+    return used;
+  };
+
+  const takeUp = async ({ row, offers, interrupted }: DueRun) => {
+    const known = drivers.get(row.runId);
+    if (known?.wake(row, offers)) return;
+    const job = jobs.get(row.job);
+    const stored = job && (await store.load(row.runId));
+    if (!stored || stored.row.fence !== row.fence || isClosed || drivers.has(row.runId)) return;
+    if (drivers.size >= MAX_RESIDENT) [...drivers.values()].find((driver) => !driver.isHeld())?.leave();
+    const driver = createDriver(host, job, stored, { offers, interrupted });
+    drivers.set(row.runId, driver);
+    void driver.pump();
+  };
+
+  const lookOnce = async () => {
+    if (jobs.size === 0) return;
+    isDriving = await options.drives();
+    if (!isDriving) return arm(clock.now() + LIVENESS_MS);
+    const versions = Object.fromEntries([...jobs].map(([name, job]) => [name, job.options.version ?? 1]));
+    const used = slotsInUse();
+    const isFull = (queue: string) => (used.get(queue) ?? 0) >= lanes.concurrency(queue);
+    const full = [...used.keys()].filter(isFull);
+    // What is being taken up has not been claimed yet: the store would return it again.
+    const left = new Map(skip);
+    for (const driver of drivers.values()) if (driver.isHeld()) left.set(driver.runId, stampOf(driver.row()));
+    const query = { now: clock.now(), owner, jobs: versions, limit: PAGE, graceMs: GRACE_MS, skip: left, full };
+    const page = await store.due(query);
+    if (isClosed) return;
+    for (const run of page.runs) {
+      const { queue, slot } = run.row;
+      if (slot === undefined && isFull(queue)) continue;
+      if (slot === undefined) used.set(queue, (used.get(queue) ?? 0) + 1);
+      await takeUp(run).catch((error) => {
+        if (isClosed) return;
+        report(error);
+        platform.patience(LIVENESS_MS, look); // nothing else would bring it up again
+      });
+    }
+    const isPage = page.runs.length === PAGE;
+    hasMore = isPage || [...used.keys()].some(isFull);
+    looksAgain ||= isPage && ![...used.keys()].every(isFull);
+    let next = page.nextDueAt ?? Infinity;
+    for (const driver of drivers.values()) next = Math.min(next, driver.timerAt());
+    for (const until of lanes.full().values()) next = Math.min(next, until); // an earlier timer has replaced that one
+    arm(page.foreign ? Math.min(next, clock.now() + LIVENESS_MS) : next);
+  };
+
+  /** Asks the store for due work; calls that come meanwhile become one more look. */
+  const look = (): void => {
+    if (isClosed) return;
+    if (isLooking) {
+      looksAgain = true;
+      return;
+    }
+    isLooking = true;
+    const release = clock.hold?.();
+    const loop = async () => {
+      do {
+        looksAgain = false;
+        await lookOnce();
+      } while (looksAgain && !isClosed);
+    };
+    loop()
+      .catch((error) => {
+        if (isClosed || isStepfastError(error, 'CLOSED')) return;
+        report(error);
+        platform.patience(LIVENESS_MS, look); // the store failed: the only thing that brings the next look
+      })
+      .finally(() => {
+        isLooking = false;
+        if (looksAgain) look();
+        else if (isDriving) sweep.poke();
+        release?.();
+      });
+  };
+
+  return {
+    look,
+    /** The registrations have changed: what was unfit may fit now. */
+    refit(job: AnyJob) {
+      blocked.clear();
+      skip.clear();
+      for (const driver of drivers.values())
+        if (driver.row().job === job.name && !driver.isActive())
+          void driver.retire().then(look, (error) => {
+            report(error);
+            platform.patience(LIVENESS_MS, look);
+          });
+    },
+    /** Why a run can not go on here, as far as it is known (spec R5). */
+    blockedBy(row: RunRow): Error | undefined {
+      const found = blocked.get(row.runId);
+      if (found?.stamp === stampOf(row)) return found.error;
+      // One that has ended has its final status, also where somebody else has to undo its steps.
+      const isActive = row.endedAt === undefined && row.status !== 'running';
+      const isReady = isActive && row.dueAt !== undefined && row.dueAt <= clock.now();
+      const job = jobs.get(row.job);
+      if (!isReady || (job && (job.options.version ?? 1) >= row.version)) return undefined;
+      const lacks = job ? `version ${row.version} of job "${row.job}"` : `job "${row.job}"`;
+      return new StepfastError(
+        'UNKNOWN_JOB',
+        `This context has not registered ${lacks}. Register it, and the run goes on.`,
+        { runId: row.runId, job: row.job },
+      );
+    },
+    /** Another context has changed this run, or (`undefined`) any. */
+    hint(runId: string | undefined) {
+      for (const driver of runId === undefined ? drivers.values() : [drivers.get(runId)]) driver?.verify();
+      look();
+    },
+    /** Ends what this engine does for a run that was changed from outside, and for its children if it was cancelled. */
+    stop(runId: string, reason: unknown, isCancelled: boolean) {
+      drivers.get(runId)?.leave(reason);
+      if (isCancelled) stopChildren(runId);
+    },
+    async close() {
+      isClosed = true;
+      undoTimer?.();
+      sweep.close();
+      await Promise.all([...drivers.values()].map((driver) => driver.release().catch(report)));
+    },
+  };
+}

@@ -1,0 +1,147 @@
+import type { AnyJob } from '../door/job.js';
+import { fingerprintOfRun } from '../door/start.js';
+import { isStepfastError } from '../errors.js';
+import type { Platform } from '../platform.js';
+import type { Store, StoredRun } from '../store/store.js';
+import { durationMs } from '../values/duration.js';
+
+/*
+ * Deletes runs whose time is over (spec Q6): when nothing else is to be done, in small commits. Each deletion names the
+ * fence that was read, so a run that somebody takes up again in the meantime stays.
+ */
+
+const DAY_MS = 86_400_000;
+const RETENTION_MS = { completed: 7 * DAY_MS, failed: 30 * DAY_MS, cancelled: 7 * DAY_MS };
+/** Runs deleted in one commit. */
+const BATCH = 50;
+/** No sweep follows the one before sooner. */
+const SWEEP_MS = 6 * 60 * 60_000;
+
+type End = keyof typeof RETENTION_MS;
+const ENDS = Object.keys(RETENTION_MS) as End[];
+
+/** How long the job itself says that its runs are kept. */
+function retentionMs(job: AnyJob | undefined, end: End): number | undefined {
+  const { retention } = job?.options ?? {};
+  const own = typeof retention === 'object' ? retention[end] : retention;
+  return own === undefined || own === Infinity ? own : durationMs(own, 'retention');
+}
+
+interface SweepOptions {
+  readonly platform: Platform;
+  readonly store: Store;
+  readonly jobs: ReadonlyMap<string, AnyJob>;
+  /** Nothing else is to be done. */
+  isIdle(): boolean;
+  changed(runId: string): void;
+  report(error: unknown): void;
+}
+
+export function createSweep({ platform, store, jobs, isIdle, changed, report }: SweepOptions) {
+  const { clock } = platform;
+  let dueAt = Number.NEGATIVE_INFINITY;
+  let isSweeping = false;
+  let isClosed = false;
+  let undoTimer: (() => void) | undefined;
+
+  const mayGo = () => !isClosed && isIdle();
+
+  /** Children are kept as long as their parent is active: it may not have seen how they ended. */
+  const isNeeded = async ({ row: { parentId } }: StoredRun, parents: Map<string, boolean>): Promise<boolean> => {
+    if (parentId === undefined) return false;
+    const known = parents.get(parentId);
+    if (known !== undefined) return known;
+    const isActive = await store.load(parentId).then(
+      (parent) => parent !== undefined && (parent.row.endedAt === undefined || parent.row.undoing === true),
+      (error) => {
+        // One that can not be read may be active, and must not keep others from being swept.
+        if (isStepfastError(error, 'STORE_CORRUPT') || isStepfastError(error, 'KEY_MISSING')) return true;
+        throw error;
+      },
+    );
+    parents.set(parentId, isActive);
+    return isActive;
+  };
+
+  /** Deletes what of one page is to go. False: something of it has changed since it was read. */
+  const remove = async (runs: readonly StoredRun[]): Promise<boolean> => {
+    if (!runs.length) return true;
+    const deletes = runs.map((run) => ({
+      runId: run.row.runId,
+      fence: run.row.fence,
+      fingerprint: fingerprintOfRun(run),
+    }));
+    if ((await store.commit({ now: clock.now(), deletes })).kind !== 'committed') return false;
+    for (const { runId } of deletes) changed(runId);
+    return true;
+  };
+
+  /** Runs of one end: of one job, or of all that say nothing about it. False: not all was looked at. */
+  const sweepEnd = async (end: End, keptMs: number, job?: string): Promise<boolean> => {
+    const parents = new Map<string, boolean>();
+    let cursor: string | undefined;
+    do {
+      await new Promise<void>(platform.hop);
+      if (!mayGo()) return false;
+      const query = { status: end, endedBefore: clock.now() - keptMs, limit: BATCH };
+      const page = await store.list({
+        ...query,
+        ...(job !== undefined && { job }),
+        ...(cursor !== undefined && { cursor }),
+      });
+      const gone: StoredRun[] = [];
+      for (const run of page.runs) {
+        const isOthers = job === undefined && retentionMs(jobs.get(run.row.job), end) !== undefined;
+        // Of a copy from another store the time counts from when it came here.
+        const isNew = run.journal.some(({ kind, at }) => kind === 'imported' && at > clock.now() - keptMs);
+        if (!isOthers && !isNew && !run.row.undoing && !(await isNeeded(run, parents))) gone.push(run);
+      }
+      // Refused as a whole: another context sweeps as well, and what it leaves is found the next time.
+      if (!(await remove(gone))) return true;
+      cursor = page.nextCursor;
+    } while (cursor !== undefined);
+    return true;
+  };
+
+  const sweep = async (): Promise<boolean> => {
+    for (const end of ENDS) {
+      for (const job of [...jobs.values()]) {
+        const own = retentionMs(job, end);
+        if (own !== undefined && own !== Infinity && !(await sweepEnd(end, own, job.name))) return false;
+      }
+      if (!(await sweepEnd(end, RETENTION_MS[end]))) return false;
+    }
+    return true;
+  };
+
+  /** Called whenever there may be nothing else to do: sweeps if it is time. */
+  const poke = (): void => {
+    const now = clock.now();
+    const isTime = now >= dueAt || dueAt > now + SWEEP_MS; // or the clock was set back
+    if (isSweeping || !isTime || !mayGo()) return;
+    isSweeping = true;
+    const release = clock.hold?.();
+    sweep()
+      .catch((error) => {
+        if (!isClosed && !isStepfastError(error, 'CLOSED')) report(error);
+        return true; // what is left is found the next time
+      })
+      .then((isDone) => {
+        isSweeping = false;
+        if (isDone && !isClosed) {
+          dueAt = clock.now() + SWEEP_MS;
+          undoTimer?.();
+          undoTimer = clock.setTimer(dueAt, poke, true);
+        }
+        release?.();
+        if (!isDone) poke(); // it may be idle again already
+      });
+  };
+  return {
+    poke,
+    close() {
+      isClosed = true;
+      undoTimer?.();
+    },
+  };
+}

@@ -1,0 +1,43 @@
+import type { Store } from '../store/store.js';
+import { check } from '../values/check.js';
+import type { Committed, Plugin, PluginHost } from './plugin.js';
+
+/*
+ * The plug-ins of one engine, as one. What they throw is reported and breaks nothing (spec B), except at creation: then
+ * the caller is still there to be told.
+ */
+
+export function checkUse(use: unknown): void {
+  check(Array.isArray(use), 'use', use, 'a list of plug-ins');
+  for (const plugin of use) check(typeof plugin?.name === 'string', 'An entry of use', plugin, 'a plug-in');
+}
+
+export function createUse(plugins: readonly Plugin[], report: (error: unknown) => void) {
+  const each = (call: (plugin: Plugin) => void) => {
+    for (const plugin of plugins)
+      try {
+        call(plugin);
+      } catch (error) {
+        report(error);
+      }
+  };
+  return {
+    /** The first plug-in is nearest to the engine: the last one wraps the store itself. */
+    around: (store: Store): Store => plugins.reduceRight((inner, plugin) => plugin.store?.(inner) ?? inner, store),
+    /** Words of all of them, by name; groups of words, such as `runs`, are merged. */
+    words(host: PluginHost, target: object): void {
+      for (const plugin of plugins)
+        for (const [word, value] of Object.entries(plugin.words?.(host) ?? {})) {
+          const group = Reflect.get(target, word) as unknown;
+          if (typeof group === 'object' && group && typeof value === 'object') Object.assign(group, value);
+          else Reflect.set(target, word, value);
+        }
+    },
+    registered: () => each((plugin) => plugin.registered?.()),
+    opened: () => each((plugin) => plugin.opened?.()),
+    closed: () => each((plugin) => plugin.closed?.()),
+    committed(committed: Committed) {
+      if (plugins.length) each((plugin) => plugin.committed?.(committed));
+    },
+  };
+}

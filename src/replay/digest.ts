@@ -1,0 +1,344 @@
+import {
+  identityKey,
+  isOutcome,
+  type JournalEntry,
+  type Namespace,
+  namespaceOf,
+  type RecordedError,
+} from '../store/journal.js';
+import { pairKey } from '../store/transition/scope.js';
+import type { Json } from '../values/json.js';
+import type { Recorded } from './replay.js';
+
+/*
+ * What a journal says, folded forward entry by entry: the same for a live run and for one that was just loaded.
+ */
+
+type EntryOf<K extends JournalEntry['kind']> = Extract<JournalEntry, { readonly kind: K }>;
+
+/** Failed attempts of one identity, or of the handler. */
+export interface Failures {
+  readonly count: number;
+  readonly retryAt: number;
+  readonly error: RecordedError;
+}
+
+/** The state that a journal adds up to. */
+export interface Digest {
+  readonly entries: JournalEntry[];
+  /** In the order of their release. */
+  readonly outcomes: Recorded[];
+  readonly outcomeKeys: Set<string>;
+  /** The latest entry of each identity: what it is recorded as. */
+  readonly shapes: Map<string, JournalEntry>;
+  readonly failures: Map<string, Failures>;
+  /** Open when there is no outcome of the same key; the same for waits. */
+  readonly sleeps: Map<string, EntryOf<'sleep-set'>>;
+  readonly waits: Map<string, EntryOf<'wait-set'>>;
+  /** Children whose end is awaited. */
+  readonly children: Map<string, EntryOf<'child-set'>>;
+  /** Steps to undo should the run fail or be cancelled: completed, or begun and not known to have failed; oldest first. */
+  readonly undos: Map<string, EntryOf<'undo-set'> & { readonly index: number }>;
+  /** What came of undoing: the step is undone, or that was given up. */
+  readonly undone: Map<string, 'undone' | 'undo-failed'>;
+  readonly undoFailures: Map<string, Failures>;
+  /** How often an identity was begun anew: part of its idempotency key (spec R2). */
+  readonly generations: Map<string, number>;
+  /** Numbers that increments of a step have returned. */
+  readonly increments: Map<string, Map<string, number>>;
+  /** Events that the schema of a wait has refused. */
+  readonly skipped: Set<string>;
+  readonly takenSeqs: Set<number>;
+  /** Up to there all events of a pair were taken, but for those that were left; the latest pair comes last. */
+  readonly lastTaken: Map<string, number>;
+  readonly left: Map<string, readonly number[]>;
+  readonly aside: Set<string>;
+  slack: number;
+  /** Interruptions in a row since the last progress (spec F5). */
+  interruptions: number;
+  /** Journal indexes of all interrupted claims. */
+  readonly interruptedAt: number[];
+  /** The payload that counts, and the retry options of the start. */
+  payload: Json;
+  retry: Json | undefined;
+  schedule: EntryOf<'started'>['schedule'];
+  /** The run's own: how often `step.restart` began it anew. */
+  generation: number;
+  handlerFailures: Failures | undefined;
+  /** Log lines of the run, and those of them that the handler itself wrote. */
+  logs: number;
+  handlerLogs: number;
+  /** From when the timeout of its job counts: its first claim, or the first one after a retry. */
+  begunAt: number | undefined;
+  /** How long no code at hand could go on with it, and since when that is so. */
+  blockedMs: number;
+  blockedSince: number | undefined;
+  end: EntryOf<'completed' | 'failed' | 'cancelled'> | undefined;
+}
+
+/** Under which the number of an increment of a step is found. */
+export const incrementKey = ({ key, nth }: { readonly key: string; readonly nth: number }): string =>
+  JSON.stringify([key, nth]);
+
+/** Kinds that tell what an identity is recorded as. */
+const SHAPES = /^(step|attempt|value|sleep|wait|child)-|^event-taken/;
+
+const add = (digest: Digest, entry: JournalEntry): void => {
+  const index = digest.entries.push(entry) - 1;
+  const key = 'id' in entry && entry.id ? identityKey(namespaceOf(entry), entry.id) : '';
+  if (key && SHAPES.test(entry.kind)) digest.shapes.set(key, entry);
+  if (isOutcome(entry)) {
+    const at = entry.before === undefined ? -1 : digest.outcomes.findIndex(({ index }) => index === entry.before);
+    digest.outcomes.splice(at < 0 ? digest.outcomes.length : at, 0, { key, index, entry });
+    digest.outcomeKeys.add(key);
+    digest.handlerFailures = undefined;
+  }
+  if (!/^(claimed|released|logged)$/.test(entry.kind)) digest.interruptions = 0;
+  switch (entry.kind) {
+    case 'started':
+      digest.payload = entry.payload;
+      digest.retry = entry.retry;
+      digest.schedule = entry.schedule;
+      digest.generation = entry.generation ?? 0;
+      if (entry.generation) digest.begunAt = entry.at; // in the hands of its owner
+      for (const [pair, seq] of entry.floors ?? []) digest.lastTaken.set(pair, seq);
+      for (const [pair, seqs] of entry.left ?? []) digest.left.set(pair, seqs);
+      break;
+    case 'rescheduled':
+      digest.payload = entry.payload;
+      break;
+    case 'imported':
+      // Events are numbered by their store.
+      digest.takenSeqs.clear();
+      digest.lastTaken.clear();
+      digest.skipped.clear();
+      digest.left.clear();
+      break;
+    case 'released':
+      if (entry.blocked) digest.blockedSince = entry.at;
+      break;
+    case 'claimed':
+      digest.begunAt ??= entry.at;
+      if (digest.blockedSince !== undefined) digest.blockedMs += Math.max(0, entry.at - digest.blockedSince);
+      digest.blockedSince = undefined;
+      if (!entry.interrupted) break;
+      digest.interruptions++;
+      digest.interruptedAt.push(index);
+      break;
+    case 'step-failed':
+      digest.undos.delete(key);
+      break;
+    case 'attempt-failed':
+      digest.undos.delete(key); // the next attempt is recorded again, once it begins
+      digest.failures.set(key, { ...entry, count: (digest.failures.get(key)?.count ?? 0) + 1 });
+      break;
+    case 'handler-failed':
+      digest.handlerFailures = { ...entry, count: (digest.handlerFailures?.count ?? 0) + 1 };
+      break;
+    case 'sleep-set':
+      digest.sleeps.set(key, entry);
+      break;
+    case 'wait-set':
+      digest.waits.set(key, entry);
+      break;
+    case 'child-set':
+      digest.children.set(key, entry);
+      break;
+    case 'undo-set':
+      digest.undos.set(key, { ...entry, index });
+      break;
+    case 'undone':
+    case 'undo-failed':
+      digest.undone.set(key, entry.kind);
+      break;
+    case 'undo-attempt-failed':
+      digest.undoFailures.set(key, { ...entry, count: (digest.undoFailures.get(key)?.count ?? 0) + 1 });
+      break;
+    case 'state-incremented':
+      digest.increments.set(key, new Map(digest.increments.get(key)).set(incrementKey(entry), entry.value));
+      break;
+    case 'event-skipped':
+      digest.skipped.add(`${key}:${entry.seq}`);
+      break;
+    case 'logged':
+      digest.logs++;
+      if (!entry.id && !entry.earlier) digest.handlerLogs++;
+      break;
+    case 'event-taken':
+      take(digest, entry);
+      break;
+    case 'drift':
+      for (const [namespace, ...id] of entry.ids) digest.aside.add(identityKey(namespace, id));
+      digest.slack += entry.slack;
+      break;
+    case 'upgraded':
+      if (entry.payload !== undefined) digest.payload = entry.payload;
+      for (const [from, to] of entry.renames ?? []) rename(digest, from, to);
+      for (const name of entry.forgets ?? [])
+        for (const each of keysOf(digest)) if (nameOf(each) === name) forget(digest, each);
+      break;
+    case 'retried':
+      for (const forgotten of forgottenBy(digest, entry)) forget(digest, forgotten);
+      digest.undone.clear();
+      digest.undoFailures.clear();
+      digest.handlerFailures = undefined;
+      digest.begunAt = digest.blockedSince = undefined;
+      digest.blockedMs = 0;
+      digest.end = undefined;
+      break;
+    case 'completed':
+    case 'failed':
+    case 'cancelled':
+      digest.end = entry;
+  }
+};
+
+const nameOf = (key: string) => (JSON.parse(key) as [Namespace, string, number])[1];
+
+/** Every identity that is recorded. */
+const keysOf = ({ shapes, undos }: Digest): string[] => [...new Set([...shapes.keys(), ...undos.keys()])];
+
+/** Names that are recorded, of steps and waits. */
+export const recordedNames = (digest: Digest): ReadonlySet<string> => new Set(keysOf(digest).map(nameOf));
+
+/** What is recorded under one name stands under another from here on. */
+function rename(digest: Digest, from: string, to: string): void {
+  for (const old of keysOf(digest)) {
+    const [namespace, name, occurrence] = JSON.parse(old) as [Namespace, string, number];
+    if (name !== from) continue;
+    const id = [to, occurrence] as const;
+    const key = identityKey(namespace, id);
+    const { shapes, failures, sleeps, waits, children, undos, undone, undoFailures, generations, increments } = digest;
+    for (const map of [
+      ...[shapes, failures, sleeps, waits, children],
+      ...[undos, undone, undoFailures, generations, increments],
+    ]) {
+      const value = map.get(old);
+      if (value === undefined) continue;
+      map.delete(old);
+      map.set(key, (typeof value === 'object' && 'id' in value ? { ...value, id } : value) as never);
+    }
+    for (const set of [digest.outcomeKeys, digest.aside]) if (set.delete(old)) set.add(key);
+    for (const [at, recorded] of digest.outcomes.entries())
+      if (recorded.key === old) digest.outcomes[at] = { ...recorded, key, entry: { ...recorded.entry, id } };
+  }
+}
+
+/** Notes which events of a pair are taken, in a form that does not grow with their number. */
+function take({ takenSeqs, lastTaken, left }: Digest, { seq, event, key, over = [] }: EntryOf<'event-taken'>): void {
+  const pair = pairKey(event, key);
+  takenSeqs.add(seq);
+  const last = Math.max(seq, lastTaken.get(pair) ?? 0);
+  lastTaken.delete(pair);
+  lastTaken.set(pair, last);
+  const rest = [...(left.get(pair) ?? []).filter((other) => other !== seq), ...over];
+  if (rest.length) left.set(pair, rest);
+  else left.delete(pair);
+}
+
+/** What a retry names, and what was undone: it is no longer done (spec F7). Where undoing was given up, it still is. */
+const forgottenBy = ({ undone }: Digest, { forgets }: EntryOf<'retried'>): ReadonlySet<string> =>
+  new Set([
+    ...forgets.map(([namespace, ...id]) => identityKey(namespace, id)),
+    ...[...undone.keys()].filter((key) => undone.get(key) === 'undone'),
+  ]);
+
+/** Entries of this identity so far no longer count. */
+function forget(digest: Digest, key: string): void {
+  if (digest.children.has(key) || digest.undone.get(key) === 'undone') {
+    digest.generations.set(key, (digest.generations.get(key) ?? 0) + 1);
+    digest.increments.delete(key);
+  }
+  digest.children.delete(key);
+  digest.undos.delete(key);
+  digest.sleeps.delete(key);
+  digest.waits.delete(key);
+  digest.failures.delete(key);
+  digest.shapes.delete(key);
+  digest.outcomeKeys.delete(key);
+  const at = digest.outcomes.findIndex((recorded) => recorded.key === key);
+  if (at >= 0) digest.outcomes.splice(at, 1);
+}
+
+/** Reads a journal. */
+export function digestOf(entries: readonly JournalEntry[]): Digest {
+  const digest: Digest = {
+    entries: [],
+    outcomes: [],
+    outcomeKeys: new Set(),
+    shapes: new Map(),
+    failures: new Map(),
+    sleeps: new Map(),
+    waits: new Map(),
+    children: new Map(),
+    undos: new Map(),
+    undone: new Map(),
+    undoFailures: new Map(),
+    generations: new Map(),
+    increments: new Map(),
+    skipped: new Set(),
+    takenSeqs: new Set(),
+    lastTaken: new Map(),
+    left: new Map(),
+    aside: new Set(),
+    slack: 0,
+    interruptions: 0,
+    interruptedAt: [],
+    payload: null,
+    retry: undefined,
+    schedule: undefined,
+    generation: 0,
+    handlerFailures: undefined,
+    logs: 0,
+    handlerLogs: 0,
+    begunAt: undefined,
+    blockedMs: 0,
+    blockedSince: undefined,
+    end: undefined,
+  };
+  for (const entry of entries) add(digest, entry);
+  return digest;
+}
+
+/** Steps that are still to be undone, should the run have ended. */
+export const undosLeft = ({ undos, undone }: Digest): string[] => [...undos.keys()].filter((key) => !undone.has(key));
+
+/** Folds new entries in. */
+export const extend = (digest: Digest, entries: readonly JournalEntry[]): void => {
+  for (const entry of entries) add(digest, entry);
+};
+
+/** What `runs.retry` has to forget (spec F6). */
+export function forgetsFor(
+  digest: Digest,
+  from: string | undefined,
+): readonly (readonly [Namespace, string, number])[] {
+  const reachable = new Set<string>();
+  const collect = (error: RecordedError | undefined) => {
+    if (!error) return;
+    if (error.identity) reachable.add(JSON.stringify(error.identity));
+    collect(error.cause);
+    error.errors?.forEach(collect);
+  };
+  if (from === undefined) collect(digest.end?.kind === 'failed' ? digest.end.error : undefined);
+  const isFailure = (kind: string) => /^(step-failed|child-failed|wait-timed-out)$/.test(kind);
+  let isPast = false;
+  const ids: (readonly [Namespace, string, number])[] = [];
+  for (const { key, entry } of digest.outcomes) {
+    isPast ||= from === undefined ? isFailure(entry.kind) && reachable.has(key) : entry.id[0] === from;
+    if (isPast && (from !== undefined || isFailure(entry.kind))) ids.push([namespaceOf(entry), ...entry.id] as const);
+  }
+  if (from !== undefined)
+    for (const key of digest.failures.keys()) {
+      const [namespace, name, occurrence] = JSON.parse(key) as [Namespace, string, number];
+      if (isPast && !digest.outcomeKeys.has(key)) ids.push([namespace, name, occurrence]);
+    }
+  return ids;
+}
+
+/** The attempt number of a function that is entered now: every failure and every interruption since it was asked for. */
+export function attemptOf(digest: Digest, key: string, released: number): number {
+  const since = released ? (digest.outcomes[released - 1]?.index ?? 0) : 0;
+  const interruptions = digest.interruptedAt.filter((index) => index > since).length;
+  return 1 + (digest.failures.get(key)?.count ?? 0) + interruptions;
+}

@@ -1,0 +1,366 @@
+import { checkDispatch, type Dispatch, type DispatchOptions, type Receipt } from '../door/dispatch.js';
+import { type EventType, eventName } from '../door/event.js';
+import type { AnyJob, Job } from '../door/job.js';
+import { positiveMs } from '../door/queue.js';
+import { checkStart, type Start, type StartOptions } from '../door/start.js';
+import { EventTimeoutError, StepError, StepfastError } from '../errors.js';
+import type { Platform } from '../platform.js';
+import type { MadeWord, OutcomeEntry } from '../store/journal.js';
+import { check, checkName } from '../values/check.js';
+import type { Codec } from '../values/codec.js';
+import { type Duration, durationMs, instantMs } from '../values/duration.js';
+import { resolveRetry } from '../values/retry.js';
+import type { Command, FunctionCommand, InnerContext, StepContext, StepOptions } from './command.js';
+import type { Replay } from './replay.js';
+import {
+  eventNames,
+  type GivenEvent,
+  type ReceivedEvent,
+  type TimedOut,
+  type WaitOptions,
+  waitCommand,
+} from './wait.js';
+
+/** Options of `step.call` and `step.start`: those of a start, and the name under which it is recorded. */
+export interface ChildOptions extends Omit<StartOptions, 'allowUnregistered'> {
+  /** Default: the name of the job. */
+  readonly name?: string;
+}
+
+type ChildArguments<Payload> = undefined extends Payload
+  ? [payload?: Payload, options?: ChildOptions]
+  : [payload: Payload, options?: ChildOptions];
+
+/** The words a handler has. Each is recorded under its name; what is recorded never runs again. */
+export interface Step {
+  /**
+   * Runs `fn` once and records what it returns; after a reload or crash the recorded value is returned instead.
+   *
+   * A failing attempt is retried (default: 5 attempts, 1 s to 1 min apart). The value is a copy of what was stored.
+   *
+   * @param name 1 to 256 characters; the second use of a name in a run is its second occurrence.
+   * @throws {StepError} `STEP_FAILED` when the last attempt has failed; the original is its `cause`.
+   * @example const user = await step.run('create-user', ({ idempotencyKey }) => api.create(email, idempotencyKey));
+   */
+  run<Value>(
+    name: string,
+    fn: (context: StepContext) => Value | Promise<Value>,
+    options?: StepOptions<Value>,
+  ): Promise<Value>;
+  /**
+   * Writes rows of the app and the step's result in one transaction: exactly once, where `run` is at least once.
+   *
+   * Needs a store that shares a database with the app: `indexedDBStore({ database })`. Elsewhere the run is blocked.
+   *
+   * @param scope What `fn` reads and writes; IndexedDB: names of object stores of the app.
+   * @param fn Awaits nothing but requests of `tx`. Its result is what the step gives.
+   * @throws {StepError} `STEP_FAILED` when the last attempt has failed: what `fn` threw is its `cause`.
+   * @example await step.transaction('book', ['seats'], (tx: IDBTransaction) => void tx.objectStore('seats').put(seat));
+   */
+  transaction<Value, Transaction = unknown>(
+    name: string,
+    scope: readonly string[],
+    fn: (tx: Transaction) => Value | Promise<Value>,
+    options?: Pick<StepOptions, 'retry'>,
+  ): Promise<Value>;
+  /**
+   * Waits until an event is dispatched with the same correlation key, and returns that event.
+   *
+   * The wait is recorded before it starts, so it outlives reloads and crashes; an event that came after the run was
+   * started, but before the wait, is not lost. Of several events the first one ends the wait; its `name` says which.
+   *
+   * @throws {EventTimeoutError} `EVENT_TIMEOUT` when the timeout passes and `onTimeout` is `'fail'`.
+   * @example const { payload } = await step.waitForEvent<{ code: string }>('email.verified', { correlationKey: userId, timeout: '24h' });
+   */
+  waitForEvent<Payload = unknown>(
+    event: string | EventType<Payload> | readonly (string | EventType<Payload>)[],
+    options: WaitOptions<Payload> & { readonly onTimeout: 'continue' },
+  ): Promise<ReceivedEvent<Payload> | TimedOut>;
+  waitForEvent<Payload = unknown>(
+    event: string | EventType<Payload> | readonly (string | EventType<Payload>)[],
+    options?: WaitOptions<Payload>,
+  ): Promise<ReceivedEvent<Payload>>;
+  /**
+   * Pauses for a duration, weeks if need be; the instant of waking is recorded once.
+   *
+   * @example await step.sleep('cool-down', '30 days');
+   */
+  sleep(name: string, duration: Duration): Promise<void>;
+  /** Pauses until an instant: a `Date`, epoch milliseconds, or ISO 8601 with offset. Already past: goes on at once. */
+  sleepUntil(name: string, instant: Date | number | string): Promise<void>;
+  /**
+   * Dispatches an event exactly once, however often the step is repeated.
+   *
+   * @param options.name What it is recorded as. Default: the name of the event.
+   * @throws {StepError} `STEP_FAILED` when the event is refused for good, e.g. with `RUN_NOT_FOUND`.
+   */
+  dispatch<Payload>(
+    event: string | EventType<unknown, Payload>,
+    payload?: Payload,
+    options?: DispatchOptions & { readonly name?: string },
+  ): Promise<Receipt>;
+  /**
+   * Starts a child run and waits for its end, weeks if need be. Cancelling this run cancels it.
+   *
+   * @throws {StepError} `STEP_FAILED` when the child has failed or was cancelled; its error is the `cause`.
+   * @example const invoice = await step.call(createInvoice, { orderId });
+   */
+  call<Payload, Result>(job: Job<Payload, Result>, ...rest: ChildArguments<Payload>): Promise<Result>;
+  call(job: string, payload?: unknown, options?: ChildOptions): Promise<unknown>;
+  /** Starts a child run and does not wait for it. Cancelling this run cancels it. */
+  start<Payload, Result>(job: Job<Payload, Result>, ...rest: ChildArguments<Payload>): Promise<{ readonly id: string }>;
+  start(job: string, payload?: unknown, options?: ChildOptions): Promise<{ readonly id: string }>;
+  /**
+   * Like `Promise.race`, and the losers are withdrawn: a wait takes no event any more, a function's `signal` aborts and
+   * its result is dropped, a child run goes on unwatched.
+   *
+   * @param steps What `step.*` returned; other promises may stand among them.
+   * @example const first = await step.race([step.waitForEvent('paid'), step.sleep('patience', '1h')]);
+   */
+  race<const Steps extends readonly unknown[]>(steps: Steps): Promise<Awaited<Steps[number]>>;
+  /**
+   * Ends this journal and begins the run anew with this payload, under the same id: for loops without end.
+   *
+   * Never returns; what stands behind it is not reached. Steps in flight are finished first.
+   *
+   * @example return step.restart({ ...payload, round: payload.round + 1 });
+   */
+  restart(payload?: unknown): Promise<never>;
+  /** Epoch milliseconds, the same on every replay. */
+  now(): Promise<number>;
+  /** A random UUID, the same on every replay. */
+  uuid(): Promise<string>;
+  /** A number from 0 to 1, 1 excluded, the same on every replay. */
+  random(): Promise<number>;
+}
+
+export interface StepHost {
+  readonly codec: Codec;
+  readonly platform: Platform;
+  readonly start: Start;
+  readonly dispatch: Dispatch;
+  replay(): Replay;
+  /** Whether the store shares a database with the app. */
+  readonly transact?: unknown;
+  /** A step that can be undone was asked for. */
+  undoable(key: string, command: FunctionCommand): void;
+}
+
+/** The bad arguments of a `step.*` call are a fault of the code: the run is blocked, nothing is thrown at the handler. */
+const guarded = <T>(read: () => T): { readonly value?: T; readonly fault?: Error } => {
+  try {
+    return { value: read() };
+  } catch (fault) {
+    return { fault: fault as Error };
+  }
+};
+
+const checkOptions = (given: unknown, what: string): void =>
+  check(
+    given === undefined || (typeof given === 'object' && given !== null),
+    `The options of ${what}`,
+    given,
+    'an object',
+  );
+
+/** Makes the step object of one pass. */
+export function createStep(host: StepHost): Step {
+  const { codec, platform, replay } = host;
+  /** Which asks a promise of ours belongs to, for `race`: one, or those of a race within it. */
+  const keys = new WeakMap<object, readonly string[]>();
+  const refuseNested = (what: string) => {
+    if (!platform.isInStep()) return;
+    const said = `${what} is asked for inside the function of a step. Call step.* from the handler only, before or after that step.`;
+    throw new StepfastError('NESTED_STEP', said);
+  };
+
+  const ask = <Value>(
+    namespace: 'step' | 'wait',
+    name: unknown,
+    read: () => Command,
+    settled: (outcome: OutcomeEntry) => unknown,
+    isOurs = false,
+  ): Promise<Value> => {
+    refuseNested(`"${String(name)}"`);
+    const { value, fault } = guarded(() => {
+      if (!isOurs) checkName(name, namespace === 'step' ? 'a step' : 'a wait');
+      return read();
+    });
+    let key: string | undefined;
+    const promise = new Promise<Value>((resolve, reject) => {
+      const settle = (outcome: OutcomeEntry) => {
+        try {
+          resolve(settled(outcome) as Value);
+        } catch (error) {
+          reject(error);
+        }
+      };
+      key = replay().ask(namespace, String(name), value ?? ({} as Command), settle, fault);
+    });
+    promise.catch(() => undefined); // R8: a step nobody awaits never reaches the process as an unhandled rejection
+    if (key !== undefined) keys.set(promise, [key]);
+    if (key !== undefined && value && 'fn' in value && value.undo) host.undoable(key, value);
+    return promise;
+  };
+
+  const entered = (name: unknown, read: () => FunctionCommand) =>
+    ask<never>('step', name, read, (outcome) => {
+      if (outcome.kind === 'step-completed' || outcome.kind === 'child-completed') return codec.decode(outcome.value);
+      const { error, id } = outcome as Extract<OutcomeEntry, { kind: 'step-failed' | 'child-failed' }>;
+      const said =
+        outcome.kind === 'child-failed'
+          ? `The child run of step "${id[0]}" did not complete`
+          : `Step "${id[0]}" failed for good at attempt ${(outcome as { readonly attempt: number }).attempt}`;
+      const cause = codec.decodeError(error);
+      throw new StepError(
+        'STEP_FAILED',
+        `${said}: ${error.message}`,
+        { step: id[0], identity: ['step', ...id] },
+        { cause },
+      );
+    });
+
+  const sleep = (name: string, read: () => (now: number) => number) =>
+    ask<void>(
+      'step',
+      name,
+      () => ({ kind: 'sleep', until: read() }),
+      () => undefined,
+    );
+
+  const make = <Value extends number | string>(word: MadeWord, made: () => Value) =>
+    ask<Value>(
+      'step',
+      `stepfast:${word}`,
+      () => ({ kind: 'make', word, make: made }),
+      (outcome) => (outcome as Extract<OutcomeEntry, { kind: 'value-made' }>).value,
+      true,
+    );
+
+  /** A child run under a key of this very step: however often the step is repeated, it is one child. */
+  const child = (kind: 'call' | 'start', job: string | AnyJob, payload: unknown, options?: ChildOptions) => {
+    const jobName = typeof job === 'object' && job ? job.name : job;
+    const { name = jobName, ...start } = { ...options };
+    return entered(name, () => {
+      checkName(jobName, 'a job');
+      checkOptions(options, `step.${kind}`);
+      checkStart(start);
+      return {
+        kind,
+        job: jobName,
+        async fn({ idempotencyKey }: StepContext, { runId, confirm }: InnerContext) {
+          const inner = { parentId: runId, key: `stepfast:child:${idempotencyKey}`, run: confirm };
+          return { id: (await host.start(job, payload, start, inner)).runId };
+        },
+      };
+    });
+  };
+
+  return {
+    run: (name, fn, options) =>
+      entered(name, () => {
+        checkOptions(options, `step "${name}"`);
+        const { retry, timeout, when, undo } = options ?? {};
+        check(typeof fn === 'function', `The function of step "${name}"`, fn, 'a function');
+        check(undo === undefined || typeof undo === 'function', `undo of step "${name}"`, undo, 'a function');
+        check(when === undefined || when === 'online', `when of step "${name}"`, when, '"online", or leave it out');
+        resolveRetry(retry);
+        return {
+          kind: 'run',
+          fn,
+          retry,
+          undo,
+          isOnline: when === 'online',
+          timeoutMs: timeout === undefined ? undefined : positiveMs(timeout, `timeout of step "${name}"`),
+        };
+      }),
+    transaction: (name, scope, fn, options) =>
+      entered(name, () => {
+        checkOptions(options, `transaction "${name}"`);
+        const { retry } = options ?? {};
+        const isScope = Array.isArray(scope) && scope.length > 0 && scope.every((each) => typeof each === 'string');
+        check(isScope, `The scope of transaction "${name}"`, scope, 'an array of names of object stores');
+        check(typeof fn === 'function', `The function of transaction "${name}"`, fn, 'a function');
+        const wanted = 'a store that shares a database with the app, such as indexedDBStore({ database })';
+        check(host.transact !== undefined, 'The store', 'one of its own', wanted);
+        resolveRetry(retry);
+        return { kind: 'transaction', fn: () => undefined, shared: { scope, body: fn as never }, retry };
+      }),
+    waitForEvent: ((event: GivenEvent | readonly GivenEvent[], given?: WaitOptions<never>) => {
+      const events = eventNames(event);
+      const options = { ...given };
+      const { name = Array.isArray(event) ? JSON.stringify(events) : events[0] } = options;
+      return ask(
+        'wait',
+        name,
+        () => {
+          checkOptions(given, `wait "${name}"`);
+          return waitCommand(events, options, host);
+        },
+        (outcome) => {
+          if (outcome.kind === 'event-taken') {
+            const { eventId, event, key, payload, acceptedAt } = outcome;
+            const correlated = key !== undefined && { correlationKey: key };
+            const value = codec.decode(payload);
+            return { timedOut: false, id: eventId, name: event, payload: value, ...correlated, acceptedAt };
+          }
+          const { deadline } = outcome as Extract<OutcomeEntry, { kind: 'wait-timed-out' }>;
+          if (options.onTimeout === 'continue') return { timedOut: true, deadline };
+          throw new EventTimeoutError(
+            'EVENT_TIMEOUT',
+            `No event ${events.map((each) => `"${each}"`).join(' or ')} came by ${new Date(deadline).toISOString()}.`,
+            { step: String(name), identity: ['wait', ...outcome.id] },
+          );
+        },
+      );
+    }) as Step['waitForEvent'],
+    sleep: (name, duration) =>
+      sleep(name, () => {
+        const ms = durationMs(duration, `The duration of sleep "${name}"`);
+        return (now) => now + ms;
+      }),
+    sleepUntil: (name, instant) =>
+      sleep(name, () => {
+        const at = instantMs(instant, `The instant of sleep "${name}"`);
+        return () => at;
+      }),
+    dispatch: (event, payload, given) => {
+      const { name = eventName(event), ...options } = { ...given };
+      return entered(name, () => {
+        checkOptions(given, 'step.dispatch');
+        checkDispatch(event, options, platform);
+        return {
+          kind: 'dispatch',
+          fn: ({ idempotencyKey }, { confirm }) =>
+            host.dispatch(event, payload, options, { id: `stepfast:${idempotencyKey}`, run: confirm }),
+        };
+      });
+    },
+    call: (job: string | AnyJob, payload?: unknown, options?: ChildOptions) => child('call', job, payload, options),
+    start: (job: string | AnyJob, payload?: unknown, options?: ChildOptions) => child('start', job, payload, options),
+    race(steps) {
+      refuseNested('step.race');
+      const isRace = Array.isArray(steps) && steps.length > 0;
+      if (!isRace)
+        replay().refuse(guarded(() => check(false, 'What step.race is given', steps, 'an array of steps')).fault!);
+      const members = isRace ? steps.flatMap((each) => keys.get(Object(each)) ?? []) : [];
+      const withdraw = () => {
+        for (const key of members) replay().withdraw(key);
+      };
+      const first = Promise.race(isRace ? steps : []).finally(withdraw);
+      first.catch(() => undefined);
+      keys.set(first, members);
+      return first as never;
+    },
+    restart(payload) {
+      refuseNested('step.restart');
+      const { value, fault } = guarded(() => codec.encode(payload, 'the payload of step.restart'));
+      if (fault) replay().refuse(fault);
+      else replay().restart(value!);
+      return new Promise<never>(() => undefined);
+    },
+    now: () => make('now', platform.clock.now),
+    uuid: () => make('uuid', platform.newUuid),
+    random: () => make('random', platform.random),
+  };
+}

@@ -1,0 +1,83 @@
+import { type EventType, eventName } from '../door/event.js';
+import type { StandardSchema } from '../door/job.js';
+import type { Platform } from '../platform.js';
+import { check, checkKey, checkName } from '../values/check.js';
+import type { Codec } from '../values/codec.js';
+import { type Duration, durationMs } from '../values/duration.js';
+import type { Verdict, WaitCommand } from './command.js';
+
+/** An event that a wait has taken. */
+export interface ReceivedEvent<Payload> {
+  readonly timedOut: false;
+  readonly id: string;
+  readonly name: string;
+  readonly payload: Payload;
+  readonly correlationKey?: string;
+  /** Epoch milliseconds. */
+  readonly acceptedAt: number;
+}
+
+/** What a wait with `onTimeout: 'continue'` gives when its deadline has passed. */
+export interface TimedOut {
+  readonly timedOut: true;
+  /** Epoch milliseconds. */
+  readonly deadline: number;
+}
+
+export interface WaitOptions<Payload = unknown> {
+  /** The wait's own name. Default: the name of the event. */
+  readonly name?: string;
+  /** Only an event dispatched with the same key fits; without one, only an event without one. */
+  readonly correlationKey?: string;
+  /** From the moment of recording, e.g. `'24h'`. Default: no timeout. */
+  readonly timeout?: Duration;
+  /** `fail` throws an `EventTimeoutError`; `continue` returns `{ timedOut: true }`; `cancel` ends the run. Default `fail`. */
+  readonly onTimeout?: 'fail' | 'continue' | 'cancel';
+  /** Also take events that no run has taken from before this run was started: all, or this far back. */
+  readonly lookback?: 'any' | Duration;
+  /** Only an event whose payload this says yes to; others stay for whoever else wants them. Pure: it may be asked again. */
+  readonly match?: (payload: Payload) => boolean;
+  /** Only an event whose payload fits; one that does not is left, and the timeline says so. Its output is what the handler gets. */
+  readonly schema?: StandardSchema<Payload>;
+}
+
+export type GivenEvent = string | EventType;
+
+/** The names that a wait listens to, as given. */
+export const eventNames = (given: GivenEvent | readonly GivenEvent[]): string[] =>
+  [given].flat().map((each) => eventName(each as GivenEvent));
+
+/** Checks a wait's arguments and makes its command. */
+export function waitCommand(
+  events: readonly string[],
+  options: WaitOptions<never>,
+  { codec, platform }: { readonly codec: Codec; readonly platform: Platform },
+): WaitCommand {
+  const { correlationKey, timeout, onTimeout = 'fail', lookback, match, schema } = options;
+  if (!events.length) checkName('', 'an event');
+  for (const event of events) checkName(event, 'an event');
+  checkKey(correlationKey, platform.warn);
+  const isKnown = ['fail', 'continue', 'cancel'].includes(onTimeout);
+  check(isKnown, 'onTimeout', onTimeout, '"fail", "continue" or "cancel"');
+  check(match === undefined || typeof match === 'function', 'match', match, 'a function');
+  check(schema === undefined || '~standard' in schema, 'schema', schema, 'a Standard Schema, such as one of zod 4');
+  return {
+    kind: 'wait',
+    events,
+    onTimeout,
+    ...(correlationKey !== undefined && { key: correlationKey }),
+    ...(timeout !== undefined && { timeoutMs: durationMs(timeout, 'timeout') }),
+    ...(lookback !== undefined && { lookbackMs: lookback === 'any' ? Infinity : durationMs(lookback, 'lookback') }),
+    ...((match || schema) && { judge: judgeOf(match, schema, codec) }),
+  };
+}
+
+/** The schema first: `match` may rely on the shape. */
+const judgeOf =
+  (match: WaitOptions<never>['match'], schema: StandardSchema | undefined, codec: Codec) =>
+  async (given: unknown): Promise<Verdict> => {
+    const checked = schema ? await schema['~standard'].validate(given) : { value: given };
+    if (checked.issues) return { kind: 'refused', reason: checked.issues.map(({ message }) => message).join('; ') };
+    if (match && !match(checked.value as never)) return { kind: 'other' };
+    return { kind: 'fits', payload: codec.encode(checked.value, 'what the schema of a wait made of an event') };
+  };

@@ -1,0 +1,205 @@
+import type { AnyJob } from '../door/job.js';
+import { StepfastError } from '../errors.js';
+import type { Platform } from '../platform.js';
+import type { FunctionCommand } from '../replay/command.js';
+import { undosLeft } from '../replay/digest.js';
+import { type Identity, identityKey, type JournalEntry, type OutcomeEntry } from '../store/journal.js';
+import type { RunRow, RunState } from '../store/store.js';
+import type { Codec } from '../values/codec.js';
+import { callUndo, idempotencyKeyOf } from './attempt.js';
+import type { Commits } from './commits.js';
+import { errorOf } from './inspect.js';
+import { emptyDraft, type LiveRun } from './live-run.js';
+import type { createPass } from './pass.js';
+import type { Recorder } from './recorder.js';
+
+/*
+ * What follows the end of a run: its steps are undone in reverse order (spec F7), then `onFailed` is told (spec F6).
+ * The status is final already; all of this is journaled behind it, one commit each, at least once.
+ *
+ * U1. What can be undone was recorded before it was entered (`undo-set`, in the commit that went before), so that any
+ *     context knows from the journal alone that something is left to do. The functions themselves come from replaying
+ *     the handler: where the code no longer has one, the run is blocked, never silently left as it is.
+ */
+
+/** Under this name `onFailed` stands in the journal, beside the steps that are undone. */
+const TOLD: Identity = ['stepfast:onFailed', 1];
+const TOLD_KEY = identityKey('step', TOLD);
+
+/** One thing that is to be done. */
+export interface Following {
+  readonly key: string;
+  readonly id: Identity;
+  readonly retryAt: number;
+}
+
+/** What is left, next first. */
+export function followings({ digest }: Pick<LiveRun, 'digest'>, job: AnyJob): Following[] {
+  if (!digest.end || digest.end.kind === 'completed') return [];
+  const ends = new Map(digest.outcomes.map(({ key, index }) => [key, index]));
+  // By its end, or (of unknown outcome) by its beginning.
+  const placeOf = (key: string) => ends.get(key) ?? digest.undos.get(key)!.index;
+  const keys = undosLeft(digest).sort((a, b) => placeOf(b) - placeOf(a));
+  const left = keys.map((key) => ({ key, id: digest.undos.get(key)!.id }));
+  if (digest.end.kind === 'failed' && job.options.onFailed && !digest.undone.has(TOLD_KEY))
+    left.push({ key: TOLD_KEY, id: TOLD });
+  return left.map((each) => ({ ...each, retryAt: digest.undoFailures.get(each.key)?.retryAt ?? 0 }));
+}
+
+interface AftermathOptions {
+  readonly run: LiveRun;
+  readonly job: AnyJob;
+  readonly codec: Codec;
+  readonly platform: Platform;
+  readonly leaseMs: number;
+  readonly pass: ReturnType<typeof createPass>;
+  readonly recorder: Recorder;
+  readonly commits: Commits;
+  readonly signal: ReturnType<Platform['newAbort']>;
+  /** The run is let go. */
+  readonly going: { readonly promise: Promise<void>; isOver(): boolean };
+  /** Waits for its turn: a suspect (spec F5) undoes with nothing else of its context in flight. */
+  takeTurn(): Promise<void>;
+  stateAt(now: number): RunState;
+  blocked(row: RunRow, error: Error): void;
+  report(error: unknown): void;
+  leave(reason?: unknown): void;
+}
+
+type Followed = Extract<JournalEntry, { readonly kind: 'undone' | 'undo-failed' | 'undo-attempt-failed' }>;
+
+/** Does one of the things that follow, and tells how it went; `undefined`: the code for it is not there. */
+export async function follow(
+  { run, job, codec, platform, recorder, report }: AftermathOptions,
+  { key, id }: Following,
+  signal: AbortSignal,
+): Promise<Followed | undefined> {
+  const { digest } = run;
+  const failures = digest.undoFailures.get(key)?.count ?? 0;
+  const attempt = failures + 1;
+  const command = run.undos.get(key);
+  const call = key === TOLD_KEY ? () => tell(run, job, codec, signal) : command && undoOf(command);
+  if (!call) return undefined;
+
+  function undoOf({ undo }: FunctionCommand) {
+    const outcome = digest.outcomes.find((recorded) => recorded.key === key)?.entry;
+    const result = resultOf(outcome, codec);
+    const generation = digest.generation + (digest.generations.get(key) ?? 0);
+    const idempotencyKey = `${idempotencyKeyOf(run.row.runId, generation, id)}/undo`;
+    return () => callUndo({ run, codec, platform }, undo!, id, { result, attempt, idempotencyKey, signal });
+  }
+
+  const outcome = await call();
+  const at = platform.clock.now();
+  if ('value' in outcome) return { kind: 'undone', at, id, attempt };
+  const error = codec.encodeError(outcome.error);
+  const delayMs = recorder.retryDelay(outcome.error, recorder.policyOf(command?.retry), attempt);
+  if (delayMs !== undefined) return { kind: 'undo-attempt-failed', at, id, attempt, error, retryAt: at + delayMs };
+  report(outcome.error);
+  return { kind: 'undo-failed', at, id, attempt, error };
+}
+
+const resultOf = (outcome: OutcomeEntry | undefined, codec: Codec): unknown =>
+  outcome?.kind === 'step-completed' ? codec.decode(outcome.value) : undefined;
+
+async function tell({ row, digest }: LiveRun, job: AnyJob, codec: Codec, signal: AbortSignal) {
+  const { runId: id, createdAt, tags = [] } = row;
+  const { end } = digest;
+  const error = errorOf((end as Extract<JournalEntry, { kind: 'failed' }>).error);
+  const payload = codec.decode(digest.payload) as never;
+  try {
+    return {
+      value: await job.options.onFailed!({ run: { id, job: job.name, createdAt, tags }, payload, error, signal }),
+    };
+  } catch (thrown) {
+    return { error: thrown };
+  }
+}
+
+/** The code at hand lacks what would undo a step. */
+export const undoMissing = (jobName: string, [name]: Identity): StepfastError =>
+  new StepfastError(
+    'REPLAY_MISMATCH',
+    `Step "${name}" of job "${jobName}" is to be undone, and the code at hand has no undo for it. Give the step its undo back, and the run goes on.`,
+    { job: jobName, step: name },
+  );
+
+/** Makes what drives a run on after its end: call it for each thing that is left. */
+export function createAftermath(options: AftermathOptions): () => Promise<void> {
+  const {
+    run,
+    job,
+    codec,
+    platform,
+    leaseMs,
+    pass,
+    recorder,
+    commits,
+    signal,
+    going,
+    takeTurn,
+    stateAt,
+    blocked,
+    report,
+    leave,
+  } = options;
+  const { clock } = platform;
+
+  /** One step of what follows the end (D5); the run is left when nothing does. */
+  const finish = async (): Promise<void> => {
+    run.isStirred = false;
+    // Late results are of no use any more.
+    const ended = new StepfastError('LEASE_LOST', `Run ${run.row.runId} has ended.`, { runId: run.row.runId });
+    for (const { end } of run.running.values()) end(ended);
+    run.running.clear();
+    run.facts = [];
+    const now = clock.now();
+    const next = followings(run, job)[0];
+    if (!next && !run.row.undoing) return leave();
+    run.nextAt = next?.retryAt ?? now;
+    if (next && run.nextAt > now) return; // in the row already: the commit that set it said so
+    if (next && !(await findUndo(next))) return;
+    if (next) await takeTurn();
+    if (going.isOver()) return;
+    // Nothing is entered before the store has confirmed that it is ours to do, and has noted that it is under way.
+    if (!run.isOwner || !next || run.row.dueAt !== 0) {
+      const at = clock.now();
+      if (!(await commits.commit(emptyDraft(at), stateAt(at))) || !next) return next ? undefined : leave();
+    } else if (clock.now() - run.confirmedAt >= leaseMs && !(await commits.confirm())) return;
+    if (going.isOver()) return;
+    const { maxInterruptions = 10 } = job.options;
+    const isLooping = run.digest.interruptions >= maxInterruptions;
+    const doing = isLooping ? undefined : follow(options, next, signal.signal);
+    const entry = isLooping ? givenUp(next, clock.now()) : await Promise.race([doing, going.promise]);
+    if (!entry || going.isOver()) return;
+    const draft = emptyDraft(clock.now());
+    recorder.record(draft, entry);
+    if (await commits.commit(draft, stateAt(draft.now))) run.isStirred = true;
+  };
+
+  const givenUp = ({ key, id }: Following, at: number): JournalEntry => {
+    const what = key === TOLD_KEY ? `onFailed of job "${job.name}"` : `The undo of step "${id[0]}"`;
+    const said = `${what} was interrupted too often without an end. It is given up; find what crashes.`;
+    const error = new StepfastError('CRASH_LOOP', said, { runId: run.row.runId, job: job.name, step: id[0] });
+    report(error);
+    return { kind: 'undo-failed', at, id, attempt: 1, error: codec.encodeError(error) };
+  };
+
+  /** The functions that undo come from the handler: it is replayed, and nothing that it asks for is done. */
+  const findUndo = async (next: Following): Promise<boolean> => {
+    if (next.id[0] === 'stepfast:onFailed' || run.undos.has(next.key)) return true;
+    if (!run.replay) pass.start();
+    pass.takeDrift();
+    await pass.react(emptyDraft(clock.now()));
+    if (run.undos.has(next.key)) return true;
+    if (pass.isStalled()) return false; // stirred again when replay has gone on without what is missing
+    const error = run.fault ?? undoMissing(job.name, next.id);
+    commits.rebuild();
+    if (run.isOwner) await commits.letGo(clock.now(), []);
+    blocked(run.row, error);
+    leave(error);
+    return false;
+  };
+
+  return finish;
+}

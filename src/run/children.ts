@@ -1,0 +1,28 @@
+import { StepfastError } from '../errors.js';
+import type { Platform } from '../platform.js';
+import { digestOf } from '../replay/digest.js';
+import type { StoredRun } from '../store/store.js';
+import type { Codec } from '../values/codec.js';
+import type { LiveRun } from './live-run.js';
+
+interface ChildrenHost {
+  readonly platform: Platform;
+  readonly codec: Codec;
+  load(runId: string): Promise<StoredRun | undefined>;
+}
+
+/** How children that have ended did so. */
+export async function readEnds(run: LiveRun, { load, platform, codec }: ChildrenHost): Promise<void> {
+  for (const childId of run.news) {
+    const child = await load(childId);
+    const end = child && digestOf(child.journal).end;
+    const at = child?.row.endedAt ?? platform.clock.now();
+    if (end?.kind === 'completed') run.ended.set(childId, { at, value: end.value });
+    else if (!child || end) {
+      const why = child ? 'was cancelled' : 'is not there any more';
+      const error = new StepfastError('RUN_CANCELLED', `The child run ${childId} ${why}.`, { runId: childId });
+      run.ended.set(childId, { at, error: end?.kind === 'failed' ? end.error : codec.encodeError(error) });
+    }
+    run.news.delete(childId);
+  }
+}

@@ -1,0 +1,136 @@
+import { stateRefusal } from '../door/state.js';
+import { LIMITS } from '../limits.js';
+import { digestOf, extend } from '../replay/digest.js';
+import type { JournalEntry } from '../store/journal.js';
+import type { CommitOutcome, RunChange, RunRow, RunState } from '../store/store.js';
+import { rowWith } from '../store/transition/scope.js';
+import type { DriverHost } from './driver.js';
+import { type Draft, hear, type LiveRun } from './live-run.js';
+import type { createPass } from './pass.js';
+import type { Recorder } from './recorder.js';
+
+/*
+ * The commits of one driven run, and what becomes of memory when one does not happen.
+ */
+
+interface CommitsOptions {
+  readonly host: DriverHost;
+  readonly run: LiveRun;
+  readonly jobName: string;
+  readonly pass: Pick<ReturnType<typeof createPass>, 'drop'>;
+  readonly recorder: Pick<Recorder, 'claim'>;
+  /** The run is not ours any more, or can not be now. */
+  leave(why: 'no-slot' | 'lost', retryAt?: number): void;
+}
+
+export type Commits = ReturnType<typeof createCommits>;
+
+export function createCommits({ host, run, jobName, pass, recorder, leave }: CommitsOptions) {
+  const { owner } = host;
+  const { clock } = host.platform;
+  const { runId } = run.row;
+
+  /** One atomic commit of the round. False: it did not happen, and memory was set back to what is durable. */
+  const commit = async (draft: Draft, state: RunState): Promise<boolean> => {
+    if (!draft.isReset) recorder.claim(draft);
+    const logs = run.logs.splice(0).map((line) => (draft.isReset ? { ...line, earlier: true as const } : line));
+    draft.entries.push(...logs);
+    extend(run.digest, logs);
+    const { entries: append, takes, unless } = draft;
+    const { row } = run;
+    const reset = draft.isReset;
+    const raise = run.isOwner && !reset ? undefined : true;
+    const isTaking = state.slot !== undefined;
+    const concurrency = isTaking ? host.concurrency(row.queue) : undefined;
+    const rate = isTaking ? host.rate(row.queue) : undefined;
+    // An owner that lives may have gone on since its journal was read: its fence alone does not tell.
+    const length = run.isOwner ? undefined : row.length;
+    const change = { runId, fence: row.fence, length, raise, reset, append, state, takes, unless, concurrency, rate };
+    const parts = draft.state.length ? { state: draft.state } : undefined;
+    const outcome = await host.commit(change as RunChange, parts).catch((error) => {
+      takeBack(draft);
+      throw error;
+    });
+    run.isBlind = false;
+    if (outcome.kind === 'committed') {
+      const counts = { fence: outcome.fence, length: append.length + (reset ? 0 : row.length) };
+      const due = outcome.offers.length > 0 && { dueAt: Math.min(state.dueAt ?? draft.now, draft.now) };
+      adopt({ ...rowWith(row, state, counts), ...due }, draft.now);
+      hear(run, outcome, outcome.offers);
+      for (const { seq } of takes) run.offers.delete(seq);
+      host.committed(runId, jobName, append);
+      return true;
+    }
+    takeBack(draft);
+    if (outcome.kind === 'overtaken') {
+      hear(run, {}, outcome.offers);
+      rebuild();
+      run.isStirred = true;
+    } else if (outcome.kind === 'refused') {
+      refuse(draft, outcome);
+      rebuild();
+      run.isStirred = true;
+    } else {
+      // Left as held by us, nobody would look at it again as long as we live.
+      if (outcome.kind === 'no-slot' && run.isOwner && run.row.unsettled) await letGo(clock.now(), []);
+      if (outcome.kind === 'no-slot') leave('no-slot', outcome.retryAt);
+      else leave('lost');
+    }
+    return false;
+  };
+
+  /** What a commit that did not happen, or may not have, was to carry: said, or asked for, only once. */
+  const takeBack = ({ entries, counted = [] }: Draft) => {
+    for (const entry of entries) if (entry.kind === 'logged' && entry.id) run.logs.push(entry);
+    run.increments.push(...counted);
+  };
+
+  const adopt = (row: RunRow, at: number) => {
+    run.row = row;
+    run.isOwner = true;
+    run.isInterrupted = false;
+    run.confirmedAt = at;
+    run.backoffMs = LIMITS.backoffMs;
+    host.changed(runId, row);
+  };
+
+  /** The store did not take a write to the shared state: the attempt that wanted it has failed. */
+  const refuse = (draft: Draft, refused: Extract<CommitOutcome, { kind: 'refused' }>) => {
+    const fact = draft.stateFacts[refused.index];
+    const error = stateRefusal(refused, draft.state);
+    run.facts = run.facts.map((each) => (each === fact ? { ...each, outcome: { error }, state: [] } : each));
+  };
+
+  const confirm = async () => {
+    const outcome = await host.commit({ runId, fence: run.row.fence, append: [] });
+    if (outcome.kind !== 'committed') leave('lost');
+    run.confirmedAt = clock.now();
+    return outcome.kind === 'committed';
+  };
+
+  /** Sets memory back to what is durable (D3). */
+  const rebuild = () => {
+    pass.drop();
+    run.nextAt = Infinity;
+    run.digest = digestOf(run.digest.entries.slice(0, run.row.length));
+    run.handlerLogs = run.digest.handlerLogs;
+    run.logs = run.logs.filter(({ id }) => id);
+  };
+
+  /** Leaves the run to whoever looks next. */
+  const letGo = async (now: number, append: readonly JournalEntry[]) => {
+    const { version, waits, awaits, startedAt, progress, undoable, fence, length } = run.row;
+    const base: RunState = { version, waits, awaits, startedAt, progress, undoable, status: 'queued', dueAt: now };
+    const { status, endedAt, undoing, dueAt = now } = run.row;
+    const state = run.digest.end ? { ...base, status, endedAt, undoing, dueAt: Math.max(now, dueAt) } : base;
+    const interrupted = run.isInterrupted || undefined;
+    const claimed: JournalEntry = { kind: 'claimed', at: now, owner, fence: fence + 1, interrupted };
+    const entries = run.isOwner ? append : [claimed, ...append];
+    const raise = run.isOwner ? undefined : true;
+    const outcome = await host.commit({ runId, fence, length, raise, append: entries, state });
+    if (outcome.kind !== 'committed') return;
+    run.row = rowWith(run.row, state, { fence: outcome.fence, length: length + entries.length });
+  };
+
+  return { commit, confirm, letGo, rebuild };
+}

@@ -1,0 +1,55 @@
+import { type StateHost, stateRefusal } from '../door/state.js';
+import type { StepfastError } from '../errors.js';
+import { incrementKey } from '../replay/digest.js';
+import type { StateChange, StateRow } from '../store/store.js';
+import type { Draft, LiveRun } from './live-run.js';
+import type { Recorder } from './recorder.js';
+
+/**
+ * Increments of steps that wait for their numbers: one of each key in one commit, since each reads what it adds to, and
+ * none of a key that this commit writes otherwise.
+ */
+export async function countUp(
+  run: LiveRun,
+  { state }: { readonly state: StateHost },
+  { record }: Pick<Recorder, 'record'>,
+  draft: Draft,
+): Promise<void> {
+  const keys = new Set(draft.state.map(({ key }) => key));
+  for (const increment of [...run.increments]) {
+    const { ask, nth, change } = increment;
+    const { key } = change;
+    const known = run.digest.increments.get(ask.key)?.get(incrementKey({ key, nth }));
+    if (known !== undefined) {
+      // Committed, and only the answer was lost.
+      increment.resolve(known);
+      run.increments = run.increments.filter((other) => other !== increment);
+      continue;
+    }
+    if (keys.has(key)) continue;
+    keys.add(key);
+    const row = await state.read(key);
+    const present = row && (row.expiresAt ?? Infinity) > draft.now ? row : undefined;
+    run.increments = run.increments.filter((other) => other !== increment);
+    const value = sumOf(present, change);
+    if (value === undefined) {
+      increment.reject(notANumber(change));
+      continue;
+    }
+    const expiresAt = change.expiresAt ?? present?.expiresAt;
+    draft.state.push({ kind: 'set', key, value, expiresAt, ifRevision: present?.revision ?? 0 });
+    draft.counted = [...(draft.counted ?? []), increment];
+    record(draft, { kind: 'state-incremented', at: draft.now, id: ask.id, key, nth, value });
+    draft.later.push(() => increment.resolve(value));
+  }
+}
+
+/** What an increment of a row that has not expired gives; `undefined` where the store would refuse it. */
+export function sumOf(row: StateRow | undefined, { by }: { readonly by: number }): number | undefined {
+  const before = row ? row.value : 0;
+  const sum = typeof before === 'number' ? before + by : Number.NaN;
+  return Number.isFinite(sum) ? sum : undefined;
+}
+
+export const notANumber = (change: StateChange): StepfastError =>
+  stateRefusal({ kind: 'refused', code: 'NOT_A_NUMBER', index: 0 }, [change]);

@@ -1,0 +1,128 @@
+import { digestOf } from '../replay/digest.js';
+import type { JournalEntry, RecordedError } from '../store/journal.js';
+import type { OpenWait, StoredRun, StoredStatus } from '../store/store.js';
+import type { Codec } from '../values/codec.js';
+
+/** Where a run stands. `blocked` is how it looks from here: the code at hand can not go on with it (spec R5). */
+export type RunStatus = StoredStatus | 'blocked';
+
+/** An error as a run shows it. */
+export interface RunError {
+  readonly code?: string | number;
+  readonly name: string;
+  readonly message: string;
+  /** The step that failed, where one did. */
+  readonly step?: string;
+  readonly stack?: string;
+}
+
+/** Something that a run waits for. */
+export interface WaitingFor {
+  /** Names of events; the first of them ends the wait. Empty where it waits for a child. */
+  readonly events: readonly string[];
+  readonly correlationKey?: string;
+  readonly deadline?: number;
+  /** The child whose end it waits for. */
+  readonly runId?: string;
+}
+
+/** A run as people and user interfaces see it: a value, never changed afterwards. */
+export interface RunSnapshot<Result = unknown> {
+  readonly id: string;
+  readonly job: string;
+  readonly status: RunStatus;
+  readonly payload: unknown;
+  readonly result?: Result;
+  readonly error?: RunError;
+  /** Every attempt that failed, oldest first. */
+  readonly attempts: readonly {
+    readonly step: string;
+    readonly attempt: number;
+    readonly error: RunError;
+    readonly at: number;
+  }[];
+  /** Open waits, and children whose end is awaited. */
+  readonly waitingFor: readonly WaitingFor[];
+  /** What a step last said of how far it is. */
+  readonly progress?: unknown;
+  /** The run has ended, and its steps are being undone, or its failure is being told. */
+  readonly undoing?: true;
+  /** Epoch milliseconds, like every `...At`. */
+  readonly createdAt: number;
+  readonly startedAt?: number;
+  readonly endedAt?: number;
+  readonly tags: readonly string[];
+  readonly parentId?: string;
+}
+
+/** One entry of the journal as people read it: values decoded, the identity as `name` and `occurrence`. */
+export type TimelineEntry = {
+  readonly at: number;
+  readonly kind: JournalEntry['kind'];
+  readonly name?: string;
+  readonly occurrence?: number;
+} & { readonly [field: string]: unknown };
+
+export const errorOf = ({ code, name, message, step, stack }: RecordedError): RunError => ({
+  name,
+  message,
+  ...(code !== undefined && { code }),
+  ...(step !== undefined && { step }),
+  ...(stack !== undefined && { stack }),
+});
+
+const waitOf = ({ events, key, deadline }: OpenWait) => ({
+  events,
+  ...(key !== undefined && { correlationKey: key }),
+  ...(deadline !== undefined && { deadline }),
+});
+
+/** Reads a snapshot out of what is stored. `blockedBy`: why this context can not go on with it. */
+export function snapshotOf(run: StoredRun, codec: Codec, blockedBy?: Error): RunSnapshot {
+  const { row, journal } = run;
+  const { end, payload } = digestOf(journal);
+  const error = end?.kind === 'failed' ? errorOf(end.error) : blockedBy && errorOf(codec.encodeError(blockedBy));
+  const attempts = journal.flatMap((entry) => {
+    if (entry.kind !== 'attempt-failed' && entry.kind !== 'step-failed') return [];
+    return [{ step: entry.id[0], attempt: entry.attempt, error: errorOf(entry.error), at: entry.at }];
+  });
+  return {
+    id: row.runId,
+    job: row.job,
+    status: blockedBy ? 'blocked' : row.status,
+    payload: codec.decode(payload),
+    attempts,
+    waitingFor: [...row.waits.map(waitOf), ...(row.awaits ?? []).map((runId) => ({ events: [], runId }))],
+    createdAt: row.createdAt,
+    tags: row.tags ?? [],
+    ...(end?.kind === 'completed' && { result: codec.decode(end.value) }),
+    ...(error && { error }),
+    ...(row.progress !== undefined && { progress: codec.decode(row.progress) }),
+    ...(row.undoing && { undoing: true }),
+    ...(row.startedAt !== undefined && { startedAt: row.startedAt }),
+    ...(row.endedAt !== undefined && { endedAt: row.endedAt }),
+    ...(row.parentId !== undefined && { parentId: row.parentId }),
+  };
+}
+
+/** Reads a timeline out of a journal. */
+export const timelineOf = (run: StoredRun, codec: Codec): TimelineEntry[] =>
+  run.journal.map((entry) => {
+    const {
+      id,
+      value,
+      payload,
+      data,
+      given: _,
+      floors: _floors,
+      left: _left,
+      ...rest
+    } = entry as JournalEntry & { readonly id?: [string, number] } & { readonly [field: string]: never };
+    return {
+      ...rest,
+      ...(id && { name: id[0], occurrence: id[1] }),
+      ...(value !== undefined && { value: codec.decode(value) }),
+      ...(payload !== undefined && { payload: codec.decode(payload) }),
+      ...(data !== undefined && { data: codec.decode(data) }),
+    } as TimelineEntry;
+  });

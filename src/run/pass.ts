@@ -1,0 +1,184 @@
+import type { Dispatch } from '../door/dispatch.js';
+import type { AnyJob } from '../door/job.js';
+import type { Start } from '../door/start.js';
+import { createState, type StateHost } from '../door/state.js';
+import { LIMITS } from '../limits.js';
+import type { Platform } from '../platform.js';
+import { functionOf } from '../replay/command.js';
+import { mismatch } from '../replay/mismatch.js';
+import { type Ask, createReplay } from '../replay/replay.js';
+import { createStep } from '../replay/step.js';
+import type { JournalEntry } from '../store/journal.js';
+import type { Codec } from '../values/codec.js';
+import type { Draft, LiveRun } from './live-run.js';
+import { createLog } from './log.js';
+
+/*
+ * The handler of a run, live in memory: started over its recorded outcomes, told of new ones, dropped when memory must be
+ * set back. One pass for each life of the process, unless it threw, was dropped, or lost its fence (spec R11).
+ */
+
+interface PassOptions {
+  readonly run: LiveRun;
+  readonly job: AnyJob;
+  readonly codec: Codec;
+  readonly platform: Platform;
+  readonly start: Start;
+  readonly dispatch: Dispatch;
+  readonly state: StateHost;
+  /** Aborts when the run is lost, cancelled or let go. */
+  readonly abort: ReturnType<Platform['newAbort']>;
+  /** The handler asked for something. */
+  opened(draft: Draft, ask: Ask): void;
+  /** It asked for a value that is made on the spot. */
+  made(draft: Draft, ask: Ask): Promise<void>;
+  /** A round is wanted, though nobody has asked for one. */
+  pump(): void;
+}
+
+export function createPass(options: PassOptions) {
+  const { run, job, codec, platform, abort, opened, made, pump } = options;
+  const { runId, job: jobName } = run.row;
+  let drift: Extract<JournalEntry, { kind: 'drift' }> | undefined;
+  let undoPatience: (() => void) | undefined;
+
+  const drop = () => {
+    run.feeds.length = 0;
+    run.replay?.drop();
+    undoPatience?.();
+    run.replay = run.ending = run.fault = drift = undefined;
+    run.asks.clear();
+    run.withdrawn.clear();
+    run.undos.clear();
+  };
+
+  /** Lines are counted, not compared: on replay the first ones are those that the journal has. */
+  const handlerLog = (isLive: () => boolean) => {
+    let count = 0;
+    return createLog({
+      codec,
+      now: platform.clock.now,
+      write(line) {
+        if (!isLive()) return; // a dropped pass that still runs, because it awaits something else: the next one says it
+        if (++count <= run.handlerLogs || run.digest.end || run.digest.logs + run.logs.length >= LIMITS.logs) return;
+        run.handlerLogs = count;
+        run.logs.push(line);
+      },
+    });
+  };
+
+  const state = createState({
+    ...options.state,
+    codec,
+    platform,
+    check(word) {
+      if (word === 'increment')
+        platform.warn(
+          `Job "${jobName}" increments outside of a step: it counts again at each replay. Do it in a step.`,
+        );
+    },
+  });
+
+  const start = () => {
+    const { digest, row } = run;
+    const { createdAt, tags = [] } = row;
+    const { schedule, generation } = digest;
+    const context = {
+      payload: codec.decode(digest.payload) as never,
+      step: createStep({
+        ...options,
+        replay: () => replay,
+        undoable: (key, command) => void run.undos.set(key, command),
+      }),
+      state,
+      log: handlerLog(() => run.replay === replay),
+      run: { id: runId, job: jobName, createdAt, tags, generation, ...(schedule && { schedule }) },
+      get signal() {
+        return abort.signal;
+      },
+    };
+    const replay = createReplay({
+      ...digest,
+      hop: platform.hop,
+      invoke: () => platform.outOfStep(() => job.handler(context)),
+      check: (ask) => mismatch(ask, digest.shapes.get(ask.key), digest.waits.get(ask.key)),
+      onAsk: () => {
+        if (run.replay !== replay) return;
+        platform.warn(
+          `Job "${jobName}" awaits something else between its steps. Put it into a step: what is not recorded runs again at each replay.`,
+        );
+        stir();
+      },
+    });
+    run.replay = replay;
+    run.isStirred = true;
+  };
+
+  const restart = () => {
+    drop();
+    run.isStirred = true;
+  };
+
+  const stir = () => {
+    run.isStirred = true;
+    pump();
+  };
+
+  const warnUnawaited = () => {
+    const names = [...run.asks.values()].flatMap(({ id, command }) => (functionOf(command) ? `"${id[0]}"` : []));
+    if (names.length)
+      platform.warn(`Job "${jobName}" ended without awaiting ${names.join(', ')}: finished first, results unused.`);
+  };
+
+  const withdraw = (keys: readonly string[]) => {
+    for (const key of keys) {
+      run.withdrawn.add(key);
+      run.asks.delete(key);
+      run.running.get(key)?.end(new Error('The step has lost a race.'));
+      run.running.delete(key);
+    }
+  };
+
+  /** Lets the handler react, and records what it asks for. */
+  const react = async (draft: Draft): Promise<void> => {
+    run.isStirred = false;
+    const replay = run.replay!;
+    for (const feed of run.feeds.splice(0)) feed();
+    const turn = await replay.turn();
+    const isEnding = turn.ending && !run.ending;
+    run.ending ??= turn.ending;
+    run.fault ??= turn.fault;
+    withdraw(turn.withdrawn);
+    setPatience(turn.isStalled);
+    if (run.fault || run.digest.end) return;
+    const makes: Ask[] = [];
+    for (const ask of turn.opened) {
+      run.asks.set(ask.key, ask);
+      if (ask.command.kind === 'make') makes.push(ask);
+      else opened(draft, ask);
+    }
+    if (isEnding) warnUnawaited();
+    for (const ask of makes) if (!run.fault && !run.digest.end && !run.ending) await made(draft, ask);
+  };
+
+  const setPatience = (isStalled: boolean) => {
+    undoPatience?.();
+    undoPatience = undefined;
+    if (isStalled)
+      undoPatience = platform.patience(LIMITS.stallMs, () => {
+        const { ids, slack } = run.replay!.skip();
+        drift = { kind: 'drift', at: platform.clock.now(), ids: ids.map(({ key }) => JSON.parse(key)), slack };
+        undoPatience = undefined;
+        stir();
+      });
+  };
+
+  /** What this pass has set aside, once. */
+  const takeDrift = () => {
+    const taken = drift;
+    drift = undefined;
+    return taken;
+  };
+
+  return { start, drop, restart, react, takeDrift, isStalled: () => undoPatience !== undefined };
+}

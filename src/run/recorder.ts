@@ -1,0 +1,327 @@
+import { type AnyJob, validate } from '../door/job.js';
+import { type ErrorCode, isStepfastError, StepfastError } from '../errors.js';
+import { LIMITS } from '../limits.js';
+import type { Platform } from '../platform.js';
+import { type FunctionCommand, functionOf } from '../replay/command.js';
+import { extend } from '../replay/digest.js';
+import type { Ask, Ending } from '../replay/replay.js';
+import type { JournalEntry, OutcomeEntry, RecordedError } from '../store/journal.js';
+import { afterOf } from '../store/transition/scope.js';
+import type { Codec } from '../values/codec.js';
+import { durationMs } from '../values/duration.js';
+import { type RetryOptions, type RetryPolicy, resolveRetry, retryDelayMs } from '../values/retry.js';
+import {
+  type Draft,
+  type Due,
+  type Fact,
+  type LiveRun,
+  nextDue,
+  openWaits,
+  passedOver,
+  unjudged,
+  verdictKey,
+} from './live-run.js';
+
+/*
+ * What happened to a run, as entries of its journal: what the handler opened, functions that ended, events, ends of
+ * children, instants that have passed, the end. Everything goes into the draft of one round; the driver commits it.
+ *
+ * N1. An entry is folded into the digest at once, so that the rest of the round sees it. If the commit does not happen,
+ *     the driver sets the digest back to what is durable.
+ */
+
+interface RecorderOptions {
+  readonly run: LiveRun;
+  readonly job: AnyJob;
+  readonly owner: string;
+  readonly codec: Codec;
+  readonly platform: Platform;
+  /** Retry options of the engine. */
+  readonly retry: RetryOptions | undefined;
+  /** Lets the handler react to what was fed to it. */
+  react(draft: Draft): Promise<void>;
+  report(error: unknown): void;
+}
+
+export type Recorder = ReturnType<typeof createRecorder>;
+
+export function createRecorder({ run, job, owner, codec, platform, retry, react, report }: RecorderOptions) {
+  const { runId, job: jobName } = run.row;
+  const place = { runId, job: jobName };
+  const policyOf = (step?: RetryOptions): RetryPolicy => {
+    const start = run.digest.retry === undefined ? undefined : (codec.decode(run.digest.retry) as RetryOptions);
+    return resolveRetry(step, start, job.options.retry, retry);
+  };
+
+  const open = (draft: Draft, { key, id, command }: Ask) => {
+    const at = draft.now;
+    if (command.kind === 'sleep' && !run.digest.sleeps.has(key))
+      record(draft, { kind: 'sleep-set', at, id, dueAt: command.until(at) });
+    if (command.kind !== 'wait' || run.digest.waits.has(key)) return;
+    const { events, key: correlationKey, onTimeout, timeoutMs, lookbackMs } = command;
+    const isRival = ({ set }: { readonly set: { readonly key?: string; readonly events: readonly string[] } }) =>
+      set.key === correlationKey && set.events.some((name) => events.includes(name));
+    if (openWaits(run).some(isRival))
+      platform.warn(`Job "${jobName}" has two open waits on one event and key: they are served in order of asking.`);
+    record(draft, {
+      kind: 'wait-set',
+      at,
+      id,
+      events,
+      key: correlationKey,
+      deadline: timeoutMs === undefined ? undefined : at + timeoutMs,
+      onTimeout,
+      lookbackFrom: lookbackMs === undefined ? undefined : Math.max(0, at - lookbackMs),
+    });
+  };
+
+  /** A function is entered after this commit: from then on what can be undone may have happened. */
+  const begin = (draft: Draft, { key, id, command }: Ask) => {
+    if (functionOf(command)?.undo && !run.digest.undos.has(key)) record(draft, { kind: 'undo-set', at: draft.now, id });
+  };
+
+  const record = (draft: Draft, entry: JournalEntry) => {
+    claim(draft);
+    draft.entries.push(entry);
+    extend(run.digest, [entry]);
+  };
+
+  /** The first entry of a commit that takes the run over says so. */
+  const claim = (draft: Draft) => {
+    if (run.isOwner || draft.entries.length) return;
+    const interrupted = run.isInterrupted || undefined;
+    const entry = { kind: 'claimed', at: draft.now, owner, fence: run.row.fence + 1, interrupted } as const;
+    draft.entries.push(entry);
+    extend(run.digest, [entry]);
+  };
+
+  const fail = (draft: Draft, error: unknown) =>
+    record(draft, { kind: 'failed', at: draft.now, error: codec.encodeError(error) });
+
+  /** Records an outcome and lets the handler react to it: now, or (spec R11) after the commit. */
+  const settle = async (draft: Draft, { key }: Ask, entry: OutcomeEntry, isLater = false) => {
+    if (run.digest.outcomes.length >= LIMITS.outcomes)
+      return exceed(draft, 'JOURNAL_FULL', `${LIMITS.outcomes} outcomes`);
+    record(draft, entry);
+    run.asks.delete(key);
+    const index = run.digest.entries.length - 1;
+    const feed = () => run.replay?.feed(key, entry, index);
+    if (isLater) {
+      draft.later.push(() => {
+        run.feeds.push(feed);
+        run.isStirred = true;
+      });
+      return;
+    }
+    feed();
+    await react(draft);
+  };
+
+  /** A value that is made on the spot is recorded with whatever this commit is about. */
+  const make = async (draft: Draft, ask: Ask) => {
+    const { word, make: made } = ask.command as Extract<Ask['command'], { kind: 'make' }>;
+    const position = { at: draft.now, id: ask.id, ...run.replay!.position(ask.key) };
+    await settle(draft, ask, { kind: 'value-made', ...position, word, value: made() });
+  };
+
+  /** Functions that ended, in the order in which they did. */
+  const takeFacts = async (draft: Draft, isLater: boolean) => {
+    for (const fact of run.facts) {
+      if (run.fault || run.digest.end || draft.later.length) return; // later: the handler hears of one at a time (spec R7)
+      draft.facts.add(fact);
+      const { key } = fact.ask;
+      const last = run.digest.shapes.get(key);
+      const isKnown = last?.kind === 'attempt-failed' && last.at === fact.at && last.attempt === fact.attempt;
+      // Committed already, and only the response was lost; or nobody waits for it any more.
+      const isOver = run.digest.outcomeKeys.has(key) || run.digest.children.has(key) || run.withdrawn.has(key);
+      if (!isKnown && !isOver) await takeFact(draft, fact, isLater);
+    }
+  };
+
+  const takeFact = async (draft: Draft, fact: Fact, isLater: boolean) => {
+    const { ask, attempt, at, outcome } = fact;
+    const { id, key } = ask;
+    const { kind, retry: own, job: child } = ask.command as FunctionCommand;
+    const word = kind === 'run' ? undefined : kind;
+    const position = { at, id, attempt, word, ...run.replay!.position(key) };
+    if ('value' in outcome) {
+      for (const change of fact.state) {
+        draft.state.push(change);
+        draft.stateFacts.push(fact);
+      }
+      const value = outcome.value as never;
+      if (kind === 'call') record(draft, { kind: 'child-set', at, id, runId: childId(value), job: child! });
+      else await settle(draft, ask, { kind: 'step-completed', ...position, value }, isLater);
+      return;
+    }
+    // The store failed under one of our own words: no fault of the step, and no attempt of it (spec D5).
+    if (kind !== 'run' && isOutage(outcome.error)) {
+      run.facts = run.facts.filter((each) => each !== fact);
+      throw outcome.error;
+    }
+    const error = codec.encodeError(outcome.error);
+    const failures = (run.digest.failures.get(key)?.count ?? 0) + 1;
+    const delayMs = retryDelay(outcome.error, policyOf(own), failures);
+    if (delayMs === undefined) await settle(draft, ask, { kind: 'step-failed', ...position, error }, isLater);
+    else record(draft, { kind: 'attempt-failed', at, id, attempt, word, error, retryAt: at + delayMs });
+  };
+  const childId = (value: never) => (codec.decode(value) as { readonly id: string }).id;
+
+  /** The delay before the next attempt; `undefined`: there is none (spec F1, F3). */
+  const retryDelay = (error: unknown, policy: RetryPolicy, failures: number): number | undefined => {
+    if (failures >= policy.maxAttempts || isNamed(error, 'FatalError')) return undefined;
+    if (isStepfastError(error) && FATAL.test(error.code)) return undefined;
+    const { after } = (error ?? {}) as { readonly [key: string]: unknown };
+    if (after !== undefined && isNamed(error, 'RetryableError'))
+      try {
+        return durationMs(after, 'RetryableError.after');
+      } catch (invalid) {
+        report(invalid); // the step failed, whatever is wrong with its wish: the policy decides
+      }
+    return retryDelayMs(policy, failures, platform.random());
+  };
+
+  const takeDue = async (draft: Draft) => {
+    while (!run.fault && !run.ending && !run.digest.end) {
+      await judge(draft);
+      const next = nextDue(run, draft);
+      if (!next) return;
+      await settleDue(draft, next);
+    }
+  };
+
+  /** Asks waits with `match` or `schema` about the events that fit them otherwise (spec E9). */
+  const judge = async (draft: Draft) => {
+    for (const { asked, event } of unjudged(run)) {
+      const { ask, set } = asked;
+      const { judge: ofWait } = ask.command as Extract<Ask['command'], { kind: 'wait' }>;
+      const key = verdictKey(asked, event);
+      try {
+        run.verdicts.set(key, await ofWait!(codec.decode(event.payload)));
+      } catch (error) {
+        report(error); // a predicate that throws says no: the event stays for whoever wants it
+        run.verdicts.set(key, { kind: 'other' });
+      }
+      const verdict = run.verdicts.get(key)!;
+      if (verdict.kind !== 'refused' || run.digest.skipped.has(key)) continue;
+      const { seq, id: eventId, name } = event;
+      const skipped = { seq, eventId, event: name, reason: verdict.reason };
+      record(draft, { kind: 'event-skipped', at: draft.now, id: set.id, ...skipped });
+    }
+  };
+
+  const settleDue = async (draft: Draft, { ask, asked, event, child }: Due) => {
+    const position = { at: draft.now, id: ask.id, ...run.replay!.position(ask.key) };
+    if (child) {
+      const { runId: childRun } = child;
+      if ('value' in child)
+        return settle(draft, ask, { kind: 'child-completed', ...position, runId: childRun, value: child.value });
+      return settle(draft, ask, { kind: 'child-failed', ...position, runId: childRun, error: child.error });
+    }
+    if (!asked) return settle(draft, ask, { kind: 'sleep-ended', ...position });
+    const { wait } = asked;
+    if (event) {
+      const { seq, id: eventId, name, key, payload, acceptedAt } = event;
+      draft.takes.push({ seq, untaken: seq <= afterOf(wait, name) || undefined });
+      const over = passedOver(run, asked, event);
+      const taken = { seq, eventId, event: name, key, payload, acceptedAt, over: over.length ? over : undefined };
+      return settle(draft, ask, { kind: 'event-taken', ...position, ...taken });
+    }
+    // Up to the last event that was offered, all were looked at: only a later one may overtake the timeout (spec E5).
+    const seen = [...run.offers.keys()];
+    draft.unless.push({ ...wait, lookbackFrom: undefined, after: Math.max(wait.after, ...seen) });
+    const entry = { kind: 'wait-timed-out', ...position, deadline: wait.deadline! } as const;
+    if (run.digest.waits.get(ask.key)!.onTimeout !== 'cancel') return settle(draft, ask, entry);
+    record(draft, entry);
+    record(draft, { kind: 'cancelled', at: draft.now });
+  };
+
+  /** The handler has settled and its steps are finished (spec R8). `retries`: it threw, and is to be tried again. */
+  const end = async (draft: Draft, ending: Ending): Promise<'retries' | undefined> => {
+    const at = draft.now;
+    if (ending.kind === 'restarts') {
+      restart(draft, ending.payload);
+      return undefined;
+    }
+    try {
+      if (ending.kind === 'threw') throw ending.error;
+      const value = await validate(job.options.result, ending.value, `The result of job "${jobName}"`);
+      record(draft, { kind: 'completed', at, value: codec.encode(value, `the result of job "${jobName}"`) });
+      return undefined;
+    } catch (thrown) {
+      const error = codec.encodeError(thrown);
+      const attempt = (run.digest.handlerFailures?.count ?? 0) + 1;
+      const isFinal = ending.kind === 'returned' || carriesFailure(error);
+      const delayMs = isFinal ? undefined : retryDelay(thrown, policyOf(), attempt);
+      if (delayMs === undefined) {
+        fail(draft, thrown);
+        return undefined;
+      }
+      record(draft, { kind: 'handler-failed', at, attempt, error, retryAt: at + delayMs });
+      return 'retries';
+    }
+  };
+
+  /** A new journal in the place of the old one: it remembers the start, and which events were taken. */
+  const restart = (draft: Draft, payload: Extract<Ending, { kind: 'restarts' }>['payload']) => {
+    const { digest } = run;
+    const { floors: _, left: _left, ...first } = digest.entries[0] as Extract<JournalEntry, { kind: 'started' }>;
+    const floors = [...digest.lastTaken].slice(-LIMITS.carried);
+    const left = floors.flatMap(([pair]) => {
+      const seqs = digest.left.get(pair);
+      return seqs ? [[pair, seqs.slice(-LIMITS.carried)] as const] : [];
+    });
+    draft.entries.splice(0, Infinity, {
+      ...first,
+      at: draft.now,
+      payload,
+      given: first.given ?? first.payload,
+      generation: digest.generation + 1,
+      ...(floors.length && { floors }),
+      ...(left.length && { left }),
+    });
+    draft.isReset = true;
+  };
+
+  const checkLimits = (draft: Draft, deadline: number) => {
+    const { digest } = run;
+    if (digest.end) return;
+    const limit = job.options.maxInterruptions ?? 10;
+    if (!run.isOwner && run.isInterrupted && digest.interruptions + 1 >= limit)
+      return fail(
+        draft,
+        new StepfastError(
+          'CRASH_LOOP',
+          `The run was interrupted ${limit} times in a row without progress. Find what crashes, then call runs.retry.`,
+          place,
+        ),
+      );
+    if (deadline <= draft.now)
+      return fail(
+        draft,
+        new StepfastError('RUN_TIMEOUT', `The run has not ended within the timeout of job "${jobName}".`, place),
+      );
+    if (openWaits(run).length > LIMITS.openWaits) exceed(draft, 'TOO_MANY_WAITS', `${LIMITS.openWaits} open waits`);
+  };
+
+  const exceed = (draft: Draft, code: ErrorCode, what: string) =>
+    fail(draft, new StepfastError(code, `The run has more than ${what}. Split the job in two.`, place));
+
+  return { record, claim, open, begin, make, restart, takeFacts, takeDue, end, checkLimits, policyOf, retryDelay };
+}
+
+/** Refusals that say the same however often they are asked. */
+const FATAL = /^(NOT_SERIALIZABLE|VALUE_TOO_LARGE|NESTED_STEP|IDEMPOTENCY_CONFLICT|RUN_NOT_FOUND|INVALID_\w+)$/;
+
+const isOutage = (error: unknown) => isStepfastError(error) && /^(STORE_UNAVAILABLE|QUOTA_EXCEEDED)$/.test(error.code);
+
+/** Whether an error is of this class or a subclass, of this or another copy of the library. */
+const isNamed = (error: unknown, name: string): boolean => {
+  for (let proto = error; proto instanceof Object; proto = Object.getPrototypeOf(proto))
+    if (Object.hasOwn(proto, 'name') && (proto as { readonly name?: unknown }).name === name) return true;
+  return false;
+};
+
+/** Whether an error is, or carries, a failure that is recorded: trying the handler again would repeat it (spec F2). */
+const carriesFailure = ({ code, cause, errors = [] }: RecordedError): boolean =>
+  code === 'STEP_FAILED' || code === 'EVENT_TIMEOUT' || [...errors, ...(cause ? [cause] : [])].some(carriesFailure);

@@ -1,0 +1,59 @@
+import { extend } from '../replay/digest.js';
+import type { Ask } from '../replay/replay.js';
+import type { OutcomeEntry } from '../store/journal.js';
+import type { RunRow, RunState } from '../store/store.js';
+import { rowWith } from '../store/transition/scope.js';
+import type { DriverHost } from './driver.js';
+import { hear, type LiveRun } from './live-run.js';
+
+/*
+ * `step.transaction`: rows of the app and the outcome of the step in one transaction of the store, so that neither can be
+ * there without the other. A crash before its end leaves nothing; after it the step never runs again.
+ */
+
+/** The part of a row that its owner writes, as it stands. */
+const stateOfRow = (row: RunRow): RunState => {
+  const { status, version, owner, dueAt, waits, slot, awaits, startedAt, endedAt, progress, undoable, unsettled } = row;
+  return { status, version, owner, dueAt, waits, slot, awaits, startedAt, endedAt, progress, undoable, unsettled };
+};
+
+/** Runs the step. What it throws is an attempt that failed; a store that fails rejects, as for any commit. */
+export async function shareStep(
+  { transact, codec, platform, committed, changed }: DriverHost,
+  run: LiveRun,
+  ask: Ask,
+  attempt: number,
+): Promise<'done' | 'lost'> {
+  const { id, key, command } = ask;
+  const { scope, body } = (command as Extract<Ask['command'], { readonly fn: unknown }>).shared!;
+  const { runId, fence, length, job } = run.row;
+  const at = platform.clock.now();
+  const state = stateOfRow(run.row);
+  let entry: OutcomeEntry | undefined;
+  const outcome = await transact!({
+    scope,
+    body: (tx) => platform.inStep(() => body(tx)),
+    batchOf(value: unknown) {
+      const encoded = codec.encode(value, `what transaction "${id[0]}" returned`);
+      const position = { at, id, attempt, word: 'transaction' as const, ...run.replay!.position(key) };
+      entry = { kind: 'step-completed', ...position, value: encoded };
+      return { now: at, run: { runId, fence, append: [entry], state } };
+    },
+  });
+  if (outcome.kind === 'threw') {
+    run.facts.push({ ask, attempt, at: platform.clock.now(), outcome: { error: outcome.error }, state: [] });
+    return 'done';
+  }
+  if (outcome.kind !== 'committed') return 'lost';
+  run.row = rowWith(run.row, state, { fence, length: length + 1 });
+  run.confirmedAt = at;
+  hear(run, outcome, outcome.offers);
+  extend(run.digest, [entry!]);
+  const index = run.digest.entries.length - 1;
+  run.asks.delete(key);
+  run.feeds.push(() => run.replay?.feed(key, entry!, index));
+  run.isStirred = true;
+  committed(runId, job, [entry!]);
+  changed(runId, run.row);
+  return 'done';
+}

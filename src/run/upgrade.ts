@@ -1,0 +1,73 @@
+import type { AnyJob, MigratedRun, Migration } from '../door/job.js';
+import { StepfastError } from '../errors.js';
+import { recordedNames } from '../replay/digest.js';
+import type { JournalEntry } from '../store/journal.js';
+import { check } from '../values/check.js';
+import type { Codec } from '../values/codec.js';
+import type { LiveRun } from './live-run.js';
+
+/*
+ * What becomes of a run when code of a later version takes it up (spec O6): old code can not stay deployed in a client,
+ * so each job says what is to happen to what it left behind. Decided once, in the commit that raises the run's version.
+ */
+
+export type Upgraded = Extract<JournalEntry, { readonly kind: 'upgraded' }>;
+
+/** What the policy of the job makes of the run; `undefined`: the code is of the run's own version. */
+export function upgradeOf(
+  { row, digest }: Pick<LiveRun, 'row' | 'digest'>,
+  job: AnyJob,
+  codec: Codec,
+  now: number,
+): { readonly entry: Upgraded; readonly then: 'continue' | 'restart' | 'abandon' } | undefined {
+  const { version = 1, migrate, upgrade = migrate ? 'migrate' : 'continue' } = job.options;
+  if (version <= row.version || digest.end) return undefined;
+  const entry = { kind: 'upgraded', at: now, from: row.version, to: version } as const;
+  if (upgrade === 'block')
+    throw new StepfastError(
+      'UPGRADE_BLOCKED',
+      `The run was begun by version ${row.version} of job "${job.name}", and version ${version} leaves such runs alone (upgrade: "block"). Cancel it, or give the job another policy.`,
+      { runId: row.runId, job: job.name },
+    );
+  if (upgrade === 'restart' || upgrade === 'abandon') return { entry, then: upgrade };
+  if (upgrade === 'continue') return { entry, then: 'continue' };
+  return { entry: { ...entry, ...migrated({ row, digest }, job, codec) }, then: 'continue' };
+}
+
+/** Asks the job's `migrate`, and checks what it says. */
+function migrated({ row, digest }: Pick<LiveRun, 'row' | 'digest'>, job: AnyJob, codec: Codec) {
+  const steps = [...digest.shapes.values()].flatMap((entry) => {
+    if (!('id' in entry) || !entry.id) return [];
+    const [name, occurrence] = entry.id;
+    const value = 'value' in entry ? entry.value : 'payload' in entry ? entry.payload : undefined;
+    return [{ name, occurrence, ...(value !== undefined && { value: codec.decode(value as never) }) }];
+  });
+  const run: MigratedRun = { id: row.runId, version: row.version, payload: codec.decode(digest.payload), steps };
+  try {
+    const { payload, rename = {}, forget = [] }: Migration = job.options.migrate!(run) ?? {};
+    const names = recordedNames(digest);
+    for (const [from, to] of Object.entries(rename))
+      check(
+        names.has(from) && !names.has(to),
+        `rename of "${from}" by migrate of job "${job.name}"`,
+        to,
+        'a recorded name and a new one that nothing is recorded under',
+      );
+    for (const name of forget)
+      check(names.has(name), `forget by migrate of job "${job.name}"`, name, 'names that are recorded');
+    return {
+      renames: Object.entries(rename),
+      forgets: [...forget],
+      ...(payload !== undefined && {
+        payload: codec.encode(payload, `the payload that migrate of job "${job.name}" gave`),
+      }),
+    };
+  } catch (cause) {
+    throw new StepfastError(
+      'MIGRATION_FAILED',
+      `migrate of job "${job.name}" could not fit the run to version ${job.options.version}: ${(cause as Error)?.message}. Nothing was changed; the run goes on when it can.`,
+      { runId: row.runId, job: job.name },
+      { cause },
+    );
+  }
+}

@@ -1,0 +1,65 @@
+import type { Json } from '../../values/json.js';
+import type { NewRun, RunRow, RunState, StartOutcome } from '../store.js';
+import { noteEnded } from './runs.js';
+import { holdsUnique, offersFor, type Scope } from './scope.js';
+import { tombstoneKeys } from './state.js';
+
+/** Creates a run, unless it is there, is remembered, or another holds its unique key (spec Q1, Q2). */
+export async function start(scope: Scope, given: NewRun): Promise<StartOutcome> {
+  const { entries, state, moves: _, dueAt, ...rest } = given;
+  const { runId, version } = given;
+  // The copy of a run that has ended, or started, does not hold what that run held before.
+  const unique = given.unique && state && !holdsUnique(given.unique, state) ? undefined : given.unique;
+  const known = (await findKnown(scope, given)) ?? (await findUnique(scope, { ...given, unique }));
+  if (known) return known;
+  const first: RunState = state ?? { status: dueAt > scope.now ? 'scheduled' : 'queued', version, dueAt, waits: [] };
+  const born = Object.entries({ ...rest, unique }).filter(([, value]) => value !== undefined);
+  const counts = { seq: scope.tick(), createdAt: entries[0]!.at, fence: 0, length: entries.length };
+  scope.put({ ...(Object.fromEntries(born) as typeof rest), ...first, ...counts }, entries);
+  if (state) await catchUp(scope, runId, state);
+  return { kind: 'created', runId };
+}
+
+/** A copy may wait for what is there already: nothing else would wake it (rules S3, S9). */
+async function catchUp(scope: Scope, runId: string, { waits }: RunState): Promise<void> {
+  await noteEnded(scope, runId);
+  const offers = await offersFor(scope, runId, waits, scope.now);
+  if (offers.length) scope.wake((await scope.run(runId))!);
+}
+
+const written = ({ writes }: Scope, fits: (row: RunRow) => boolean) =>
+  [...writes.runs.values()].find(({ row }) => fits(row))?.row.runId;
+
+async function findKnown(scope: Scope, { runId, job, idempotencyKey }: NewRun): Promise<StartOutcome | undefined> {
+  if (await scope.run(runId)) return { kind: 'exists', runId };
+  if (idempotencyKey !== undefined) {
+    const same = (row: RunRow) => row.job === job && row.idempotencyKey === idempotencyKey;
+    const found = written(scope, same) ?? (await scope.reads.runByKey(job, idempotencyKey));
+    if (found !== undefined) return { kind: 'exists', runId: found };
+  }
+  for (const key of tombstoneKeys({ runId, job, idempotencyKey })) {
+    const remembered = await scope.state(key);
+    if (remembered) return { kind: 'exists', ...(remembered.value as { runId: string; fingerprint: string }) };
+  }
+  return undefined;
+}
+
+async function findUnique(scope: Scope, { job, unique, moves, dueAt }: NewRun): Promise<StartOutcome | undefined> {
+  if (!unique) return undefined;
+  const same = (row: RunRow) => row.job === job && row.unique?.key === unique.key;
+  const runId = written(scope, same) ?? (await scope.reads.runByUnique(job, unique.key));
+  const row = runId === undefined ? undefined : await scope.run(runId);
+  if (!row?.unique) return undefined;
+  if (!moves || row.unique.until === 'end') return { kind: 'exists', runId: row.runId, isUnique: true };
+  if (row.status !== 'scheduled' || row.dueAt! <= scope.now) {
+    // Too late to move it: the new run takes its place, so that never two rows hold one key.
+    const { unique: _, ...rest } = row;
+    scope.put(rest);
+    return undefined;
+  }
+  scope.put({ ...row, dueAt, length: row.length + 1 }, [moves]);
+  return { kind: 'moved', runId: row.runId, isUnique: true };
+}
+
+/** What a deleted run leaves: enough to recognise a start that is repeated. */
+export type Tombstone = { readonly runId: string; readonly fingerprint: string } & { readonly [key: string]: Json };

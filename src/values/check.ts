@@ -1,0 +1,58 @@
+import { type ErrorCode, StepfastError } from '../errors.js';
+
+/*
+ * Refusals at the door: one shape for all of them, "X is V. Give Y.", thrown before anything is written (spec B).
+ */
+
+const MAX_NAME = 256;
+const MAX_QUOTE = 64;
+
+/** A refused value as a message shows it: short, and never the inside of an object (spec V4). */
+export function quoted(value: unknown): string {
+  if (typeof value === 'string')
+    return JSON.stringify(value.length > MAX_QUOTE ? `${value.slice(0, MAX_QUOTE)}...` : value);
+  if (typeof value === 'function') return 'a function';
+  return typeof value === 'object' && value ? 'an object' : String(value);
+}
+
+/** Refuses an option unless `fits`. */
+export function check(
+  fits: boolean,
+  option: string,
+  value: unknown,
+  wanted: string,
+  code: ErrorCode = 'INVALID_OPTION',
+): asserts fits {
+  if (!fits) throw new StepfastError(code, `${option} is ${quoted(value)}. Give ${wanted}.`);
+}
+
+const isText = (value: unknown, max: number): value is string =>
+  typeof value === 'string' && value !== '' && value.length <= max;
+
+/** The name of a job, step, event, wait or queue. */
+export function checkName(name: unknown, what: string): asserts name is string {
+  const fits = isText(name, MAX_NAME) && !name.startsWith('stepfast:');
+  check(
+    fits,
+    `The name of ${what}`,
+    name,
+    `1 to ${MAX_NAME} characters, not starting with "stepfast:"`,
+    'INVALID_NAME',
+  );
+}
+
+/** An integer from `min` on. */
+export const checkInteger = (value: unknown, option: string, min: number): void =>
+  check(Number.isInteger(value) && (value as number) >= min, option, value, `an integer of at least ${min}`);
+
+/** An id or a key of the user: 1 to 256 characters, and otherwise data. */
+export const checkText = (value: unknown, option: string, code: ErrorCode): void =>
+  check(isText(value, MAX_NAME), option, value, `a text of 1 to ${MAX_NAME} characters`, code);
+
+/** A correlation key is absent, or a text with at least one character. One that looks like a missing value is told. */
+export function checkKey(key: unknown, warn: (message: string) => void): void {
+  const wanted = 'a text that is not empty, or leave it out';
+  check(key === undefined || isText(key, Infinity), 'correlationKey', key, wanted, 'INVALID_KEY');
+  if (key !== undefined && /undefined|null|NaN|\[object/.test(key))
+    warn(`The correlation key ${quoted(key)} looks like a value that was missing.`);
+}
