@@ -64,16 +64,22 @@ function onWake(callback: () => void): () => void {
 /** The part of `AsyncLocalStorage` that is used; only Node has it, and it is asked for without an import. */
 interface Context {
   run<T>(store: unknown, fn: () => T): T;
-  exit<T>(fn: () => T): T;
   getStore(): unknown;
 }
 type Builtins = { getBuiltinModule?(name: string): { readonly AsyncLocalStorage: new () => Context } | undefined };
 
-/** Tells whether a step's function is running: in its synchronous part everywhere, after an `await` in Node. */
-function stepContext(): Pick<Platform, 'inStep' | 'outOfStep' | 'isInStep'> {
+/** One for all engines, made when the first one asks: Node calls each of them at every promise, also those left behind. */
+let shared: Context | undefined;
+const sharedContext = () => {
   const node = (globalThis as { process?: Builtins }).process;
   const AsyncLocalStorage = node?.getBuiltinModule?.('node:async_hooks')?.AsyncLocalStorage;
-  const context = AsyncLocalStorage && new AsyncLocalStorage();
+  return (shared ??= AsyncLocalStorage && new AsyncLocalStorage());
+};
+
+/** Tells whether a step's function is running: in its synchronous part everywhere, after an `await` in Node. */
+function stepContext(): Pick<Platform, 'inStep' | 'outOfStep' | 'isInStep'> {
+  const context = sharedContext();
+  const mine = {};
   let isSync = false;
   const within = <T>(value: boolean, fn: () => T): T => {
     const before = isSync;
@@ -85,9 +91,9 @@ function stepContext(): Pick<Platform, 'inStep' | 'outOfStep' | 'isInStep'> {
     }
   };
   return {
-    inStep: (fn) => within(true, () => (context ? context.run(true, fn) : fn())),
-    outOfStep: (fn) => within(false, () => (context ? context.exit(fn) : fn())),
-    isInStep: () => isSync || context?.getStore() === true,
+    inStep: (fn) => within(true, () => (context ? context.run(mine, fn) : fn())),
+    outOfStep: (fn) => within(false, () => (context ? context.run(undefined, fn) : fn())),
+    isInStep: () => isSync || context?.getStore() === mine,
   };
 }
 
