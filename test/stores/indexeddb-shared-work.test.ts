@@ -57,7 +57,12 @@ const promised = <T>(request: IDBRequest<T>): Promise<T> =>
   });
 const ordersOf = (tx: IDBTransaction) => tx.objectStore('orders');
 const add = (tx: IDBTransaction, order: Order) => promised(ordersOf(tx).add(order));
-const elsewhere = () => new Promise((resolve) => setTimeout(resolve, 0));
+/** Timers, as many as it takes: a single one may, on a busy machine, ring while the transaction is still there. */
+const elsewhere = async (tx: IDBTransaction) => {
+  let isOver = false;
+  for (const type of ['complete', 'abort']) tx.addEventListener(type, () => (isOver = true));
+  while (!isOver) await new Promise((resolve) => setTimeout(resolve, 0));
+};
 
 const recorded = (value: unknown, fence = 1): Batch => ({
   now,
