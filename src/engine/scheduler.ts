@@ -2,6 +2,7 @@ import type { AnyJob } from '../door/job.js';
 import { createLanes } from '../door/queue.js';
 import { isStepfastError, StepfastError } from '../errors.js';
 import { createDriver, type Driver, type DriverHost } from '../run/driver.js';
+import { createLateness } from '../run/functions.js';
 import { stampOf } from '../store/due.js';
 import type { DueRun, RunRow, Store } from '../store/store.js';
 import { createSweep } from './sweep.js';
@@ -115,6 +116,7 @@ export function createScheduler(options: SchedulerOptions) {
 
   const host: DriverHost = {
     ...options,
+    late: createLateness(),
     async commit(run, parts) {
       const outcome = await store.commit({ now: clock.now(), run, ...parts });
       const { retryAt } = outcome.kind === 'no-slot' ? outcome : {};

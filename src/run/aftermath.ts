@@ -3,11 +3,12 @@ import { StepfastError } from '../errors.js';
 import type { Platform } from '../platform.js';
 import type { FunctionCommand } from '../replay/command.js';
 import { undosLeft } from '../replay/digest.js';
-import { type Identity, identityKey, type JournalEntry, type OutcomeEntry } from '../store/journal.js';
+import { type Identity, identityKey, type JournalEntry } from '../store/journal.js';
 import type { RunRow, RunState } from '../store/store.js';
 import type { Codec } from '../values/codec.js';
 import { callUndo, idempotencyKeyOf } from './attempt.js';
 import type { Commits } from './commits.js';
+import { type Functions, lateResult } from './functions.js';
 import { errorOf } from './inspect.js';
 import { emptyDraft, type LiveRun } from './live-run.js';
 import type { createPass } from './pass.js';
@@ -58,8 +59,8 @@ interface AftermathOptions {
   readonly signal: ReturnType<Platform['newAbort']>;
   /** The run is let go. */
   readonly going: { readonly promise: Promise<void>; isOver(): boolean };
-  /** Waits for its turn: a suspect (spec F5) undoes with nothing else of its context in flight. */
-  takeTurn(): Promise<void>;
+  /** A suspect (spec F5) undoes with nothing else of its context in flight: it waits for its turn. */
+  readonly functions: Pick<Functions, 'stop' | 'takeTurn'>;
   stateAt(now: number): RunState;
   blocked(row: RunRow, error: Error): void;
   report(error: unknown): void;
@@ -83,10 +84,14 @@ export async function follow(
 
   function undoOf({ undo }: FunctionCommand) {
     const outcome = digest.outcomes.find((recorded) => recorded.key === key)?.entry;
-    const result = resultOf(outcome, codec);
+    const isUnknown = outcome?.kind !== 'step-completed';
     const generation = digest.generation + (digest.generations.get(key) ?? 0);
     const idempotencyKey = `${idempotencyKeyOf(run.row.runId, generation, id)}/undo`;
-    return () => callUndo({ run, codec, platform }, undo!, id, { result, attempt, idempotencyKey, signal });
+    return async () => {
+      const value = isUnknown ? await lateResult(run.late.get(key), { platform }) : outcome.value;
+      const result = value === undefined ? undefined : codec.decode(value);
+      return callUndo({ run, codec, platform }, undo!, id, { result, attempt, idempotencyKey, signal });
+    };
   }
 
   const outcome = await call();
@@ -98,9 +103,6 @@ export async function follow(
   report(outcome.error);
   return { kind: 'undo-failed', at, id, attempt, error };
 }
-
-const resultOf = (outcome: OutcomeEntry | undefined, codec: Codec): unknown =>
-  outcome?.kind === 'step-completed' ? codec.decode(outcome.value) : undefined;
 
 async function tell({ row, digest }: LiveRun, job: AnyJob, codec: Codec, signal: AbortSignal) {
   const { runId: id, createdAt, tags = [] } = row;
@@ -137,7 +139,7 @@ export function createAftermath(options: AftermathOptions): () => Promise<void> 
     commits,
     signal,
     going,
-    takeTurn,
+    functions,
     stateAt,
     blocked,
     report,
@@ -148,18 +150,15 @@ export function createAftermath(options: AftermathOptions): () => Promise<void> 
   /** One step of what follows the end (D5); the run is left when nothing does. */
   const finish = async (): Promise<void> => {
     run.isStirred = false;
-    // Late results are of no use any more.
     const ended = new StepfastError('LEASE_LOST', `Run ${run.row.runId} has ended.`, { runId: run.row.runId });
-    for (const { end } of run.running.values()) end(ended);
-    run.running.clear();
-    run.facts = [];
+    if (run.running.size || run.facts.length) run.late = functions.stop(ended);
     const now = clock.now();
     const next = followings(run, job)[0];
     if (!next && !run.row.undoing) return leave();
     run.nextAt = next?.retryAt ?? now;
     if (next && run.nextAt > now) return; // in the row already: the commit that set it said so
     if (next && !(await findUndo(next))) return;
-    if (next) await takeTurn();
+    if (next) await functions.takeTurn();
     if (going.isOver()) return;
     // Nothing is entered before the store has confirmed that it is ours to do, and has noted that it is under way.
     if (!run.isOwner || !next || run.row.dueAt !== 0) {

@@ -8,8 +8,9 @@ import type { Ask } from '../replay/replay.js';
 import type { Identity } from '../store/journal.js';
 import type { StateChange, StateRow } from '../store/store.js';
 import type { Codec } from '../values/codec.js';
+import type { Json } from '../values/json.js';
 import { notANumber, sumOf } from './increments.js';
-import type { Fact, LiveRun } from './live-run.js';
+import type { LiveRun } from './live-run.js';
 import { createLog, type Log } from './log.js';
 
 /*
@@ -49,8 +50,13 @@ export const stepLog = ({ run, codec, platform }: Pick<AttemptHost, 'run' | 'cod
     id,
   );
 
+/** What became of a function: the value is encoded. */
+export type Outcome = { readonly value: Json } | { readonly error: unknown };
+
 /** Calls a function that may also throw at once. */
-const settled = async (fn: () => unknown): Promise<{ readonly value: unknown } | { readonly error: unknown }> => {
+const settled = async <Value>(
+  fn: () => Value | PromiseLike<Value>,
+): Promise<{ readonly value: Value } | { readonly error: unknown }> => {
   try {
     return { value: await fn() };
   } catch (error) {
@@ -58,7 +64,10 @@ const settled = async (fn: () => unknown): Promise<{ readonly value: unknown } |
   }
 };
 
-/** Begins an attempt. `end` aborts it from outside; `done` is called once, unless that came first. */
+/**
+ * Begins an attempt. `end` aborts it from outside; `done` is called once, unless that came first. `late` is what the
+ * function comes to in any case.
+ */
 export function beginAttempt(
   host: AttemptHost,
   ask: Ask,
@@ -66,9 +75,9 @@ export function beginAttempt(
     readonly attempt: number;
     readonly generation: number;
     readonly inner: InnerContext;
-    readonly done: (outcome: Fact['outcome'], state: readonly StateChange[]) => void;
+    readonly done: (outcome: Outcome, state: readonly StateChange[]) => void;
   },
-): { readonly end: (reason: unknown) => void } {
+): { readonly end: (reason: unknown) => void; readonly late: Promise<Outcome> } {
   const { platform, codec, run } = host;
   const { id } = ask;
   const { fn, timeoutMs } = ask.command as Extract<Ask['command'], { readonly fn: unknown }>;
@@ -96,7 +105,7 @@ export function beginAttempt(
       host.pump();
     },
   };
-  const finish = (outcome: Fact['outcome'], changes: readonly StateChange[], error: Error) => {
+  const finish = (outcome: Outcome, changes: readonly StateChange[], error: Error) => {
     if (over) return;
     over = error;
     undoTimer?.();
@@ -117,11 +126,13 @@ export function beginAttempt(
     };
     undoTimer = platform.clock.setTimer(platform.clock.now() + timeoutMs, timer);
   }
-  void settled(async () => {
+  const late = settled(async () => {
     const value = await platform.inStep(() => fn(context, call.inner));
     return codec.encode(value, `what step "${id[0]}" returned`);
-  }).then((outcome) => finish(outcome, 'value' in outcome ? shared.changes() : [], isOver));
+  });
+  void late.then((outcome) => finish(outcome, 'value' in outcome ? shared.changes() : [], isOver));
   return {
+    late,
     end(reason) {
       over ??= isOver;
       undoTimer?.();

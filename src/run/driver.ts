@@ -5,8 +5,7 @@ import type { StateHost } from '../door/state.js';
 import { StepfastError } from '../errors.js';
 import { LIMITS } from '../limits.js';
 import type { Platform } from '../platform.js';
-import { attemptOf, digestOf } from '../replay/digest.js';
-import type { Ask } from '../replay/replay.js';
+import { digestOf } from '../replay/digest.js';
 import { isOutcome, type JournalEntry } from '../store/journal.js';
 import type {
   Batch,
@@ -23,15 +22,14 @@ import { type Codec, sameJson } from '../values/codec.js';
 import { durationMs } from '../values/duration.js';
 import type { RetryOptions } from '../values/retry.js';
 import { createAftermath, followings } from './aftermath.js';
-import { beginAttempt } from './attempt.js';
 import { readEnds } from './children.js';
 import { createCommits } from './commits.js';
+import { createFunctions, type Late, lostBy } from './functions.js';
 import { countUp } from './increments.js';
 import {
   type Draft,
   emptyDraft,
   hear,
-  heldBack,
   isOffered,
   isSameState,
   liveRunOf,
@@ -41,7 +39,6 @@ import {
 } from './live-run.js';
 import { createPass } from './pass.js';
 import { createRecorder } from './recorder.js';
-import { shareStep } from './shared-step.js';
 import { upgradeOf } from './upgrade.js';
 
 /*
@@ -82,6 +79,8 @@ export interface DriverHost {
   rate(queue: string): RunChange['rate'];
   /** Something that people can see has changed. */
   changed(runId: string, row?: RunRow): void;
+  /** What functions return after their run was ended from outside. */
+  readonly late: { keep(runId: string, late: Late): void; take(runId: string): Late };
   /** The driver rests until its `nextAt`. */
   rests(driver: Driver): void;
   /** `no-slot`: its queue is full, though not by runs of this engine. `lost`: another context has, or had, the run. */
@@ -92,9 +91,6 @@ export interface DriverHost {
   report(error: unknown): void;
 }
 
-/** So many interruptions in a row, and a run is driven with nothing else of its context in flight (spec F5). */
-const SUSPECT = 2;
-
 export type Driver = ReturnType<typeof createDriver>;
 
 /** Takes up a run that is due. Nothing is written until the handler has been replayed and fits its journal. */
@@ -103,6 +99,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   const { clock } = platform;
   const { runId, job: jobName } = stored.row;
   const run = liveRunOf(stored, due);
+  run.late = host.late.take(runId);
   const { timeout } = job.options;
   const timeoutMs = timeout === undefined ? Infinity : durationMs(timeout, `timeout of job "${jobName}"`);
   const runAbort = platform.newAbort();
@@ -113,10 +110,6 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   let isTroubled = false;
   /** An outcome is committed before the handler hears of it: what it asked for in reaction was bad. */
   let isCareful = false;
-  /** Held while functions are in flight: a suspect (spec F5) has its context to itself. */
-  let turn: (() => void) | undefined;
-  /** While a step waits for the network. */
-  let undoOnline: (() => void) | undefined;
   /** Something outside has changed that no row shows. */
   let isAwake = false;
   /** Resolves when the run is let go: nothing is waited for any more. */
@@ -151,9 +144,17 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     jobName,
     pass,
     recorder,
-    leave: (why, retryAt) => leave(lost(runId), why, retryAt),
+    leave: (why, retryAt) => leave(lostBy(runId), why, retryAt),
   });
   const { commit, confirm, letGo, rebuild } = commits;
+  const functions = createFunctions({
+    host,
+    run,
+    isGone: () => isGone,
+    pump: () => void pump(),
+    stir: () => stir(),
+    lost: () => leave(lostBy(runId), 'lost'),
+  });
   const finish = createAftermath({
     ...host,
     run,
@@ -163,7 +164,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     commits,
     signal: runAbort,
     going,
-    takeTurn: () => takeTurn(),
+    functions,
     stateAt: (now) => stateOf(run, 0, circumstances(now)).state,
     blocked: (row, error) => host.blocked(row, error),
     report: (error) => host.report(error),
@@ -199,8 +200,8 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     const next = draft.isReset ? restarted(draft) : stateOf(run, atWork, circumstances(now));
     run.nextAt = next.nextAt;
     // Before the commit that says `running`: a run that only waits behind a suspect must not be blamed for its crashes.
-    if (starting.length || next.state.undoing) await takeTurn();
-    if (isGone) return giveTurn();
+    if (starting.length || next.state.undoing) await functions.takeTurn();
+    if (isGone) return functions.giveTurn();
     if (run.isBlind) draft.unless.push(...openWaits(run).map(({ wait }) => wait));
     if (needsCommit(draft, next.state)) {
       if (!(await commit(draft, next.state))) return;
@@ -212,9 +213,9 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     if (isGone) return; // closed or lost while the commit was under way: nothing is entered any more
     run.facts = run.facts.filter((fact) => !draft.facts.has(fact));
     for (const then of draft.later) then();
-    for (const ask of starting) if (ask.command.kind !== 'transaction') enter(ask);
-    for (const ask of starting) if (ask.command.kind === 'transaction' && !isGone) await share(ask);
-    watchNetwork(isOnline);
+    for (const ask of starting) if (ask.command.kind !== 'transaction') functions.enter(ask);
+    for (const ask of starting) if (ask.command.kind === 'transaction' && !isGone) await functions.share(ask);
+    functions.watchNetwork(isOnline);
     if (draft.isReset) return begin(draft);
     if (run.digest.end) run.isStirred = true;
     else if (host.alwaysReplays && draft.entries.some(isOutcome)) pass.restart();
@@ -249,25 +250,11 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     run.isStirred = true;
   };
 
-  const watchNetwork = (isOnline: boolean) => {
-    if (!heldBack(run, isOnline).length) {
-      undoOnline?.();
-      undoOnline = undefined;
-      return;
-    }
-    const look = () => {
-      if (platform.isOnline()) stir();
-    };
-    undoOnline ??= platform.onWake(look);
-    look(); // it may be back since this round began, and nobody listened
-  };
   const stir = () => {
     run.isStirred ||= !run.replay;
     isAwake = true;
     void pump();
   };
-
-  const isSuspect = () => run.digest.interruptions + (run.isInterrupted ? 1 : 0) >= SUSPECT;
 
   const needsCommit = (draft: Draft, state: RunState) => {
     if (draft.entries.length) return true;
@@ -346,44 +333,6 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     leave(error);
   };
 
-  // ---- functions ----------------------------------------------------------------------------------------------------
-
-  const generationOf = (key: string) => run.digest.generation + (run.digest.generations.get(key) ?? 0);
-
-  const enter = (ask: Ask) => {
-    const { key } = ask;
-    const attempt = attemptOf(run.digest, key, ask.released);
-    const release = hold();
-    const confirm = { runId, fence: run.row.fence, append: [] };
-    const begun = beginAttempt({ ...host, run, pump: () => void pump() }, ask, {
-      attempt,
-      generation: generationOf(key),
-      inner: { runId, confirm },
-      done(outcome, state) {
-        run.running.delete(key);
-        if (!isGone && !run.withdrawn.has(key)) run.facts.push({ ask, attempt, at: clock.now(), outcome, state });
-        void pump();
-        release();
-      },
-    });
-    const end = (reason: unknown) => {
-      begun.end(reason);
-      release();
-    };
-    run.running.set(key, { end });
-  };
-
-  /** The outcome is committed with the app's rows: here and now, for the next round may not come before it. */
-  const share = async (ask: Ask) => {
-    const release = hold();
-    try {
-      if ((await shareStep(host, run, ask, attemptOf(run.digest, ask.key, ask.released))) === 'lost')
-        leave(lost(runId), 'lost');
-    } finally {
-      release();
-    }
-  };
-
   // ---- life ---------------------------------------------------------------------------------------------------------
 
   const isDue = () =>
@@ -414,7 +363,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
       if (!isGone) trouble(error); // what a run that was let go meets on its way out is nobody's any more
     } finally {
       isPumping = false;
-      if (isGone || run.row.slot === undefined) giveTurn();
+      if (isGone || run.row.slot === undefined) functions.giveTurn();
       if (!isGone) host.rests(driver);
       release();
     }
@@ -439,7 +388,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     const isOver = found?.row.endedAt !== undefined && !found.row.undoing;
     if (!found || isOver || (found.row.fence !== run.row.fence && !isClaimed)) {
       host.changed(runId);
-      return leave(lost(runId), 'lost');
+      return leave(lostBy(runId), 'lost');
     }
     if (isAnew) forgetGeneration();
     // Said already, and only the answer was lost.
@@ -457,24 +406,14 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     void pump();
   };
 
-  const takeTurn = async () => {
-    turn ??= await host.enter(isSuspect());
-  };
-  const giveTurn = () => {
-    turn?.();
-    turn = undefined;
-  };
-
   const leave = (reason?: unknown, why?: 'no-slot' | 'lost', retryAt?: number) => {
     if (isGone) return;
     isGone = true;
     tellGone();
     pass.drop();
-    giveTurn();
-    undoOnline?.();
     if (reason) runAbort.abort(reason); // not when it has ended by itself, or is only put out of memory
-    for (const { end } of run.running.values()) end(reason);
-    for (const { reject } of run.increments.splice(0)) reject(reason ?? lost(runId));
+    host.late.keep(runId, functions.stop(reason));
+    for (const { reject } of run.increments.splice(0)) reject(reason ?? lostBy(runId));
     host.gone(driver, why, retryAt);
   };
 
@@ -496,7 +435,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     wake(row: RunRow, events: readonly EventRow[]): boolean {
       const isBusy = isPumping || isTroubled;
       if (!isBusy && row.fence > run.row.fence) {
-        leave(lost(runId));
+        leave(lostBy(runId));
         return false;
       }
       hear(run, row, events);
@@ -533,6 +472,3 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   };
   return driver;
 }
-
-const lost = (runId: string): StepfastError =>
-  new StepfastError('LEASE_LOST', `Run ${runId} was ended from outside, or another context drives it now.`, { runId });

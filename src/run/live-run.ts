@@ -6,6 +6,8 @@ import type { JournalEntry, RecordedError } from '../store/journal.js';
 import type { DueRun, EventRow, OpenWait, RunRow, RunState, StateChange, StoredRun } from '../store/store.js';
 import { mayTake, pairKey } from '../store/transition/scope.js';
 import type { Json } from '../values/json.js';
+import type { Outcome } from './attempt.js';
+import type { Late } from './functions.js';
 import type { LogLine } from './log.js';
 
 /*
@@ -20,7 +22,7 @@ export interface Fact {
   readonly ask: Ask;
   readonly attempt: number;
   readonly at: number;
-  readonly outcome: { readonly value: unknown } | { readonly error: unknown };
+  readonly outcome: Outcome;
   /** What the function wrote to the shared state: committed with its result. */
   readonly state: readonly StateChange[];
 }
@@ -63,8 +65,10 @@ export interface LiveRun {
   /** Asked for in this pass, without an outcome. */
   readonly asks: Map<string, Ask>;
   /** Functions that were entered and have not ended: they belong to the driver, not to a pass (spec R6). */
-  readonly running: Map<string, { readonly end: (reason: unknown) => void }>;
+  readonly running: Map<string, { readonly end: (reason: unknown) => void; readonly late: Promise<Outcome> }>;
   facts: Fact[];
+  /** Of functions that were in flight when the run was ended from outside: for who undoes them (spec F9). */
+  late: Late;
   /** Lost a race in this pass. */
   readonly withdrawn: Set<string>;
   /** Steps of this pass that can be undone. */
@@ -114,6 +118,7 @@ export function liveRunOf({ row, journal }: StoredRun, { offers, interrupted }: 
     asks: new Map(),
     running: new Map(),
     facts: [],
+    late: new Map(),
     withdrawn: new Set(),
     undos: new Map(),
     offers: new Map(),
