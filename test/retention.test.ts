@@ -227,6 +227,35 @@ onEveryStore('retention', (medium) => {
     await engine.runs.delete(run.id);
     expect(await ids(engine)).toEqual([later.id]);
   });
+
+  it('Q6, E12: a run that another one waits for is neither swept nor deleted before its result was read', async () => {
+    const w = world(medium);
+    const child = (stepfast: Stepfast) =>
+      stepfast.job('child', { retention: '1h' }, ({ step }) =>
+        step.waitForEvent<string>('go').then((go) => go.payload),
+      );
+    const both = (stepfast: Stepfast) => {
+      child(stepfast);
+      stepfast.job('parent', ({ step }) => step.call('child', undefined, { id: 'c' }));
+    };
+    const before = w.engine(both);
+    await before.start('child', undefined, { id: 'c' }); // of nobody: the parent finds it there
+    await before.start('parent', undefined, { id: 'p' });
+    await w.clock.idle();
+    w.crash(before);
+    const without = w.engine(child);
+    await without.dispatch('go', 'made');
+    await w.clock.advance('1 day');
+    expect((await without.runs.get('c'))!.status).toBe('completed');
+    await expect(without.runs.delete('c')).rejects.toMatchObject({ code: 'RUN_ACTIVE', runId: 'c' });
+    w.crash(without);
+    const after = w.engine(both);
+    await after.ready();
+    await w.clock.idle();
+    expect((await after.runs.get('p'))!.result).toBe('made');
+    await after.runs.delete('c');
+    expect(await ids(after)).toEqual(['p']);
+  });
 });
 
 for (const name of ['memory', 'indexeddb'])

@@ -92,7 +92,16 @@ export const typed = stepfast.job(
 async function resultOfTyped(handle: RunHandle<{ done: boolean }>) {
   expectType<{ done: boolean }>()(await handle.result());
 }
-void stepfast.start(typed, { at: new Date(0), size: 1 }).then(resultOfTyped);
+// A start is given what the schema takes; the handler gets what the schema makes of it.
+void stepfast.start(typed, { at: '2026-01-01' }).then(resultOfTyped);
+void stepfast.start(typed, { at: '2026-01-01', size: 1 });
+// @ts-expect-error a text, of which the schema makes a date
+void stepfast.start(typed, { at: new Date(0) });
+stepfast.job('parent of typed', async ({ step }) => {
+  expectType<{ done: boolean }>()(await step.call(typed, { at: '2026-01-01' }));
+  // @ts-expect-error a text, of which the schema makes a date
+  await step.call(typed, { at: new Date(0), size: 1 });
+});
 // @ts-expect-error the result does not fit its schema
 stepfast.job('wrong', { result: z.object({ done: z.boolean() }) }, async () => ({ done: 'yes' }));
 

@@ -48,9 +48,9 @@ export interface HandlerContext<Payload> {
 export type Handler<Payload, Result> = (context: HandlerContext<Payload>) => Result | Promise<Result>;
 
 /** How a job behaves. */
-export interface JobOptions<Payload = unknown, Result = unknown> {
-  /** Schema of the payload, checked at `start`. */
-  readonly payload?: StandardSchema<Payload>;
+export interface JobOptions<Payload = unknown, Result = unknown, Input = Payload> {
+  /** Schema of the payload, checked at `start`: given its input, the handler gets its output. */
+  readonly payload?: StandardSchema<Payload, Input>;
   /** Schema of the result, checked before the run completes. A result that fails it fails the run. */
   readonly result?: StandardSchema<Result>;
   /** Default: that of the engine. */
@@ -116,26 +116,26 @@ export interface Migration {
 }
 
 /** A job: a name, a handler, and how it behaves. Create one with `stepfast.job` or `defineJob`. */
-export interface Job<Payload = unknown, Result = unknown> {
+export interface Job<Payload = unknown, Result = unknown, Input = Payload> {
   readonly name: string;
-  readonly options: JobOptions<Payload, Result>;
+  readonly options: JobOptions<Payload, Result, Input>;
   readonly handler: Handler<Payload, Result>;
 }
 
 /** A job of any payload and result, for places that only pass it on. */
 export interface AnyJob {
   readonly name: string;
-  readonly options: JobOptions;
+  readonly options: JobOptions<unknown, unknown, unknown>;
   readonly handler: (context: HandlerContext<never>) => unknown;
 }
 
 /** Both ways to define a job: with options first (payload and result inferred), or the handler alone. */
 export interface DefineJob {
-  <Payload, Result = unknown>(
+  <Payload, Result = unknown, Input = Payload>(
     name: string,
-    options: JobOptions<Payload, Result>,
+    options: JobOptions<Payload, Result, Input>,
     handler: Handler<Payload, Result>,
-  ): Job<Payload, Result>;
+  ): Job<Payload, Result, Input>;
   <Payload = undefined, Result = unknown>(name: string, handler: Handler<Payload, Result>): Job<Payload, Result>;
 }
 

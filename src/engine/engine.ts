@@ -47,11 +47,11 @@ export interface Stepfast {
   ready(): Promise<void>;
   /** Stops cleanly: runs are let go, the store is closed. */
   close(): Promise<void>;
-  start<Payload, Result>(
-    job: Job<Payload, Result>,
-    ...rest: undefined extends Payload
-      ? [payload?: Payload, options?: StartOptions]
-      : [payload: Payload, options?: StartOptions]
+  start<Payload, Result, Input>(
+    job: Job<Payload, Result, Input>,
+    ...rest: undefined extends Input
+      ? [payload?: NoInfer<Input>, options?: StartOptions]
+      : [payload: NoInfer<Input>, options?: StartOptions]
   ): Promise<RunHandle<Result>>;
   start(job: string, payload?: unknown, options?: StartOptions): Promise<RunHandle>;
   /** Hands an event to every run that waits for it, or will. */

@@ -77,7 +77,8 @@ export interface Runs extends Transfer {
   /**
    * Deletes a run that has ended. Its id and idempotency key are remembered as long as they would have been.
    *
-   * @throws {StepfastError} `RUN_ACTIVE`. A run that is not there is no error.
+   * @throws {StepfastError} `RUN_ACTIVE`, also while another run has yet to read its result. A run that is not there is
+   * no error.
    */
   delete(runId: string): Promise<void>;
 }
@@ -204,6 +205,8 @@ export function createRuns({ platform, codec, store, scheduler, jobs, open, load
       const { endedAt, undoing, fence } = run.row;
       if (endedAt === undefined || undoing) throw active(run.row, 'deleted', 'Cancel it, or wait until it has ended');
       const outcome = await commit({ deletes: [{ runId, fence, fingerprint: fingerprintOfRun(run) }] });
+      if (outcome.kind === 'fenced' && outcome.fence === fence && !(await load(runId))?.row.undoing)
+        throw active(run.row, 'deleted', 'Another run waits for its result and has not read it yet');
       if (outcome.kind === 'fenced') continue; // taken up again, or deleted, since it was read
       if (outcome.kind !== 'committed') throw lostBy(outcome, undefined);
       changed(runId);

@@ -1,8 +1,9 @@
 import type { AnyJob } from '../door/job.js';
 import { createLanes } from '../door/queue.js';
 import { isStepfastError, StepfastError } from '../errors.js';
-import { createDriver, type Driver, type DriverHost } from '../run/driver.js';
+import { createDriver, type Driver } from '../run/driver.js';
 import { createLateness } from '../run/functions.js';
+import type { DriverHost } from '../run/host.js';
 import { stampOf } from '../store/due.js';
 import type { DueRun, RunRow, Store } from '../store/store.js';
 import { createSweep } from './sweep.js';

@@ -63,17 +63,17 @@ export function createSweep({ platform, store, jobs, isIdle, changed, report }: 
     return isActive;
   };
 
-  /** Deletes what of one page is to go. False: something of it has changed since it was read. */
-  const remove = async (runs: readonly StoredRun[]): Promise<boolean> => {
-    if (!runs.length) return true;
+  /** Deletes what of one page is to go: all at once, or, if that is refused, one by one what is still to go. */
+  const remove = async (runs: readonly StoredRun[]): Promise<void> => {
+    if (!runs.length) return;
     const deletes = runs.map((run) => ({
       runId: run.row.runId,
       fence: run.row.fence,
       fingerprint: fingerprintOfRun(run),
     }));
-    if ((await store.commit({ now: clock.now(), deletes })).kind !== 'committed') return false;
-    for (const { runId } of deletes) changed(runId);
-    return true;
+    if ((await store.commit({ now: clock.now(), deletes })).kind === 'committed')
+      for (const { runId } of deletes) changed(runId);
+    else if (runs.length > 1) for (const run of runs) await remove([run]);
   };
 
   /** Runs of one end: of one job, or of all that say nothing about it. False: not all was looked at. */
@@ -96,8 +96,7 @@ export function createSweep({ platform, store, jobs, isIdle, changed, report }: 
         const isNew = run.journal.some(({ kind, at }) => kind === 'imported' && at > clock.now() - keptMs);
         if (!isOthers && !isNew && !run.row.undoing && !(await isNeeded(run, parents))) gone.push(run);
       }
-      // Refused as a whole: another context sweeps as well, and what it leaves is found the next time.
-      if (!(await remove(gone))) return true;
+      await remove(gone);
       cursor = page.nextCursor;
     } while (cursor !== undefined);
     return true;

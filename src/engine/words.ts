@@ -50,13 +50,13 @@ export interface Schedule {
    * `INVALID_DURATION`, `NOT_SERIALIZABLE`, `VALUE_TOO_LARGE`, `CLOSED`.
    * @example stepfast.schedule('tidy up', { every: '1h' }, tidy, { folder: 'drafts' });
    */
-  <Payload, Result>(
+  <Payload, Result, Input>(
     name: string,
     when: ScheduleOptions,
-    job: Job<Payload, Result>,
-    ...rest: undefined extends Payload
-      ? [payload?: Payload, options?: ScheduleStartOptions]
-      : [payload: Payload, options?: ScheduleStartOptions]
+    job: Job<Payload, Result, Input>,
+    ...rest: undefined extends Input
+      ? [payload?: NoInfer<Input>, options?: ScheduleStartOptions]
+      : [payload: NoInfer<Input>, options?: ScheduleStartOptions]
   ): Scheduled;
   (name: string, when: ScheduleOptions, job: string, payload?: unknown, options?: ScheduleStartOptions): Scheduled;
 }

@@ -105,10 +105,16 @@ export interface Step {
    * @throws {StepError} `STEP_FAILED` when the child has failed or was cancelled; its error is the `cause`.
    * @example const invoice = await step.call(createInvoice, { orderId });
    */
-  call<Payload, Result>(job: Job<Payload, Result>, ...rest: ChildArguments<Payload>): Promise<Result>;
+  call<Payload, Result, Input>(
+    job: Job<Payload, Result, Input>,
+    ...rest: ChildArguments<NoInfer<Input>>
+  ): Promise<Result>;
   call(job: string, payload?: unknown, options?: ChildOptions): Promise<unknown>;
   /** Starts a child run and does not wait for it. Cancelling this run cancels it. */
-  start<Payload, Result>(job: Job<Payload, Result>, ...rest: ChildArguments<Payload>): Promise<{ readonly id: string }>;
+  start<Payload, Result, Input>(
+    job: Job<Payload, Result, Input>,
+    ...rest: ChildArguments<NoInfer<Input>>
+  ): Promise<{ readonly id: string }>;
   start(job: string, payload?: unknown, options?: ChildOptions): Promise<{ readonly id: string }>;
   /**
    * Like `Promise.race`, and the losers are withdrawn: a wait takes no event any more, a function's `signal` aborts and

@@ -4,8 +4,9 @@ import { digestOf, extend } from '../replay/digest.js';
 import type { JournalEntry } from '../store/journal.js';
 import type { CommitOutcome, RunChange, RunRow, RunState } from '../store/store.js';
 import { rowWith } from '../store/transition/scope.js';
-import type { DriverHost } from './driver.js';
-import { type Draft, hear, type LiveRun } from './live-run.js';
+import { sameJson } from '../values/codec.js';
+import type { DriverHost } from './host.js';
+import { type Draft, forgetGeneration, hear, type LiveRun } from './live-run.js';
 import type { createPass } from './pass.js';
 import type { Recorder } from './recorder.js';
 
@@ -117,6 +118,28 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
     run.logs = run.logs.filter(({ id }) => id);
   };
 
+  /** After a commit whose answer was lost: memory as the store has it. False: the run is not ours any more. */
+  const reread = async (): Promise<boolean> => {
+    const found = await host.load(runId);
+    // By the commit whose answer was lost: claimed, or (it was ours already) begun anew.
+    const isClaimed = found?.row.owner === owner && found.row.fence === run.row.fence + 1;
+    const isAnew = isClaimed && run.isOwner;
+    const isOver = found?.row.endedAt !== undefined && !found.row.undoing;
+    if (!found || isOver || (found.row.fence !== run.row.fence && !isClaimed)) return false;
+    if (isAnew) forgetGeneration(run);
+    // Said already, and only the answer was lost.
+    const said = found.journal.slice(isAnew ? 0 : run.row.length);
+    run.logs = run.logs.filter((line) => !said.some((entry) => sameJson(entry as never, line as never)));
+    if (isClaimed) run.isInterrupted = false;
+    run.isOwner ||= isClaimed;
+    run.isBlind = run.isOwner;
+    run.row = found.row;
+    run.digest = digestOf(found.journal);
+    run.handlerLogs = run.digest.handlerLogs;
+    hear(run, found.row);
+    return true;
+  };
+
   /** Leaves the run to whoever looks next. */
   const letGo = async (now: number, append: readonly JournalEntry[]) => {
     const { version, waits, awaits, startedAt, progress, undoable, fence, length } = run.row;
@@ -132,5 +155,5 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
     run.row = rowWith(run.row, state, { fence: outcome.fence, length: length + entries.length });
   };
 
-  return { commit, confirm, letGo, rebuild };
+  return { commit, confirm, letGo, rebuild, reread };
 }

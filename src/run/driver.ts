@@ -1,45 +1,20 @@
-import type { Dispatch } from '../door/dispatch.js';
 import type { AnyJob } from '../door/job.js';
-import type { Start } from '../door/start.js';
-import type { StateHost } from '../door/state.js';
 import { StepfastError } from '../errors.js';
 import { LIMITS } from '../limits.js';
-import type { Platform } from '../platform.js';
 import { digestOf } from '../replay/digest.js';
-import { isOutcome, type JournalEntry } from '../store/journal.js';
-import type {
-  Batch,
-  CommitOutcome,
-  DueRun,
-  EventRow,
-  RunChange,
-  RunRow,
-  RunState,
-  Store,
-  StoredRun,
-} from '../store/store.js';
-import { type Codec, sameJson } from '../values/codec.js';
+import { isOutcome } from '../store/journal.js';
+import type { DueRun, EventRow, RunRow, RunState, StoredRun } from '../store/store.js';
 import { durationMs } from '../values/duration.js';
-import type { RetryOptions } from '../values/retry.js';
+import { createAdvance } from './advance.js';
 import { createAftermath, followings } from './aftermath.js';
 import { readEnds } from './children.js';
 import { createCommits } from './commits.js';
-import { createFunctions, type Late, lostBy } from './functions.js';
-import { countUp } from './increments.js';
-import {
-  type Draft,
-  emptyDraft,
-  hear,
-  isOffered,
-  isSameState,
-  liveRunOf,
-  openWaits,
-  startable,
-  stateOf,
-} from './live-run.js';
+import { createFunctions, lostBy } from './functions.js';
+import type { DriverHost } from './host.js';
+import { type Draft, emptyDraft, forgetGeneration, hear, liveRunOf } from './live-run.js';
 import { createPass } from './pass.js';
+import { isOffered, isSameState, openWaits, startable, stateOf } from './questions.js';
 import { createRecorder } from './recorder.js';
-import { upgradeOf } from './upgrade.js';
 
 /*
  * One run in one engine: feeds the replay with what happened, commits what the handler asks for, enters functions.
@@ -53,43 +28,6 @@ import { upgradeOf } from './upgrade.js';
  * D4. A claim is part of the first commit of a round, never a commit of its own.
  * D5. A run that has ended and is to be followed by something (aftermath.ts) is driven on, one commit for each thing.
  */
-
-/** What a driver needs from its engine. */
-export interface DriverHost {
-  readonly platform: Platform;
-  readonly codec: Codec;
-  readonly owner: string;
-  readonly leaseMs: number;
-  readonly alwaysReplays: boolean;
-  readonly retry: RetryOptions | undefined;
-  /** A commit of this engine for the run, with what is to be written along with it. */
-  commit(change: RunChange, parts?: Pick<Batch, 'state' | 'starts' | 'events'>): Promise<CommitOutcome>;
-  readonly start: Start;
-  readonly dispatch: Dispatch;
-  /** Shared state as it is, and writes to it that are commits of their own. */
-  readonly state: StateHost;
-  /** Entries of the run have become durable. */
-  committed(runId: string, job: string, entries: readonly JournalEntry[]): void;
-  /** Where the store shares a database with the app. */
-  readonly transact?: Store['transact'];
-  load(runId: string): Promise<StoredRun | undefined>;
-  /** Waits for its turn; a suspect (spec F5) enters alone. Resolves with what to call when the function has ended. */
-  enter(isSuspect: boolean): Promise<() => void>;
-  concurrency(queue: string): number;
-  rate(queue: string): RunChange['rate'];
-  /** Something that people can see has changed. */
-  changed(runId: string, row?: RunRow): void;
-  /** What functions return after their run was ended from outside. */
-  readonly late: { keep(runId: string, late: Late): void; take(runId: string): Late };
-  /** The driver rests until its `nextAt`. */
-  rests(driver: Driver): void;
-  /** `no-slot`: its queue is full, though not by runs of this engine. `lost`: another context has, or had, the run. */
-  gone(driver: Driver, why?: 'no-slot' | 'lost', retryAt?: number): void;
-  /** The run was replayed and there is nothing to do for it here. */
-  idle(row: RunRow): void;
-  blocked(row: RunRow, error: Error): void;
-  report(error: unknown): void;
-}
 
 export type Driver = ReturnType<typeof createDriver>;
 
@@ -108,8 +46,6 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   let pumping = Promise.resolve();
   /** A commit may or may not have happened: nothing is done before the store has told. */
   let isTroubled = false;
-  /** An outcome is committed before the handler hears of it: what it asked for in reaction was bad. */
-  let isCareful = false;
   /** Something outside has changed that no row shows. */
   let isAwake = false;
   /** Resolves when the run is let go: nothing is waited for any more. */
@@ -146,7 +82,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     recorder,
     leave: (why, retryAt) => leave(lostBy(runId), why, retryAt),
   });
-  const { commit, confirm, letGo, rebuild } = commits;
+  const { commit, confirm, letGo } = commits;
   const functions = createFunctions({
     host,
     run,
@@ -154,6 +90,15 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     pump: () => void pump(),
     stir: () => stir(),
     lost: () => leave(lostBy(runId), 'lost'),
+  });
+  const { advance, block } = createAdvance({
+    host,
+    run,
+    job,
+    pass,
+    recorder,
+    commits,
+    leave: (reason) => leave(reason),
   });
   const finish = createAftermath({
     ...host,
@@ -235,18 +180,11 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     };
     return { state, nextAt: Infinity };
   };
-  const forgetGeneration = () => {
-    run.facts = [];
-    run.progress = undefined;
-    // Its waits have the names of those before, and not their questions; what is there, the store offers again.
-    run.verdicts.clear();
-    run.offers.clear();
-  };
   const begin = ({ entries }: Draft) => {
     pass.drop();
     run.digest = digestOf(entries);
     run.handlerLogs = 0;
-    forgetGeneration();
+    forgetGeneration(run);
     run.isStirred = true;
   };
 
@@ -261,76 +199,6 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     if (run.isOwner) return run.isBlind || !isSameState(run.row, state);
     // Not ours yet: claimed when there is something to do. A handler that may still ask for more is only listened to.
     return state.status === 'running' || (!run.row.unsettled && (run.row.dueAt ?? Infinity) <= draft.now);
-  };
-
-  /** Code of a later version takes the run up: what its job wants of that. True: there is nothing to replay. */
-  const upgrade = (draft: Draft): boolean => {
-    try {
-      const found = upgradeOf(run, job, host.codec, draft.now);
-      if (!found) return false;
-      recorder.record(draft, found.entry);
-      if (found.then === 'abandon') recorder.record(draft, { kind: 'cancelled', at: draft.now });
-      if (found.then === 'restart') {
-        recorder.restart(draft, run.digest.payload);
-        draft.entries.push(found.entry);
-      }
-      return found.then !== 'continue';
-    } catch (error) {
-      run.fault = error as Error;
-      return true;
-    }
-  };
-
-  /** Brings the handler to where the facts are. */
-  const advance = async (draft: Draft) => {
-    if (!run.isOwner && upgrade(draft)) return;
-    if (!run.replay) {
-      if ((run.digest.handlerFailures?.retryAt ?? 0) > draft.now) {
-        run.isStirred = false; // the handler backs off
-        return;
-      }
-      pass.start();
-    }
-    const drift = pass.takeDrift();
-    if (drift) recorder.record(draft, drift);
-    if (run.isStirred) await pass.react(draft);
-    if (run.progressed && run.digest.interruptions > 0)
-      recorder.record(draft, { kind: 'progressed', at: draft.now, id: run.progressed.id });
-    run.progressed = undefined;
-    // A run that was interrupted since its last progress does not fold: its handler may be what crashes (spec R11).
-    if (run.facts.length && (isCareful || run.digest.interruptions > 0)) {
-      const hasFault = run.fault !== undefined;
-      run.fault = undefined;
-      isCareful = false;
-      await recorder.takeFacts(draft, true);
-      if (hasFault) draft.later.splice(0, Infinity, pass.restart); // a new pass finds the fault again
-      return;
-    }
-    if (!run.fault) await recorder.takeFacts(draft, false);
-    if (!run.fault) await recorder.takeDue(draft);
-    if (!run.fault && !run.digest.end) await countUp(run, host, recorder, draft);
-    if (run.fault || run.digest.end || !run.ending || run.running.size) return;
-    if (startable(run, draft, circumstances(draft.now).isOnline).length) return;
-    if ((await recorder.end(draft, run.ending)) === 'retries') pass.drop();
-  };
-
-  /** The code does not fit the journal: outcomes are kept, the run is let go for a context whose code fits (spec R5). */
-  const block = async (draft: Draft) => {
-    const error = run.fault!;
-    rebuild();
-    run.progressed = undefined;
-    for (const { reject } of run.increments.splice(0)) reject(error);
-    if (run.facts.length) {
-      // A bad command fails alone: the outcome that led to it is committed first, without it.
-      isCareful = run.isStirred = true;
-      return;
-    }
-    if (run.running.size) return; // their outcomes are recorded as they come
-    // Also a slot that a dead owner left: a run that can not go on must not keep others of its queue waiting.
-    if (run.isOwner || run.row.slot !== undefined)
-      await letGo(draft.now, [{ kind: 'released', at: draft.now, blocked: true }]);
-    host.blocked(run.row, error);
-    leave(error);
   };
 
   // ---- life ---------------------------------------------------------------------------------------------------------
@@ -372,35 +240,19 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   /** The store failed, and whether the commit happened is unknown: look again later, go on from what is durable (D5). */
   const trouble = (error: unknown) => {
     if (isGone) return;
-    rebuild();
+    commits.rebuild();
     if ((error as { readonly code?: unknown }).code === 'CLOSED') return leave(error);
     isTroubled = true;
     host.report(error);
     platform.patience(run.backoffMs, () => void recover().catch(trouble));
     run.backoffMs = Math.min(run.backoffMs * 2, LIMITS.maxBackoffMs);
   };
-
   const recover = async () => {
-    const found = isGone ? undefined : await host.load(runId);
-    // By the commit whose answer was lost: claimed, or (it was ours already) begun anew.
-    const isClaimed = found?.row.owner === owner && found.row.fence === run.row.fence + 1;
-    const isAnew = isClaimed && run.isOwner;
-    const isOver = found?.row.endedAt !== undefined && !found.row.undoing;
-    if (!found || isOver || (found.row.fence !== run.row.fence && !isClaimed)) {
+    if (isGone) return;
+    if (!(await commits.reread())) {
       host.changed(runId);
       return leave(lostBy(runId), 'lost');
     }
-    if (isAnew) forgetGeneration();
-    // Said already, and only the answer was lost.
-    const said = found.journal.slice(isAnew ? 0 : run.row.length);
-    run.logs = run.logs.filter((line) => !said.some((entry) => sameJson(entry as never, line as never)));
-    if (isClaimed) run.isInterrupted = false;
-    run.isOwner ||= isClaimed;
-    run.isBlind = run.isOwner;
-    run.row = found.row;
-    run.digest = digestOf(found.journal);
-    run.handlerLogs = run.digest.handlerLogs;
-    hear(run, found.row);
     isTroubled = false;
     run.isStirred = true;
     void pump();

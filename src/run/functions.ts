@@ -3,8 +3,9 @@ import { LIMITS } from '../limits.js';
 import { attemptOf } from '../replay/digest.js';
 import type { Ask } from '../replay/replay.js';
 import { beginAttempt, type Outcome } from './attempt.js';
-import type { DriverHost } from './driver.js';
-import { heldBack, type LiveRun } from './live-run.js';
+import type { DriverHost } from './host.js';
+import type { LiveRun } from './live-run.js';
+import { heldBack } from './questions.js';
 import { shareStep } from './shared-step.js';
 
 /*

@@ -1,21 +1,17 @@
 import { LIMITS } from '../limits.js';
-import { type FunctionCommand, functionOf, type Verdict } from '../replay/command.js';
-import { type Digest, digestOf, undosLeft } from '../replay/digest.js';
+import type { FunctionCommand, Verdict } from '../replay/command.js';
+import { type Digest, digestOf } from '../replay/digest.js';
 import type { Ask, Ending, Replay } from '../replay/replay.js';
 import type { JournalEntry, RecordedError } from '../store/journal.js';
-import type { DueRun, EventRow, OpenWait, RunRow, RunState, StateChange, StoredRun } from '../store/store.js';
-import { mayTake, pairKey } from '../store/transition/scope.js';
+import type { DueRun, EventRow, OpenWait, RunRow, StateChange, StoredRun } from '../store/store.js';
 import type { Json } from '../values/json.js';
 import type { Outcome } from './attempt.js';
 import type { Late } from './functions.js';
 import type { LogLine } from './log.js';
 
 /*
- * A run in the memory of the engine that drives it, and the questions that can be answered from there alone: which
- * event fits, what is due, which functions may start, what the row says next. Nothing here changes anything.
+ * A run in the memory of the engine that drives it.
  */
-
-type WaitSet = Extract<JournalEntry, { readonly kind: 'wait-set' }>;
 
 /** What became of a function that was entered, until a commit has made it durable. */
 export interface Fact {
@@ -151,6 +147,15 @@ export function hear(run: LiveRun, { ended = [] }: Pick<RunRow, 'ended'>, offers
   for (const childId of ended) if (!run.ended.has(childId)) run.news.add(childId);
 }
 
+/** The run begins anew: what is known of the generation before means nothing any more. */
+export function forgetGeneration(run: LiveRun): void {
+  run.facts = [];
+  run.progress = undefined;
+  // Its waits have the names of those before, and not their questions; what is there, the store offers again.
+  run.verdicts.clear();
+  run.offers.clear();
+}
+
 /** An empty commit. */
 export const emptyDraft = (now: number): Draft => ({
   now,
@@ -162,218 +167,3 @@ export const emptyDraft = (now: number): Draft => ({
   state: [],
   stateFacts: [],
 });
-
-/** A wait as the store has to know it. */
-export function openWait({ row, digest }: LiveRun, { id, events, key, deadline, lookbackFrom }: WaitSet): OpenWait {
-  const afters = events.map((name) => {
-    const pair = pairKey(name, key);
-    const [oldest] = digest.left.get(pair) ?? [];
-    const last = digest.lastTaken.get(pair) ?? 0;
-    return Math.max(row.seq, oldest === undefined ? last : Math.min(last, oldest - 1));
-  });
-  const after = Math.min(...afters);
-  const differs = afters.some((each) => each > after);
-  return { id, events, key, deadline, lookbackFrom, after, ...(differs && { afters }) };
-}
-
-/** A wait that is asked for and recorded. */
-export interface AskedWait {
-  readonly ask: Ask;
-  readonly set: WaitSet;
-  readonly wait: OpenWait;
-}
-
-/** Waits that are asked for and recorded, in the order of asking (spec E10). */
-export const openWaits = (run: LiveRun): AskedWait[] =>
-  [...run.asks.values()].flatMap((ask) => {
-    const set = ask.command.kind === 'wait' && run.digest.waits.get(ask.key);
-    return set ? [{ ask, set, wait: openWait(run, set) }] : [];
-  });
-
-/** Children that are started and whose end is asked for. */
-export const openChildren = ({ asks, digest }: LiveRun): { readonly ask: Ask; readonly runId: string }[] =>
-  [...asks.values()].flatMap((ask) => {
-    const set = digest.children.get(ask.key);
-    return set ? [{ ask, runId: set.runId }] : [];
-  });
-
-/** Where the verdict of a wait on an event is kept. */
-export const verdictKey = ({ ask }: AskedWait, event: EventRow): string => `${ask.key}:${event.seq}`;
-
-/** Whether this run has taken the event; those before its start are marked in the store alone. */
-const isTaken = ({ takenSeqs, lastTaken, left }: Digest, row: RunRow, { seq, name, key }: EventRow): boolean => {
-  if (takenSeqs.has(seq) || seq <= row.seq) return takenSeqs.has(seq);
-  const pair = pairKey(name, key);
-  return seq <= (lastTaken.get(pair) ?? 0) && !left.get(pair)?.includes(seq);
-};
-
-/** Offered events that fit a wait by name and key, and that the run has not taken, oldest first. */
-const candidates = ({ row, digest, offers }: LiveRun, { wait, set }: AskedWait): EventRow[] =>
-  [...offers.values()]
-    // Kept in memory since an earlier wait was offered it, and over by now: the store would not offer it (spec E7).
-    .filter(({ expiresAt }) => expiresAt > set.at)
-    .filter((event) => !isTaken(digest, row, event) && mayTake(wait, event, row.runId))
-    .sort((a, b) => a.seq - b.seq);
-
-const judges = ({ ask }: AskedWait) => ask.command.kind === 'wait' && ask.command.judge;
-
-/** Events that a wait has to look into before it is known whether it takes them. */
-export const unjudged = (run: LiveRun): { readonly asked: AskedWait; readonly event: EventRow }[] =>
-  openWaits(run).flatMap((asked) =>
-    judges(asked)
-      ? candidates(run, asked).flatMap((event) => (run.verdicts.has(verdictKey(asked, event)) ? [] : { asked, event }))
-      : [],
-  );
-
-/** The oldest offered event that a wait takes (spec E3, E9). */
-export function offered(run: LiveRun, asked: AskedWait): EventRow | undefined {
-  for (const event of candidates(run, asked)) {
-    if (!judges(asked)) return event;
-    const verdict = run.verdicts.get(verdictKey(asked, event));
-    if (verdict?.kind === 'fits') return { ...event, payload: verdict.payload };
-  }
-  return undefined;
-}
-
-/** Older events of the same pair that are left for another wait, now for the first time. */
-export const passedOver = (run: LiveRun, asked: AskedWait, { seq, name, key }: EventRow): number[] => {
-  const last = Math.max(run.row.seq, run.digest.lastTaken.get(pairKey(name, key)) ?? 0);
-  const isNew = (event: EventRow) => event.name === name && event.seq < seq && event.seq > last;
-  return candidates(run, asked).flatMap((event) => (isNew(event) ? event.seq : []));
-};
-
-/** Something whose instant has come. */
-export interface Due {
-  readonly at: number;
-  readonly ask: Ask;
-  readonly asked?: AskedWait;
-  readonly event?: EventRow;
-  readonly child?: ChildEnd & { readonly runId: string };
-}
-
-/** Whether something has come that a wait, or a call of a child, is to be told of, or asked about. */
-export const isOffered = (run: LiveRun): boolean =>
-  unjudged(run).length > 0 ||
-  openWaits(run).some((asked) => offered(run, asked) !== undefined) ||
-  openChildren(run).some(({ runId: childId }) => run.ended.has(childId));
-
-/** The earliest of events, ends of children, sleeps and deadlines; what came before a timer on equal instants (spec E5, R7). */
-export function nextDue(run: LiveRun, draft: Draft): Due | undefined {
-  // What this very commit records has no event looked up and no timer set yet.
-  const isNew = new Set<unknown>(
-    draft.entries.map((entry) => /^(wait|sleep)-set$/.test(entry.kind) && 'id' in entry && entry.id),
-  );
-  let best: Due | undefined;
-  const isTimer = (due: Due) => !due.event && !due.child;
-  const consider = (due: Due) => {
-    if (!best || due.at < best.at || (due.at === best.at && isTimer(best) && !isTimer(due))) best = due;
-  };
-  for (const ask of run.asks.values()) {
-    const sleep = ask.command.kind === 'sleep' && run.digest.sleeps.get(ask.key);
-    if (sleep && !isNew.has(sleep.id) && sleep.dueAt <= draft.now) consider({ at: sleep.dueAt, ask });
-  }
-  for (const { ask, runId } of openChildren(run)) {
-    const end = run.ended.get(runId);
-    if (end) consider({ at: end.at, ask, child: { ...end, runId } });
-  }
-  for (const asked of openWaits(run)) {
-    const { ask, set, wait } = asked;
-    if (isNew.has(set.id)) continue;
-    const event = offered(run, asked);
-    if (event) consider({ at: event.acceptedAt, ask, asked, event });
-    else if (wait.deadline !== undefined && wait.deadline <= draft.now) consider({ at: wait.deadline, ask, asked });
-  }
-  return best;
-}
-
-const retryAt = ({ digest }: LiveRun, key: string) => digest.failures.get(key)?.retryAt ?? 0;
-
-/** Steps that are asked for and not in flight; of calls, those whose child is not started yet. */
-const idleSteps = (run: LiveRun): Ask[] =>
-  [...run.asks.values()].filter(
-    ({ key, command }) => functionOf(command) && !run.running.has(key) && !run.digest.children.has(key),
-  );
-
-/** What the platform and the job say, as far as the row depends on it. */
-export interface Circumstances {
-  readonly now: number;
-  readonly owner: string;
-  readonly version: number;
-  readonly isOnline: boolean;
-  /** When the run fails for taking too long. */
-  readonly deadline: number;
-  /** Its end is to be followed by something, next at this instant. */
-  readonly followsAt?: number | undefined;
-}
-
-const isHeldBack = ({ command }: Ask, isOnline: boolean) => !isOnline && functionOf(command)?.isOnline === true;
-
-/** Steps that wait for the network. */
-export const heldBack = (run: LiveRun, isOnline: boolean): Ask[] =>
-  idleSteps(run).filter((ask) => isHeldBack(ask, isOnline));
-
-/** Functions to enter after this commit. Once the handler has settled, pending retries are withdrawn (spec R8). */
-export const startable = (run: LiveRun, { now, facts }: Draft, isOnline: boolean): Ask[] =>
-  idleSteps(run).filter(
-    (ask) =>
-      !run.facts.some((fact) => fact.ask.key === ask.key && !facts.has(fact)) &&
-      !isHeldBack(ask, isOnline) &&
-      (run.ending ? !run.digest.failures.has(ask.key) : retryAt(run, ask.key) <= now),
-  );
-
-/** The row as the next commit leaves it, and when the driver has to look again. */
-export function stateOf(
-  run: LiveRun,
-  starting: number,
-  { now, owner, version, isOnline, deadline, followsAt }: Circumstances,
-): { readonly state: RunState; readonly nextAt: number } {
-  const { row, digest, asks, replay, progress } = run;
-  const born = { version: Math.max(row.version, version), startedAt: row.startedAt ?? now };
-  const undoable = undosLeft(digest).length > 0 || undefined;
-  const base = { ...born, ...(progress !== undefined && { progress }), ...(undoable && { undoable }) };
-  if (digest.end) {
-    const ended = { ...base, status: digest.end.kind, waits: [], endedAt: row.endedAt ?? digest.end.at };
-    if (followsAt === undefined) return { state: ended, nextAt: Infinity };
-    // Due at any time while something of it is under way, as below.
-    return { state: { ...ended, owner, undoing: true, dueAt: followsAt > now ? followsAt : 0 }, nextAt: followsAt };
-  }
-  const waits = openWaits(run).map(({ wait }) => wait);
-  const children = openChildren(run).map(({ runId }) => runId);
-  const awaits = children.length > 0 && { awaits: [...new Set(children)] };
-  const offline = heldBack(run, isOnline);
-  const retries = run.ending
-    ? []
-    : idleSteps(run).flatMap((ask) => (offline.includes(ask) ? [] : retryAt(run, ask.key)));
-  if (!replay && digest.handlerFailures) retries.push(digest.handlerFailures.retryAt);
-  const sleeps = [...asks.values()].flatMap(({ key, command }) =>
-    command.kind === 'sleep' ? (digest.sleeps.get(key)?.dueAt ?? []) : [],
-  );
-  const instants = [...retries, ...sleeps, ...waits.flatMap(({ deadline: at }) => at ?? []), deadline];
-  const held = { ...base, owner, waits, ...awaits };
-  if (run.running.size || starting || (replay && !asks.size)) {
-    // Due at any time, whatever a clock that ran ahead has said: it is looked at once its owner is dead.
-    const nextAt = Math.min(...instants.filter((instant) => instant > now));
-    return { state: { ...held, status: 'running', dueAt: 0, slot: row.queue }, nextAt };
-  }
-  const status = retries.length ? 'retrying' : sleeps.length ? 'sleeping' : 'waiting';
-  const nextAt = Math.min(...instants);
-  // A step that waits for the network: who looks next replays the run, and sees whether there is one.
-  const unsettled = replay?.isQuiet() || offline.length > 0 || undefined;
-  // What has come and is not told yet must be found by who looks next, should this owner die before.
-  const lookAt = unsettled || isOffered(run) ? Math.min(now, nextAt) : nextAt;
-  const dueAt = lookAt < Infinity ? lookAt : undefined;
-  return { state: { ...held, status, dueAt, unsettled }, nextAt };
-}
-
-/** Whether a commit of this state would change nothing that matters. */
-export const isSameState = (row: RunRow, state: RunState): boolean =>
-  !row.woken &&
-  row.status === state.status &&
-  row.slot === state.slot &&
-  row.owner === state.owner &&
-  row.unsettled === state.unsettled &&
-  row.undoing === state.undoing &&
-  row.undoable === state.undoable &&
-  (row.dueAt === state.dueAt || state.unsettled === true) &&
-  JSON.stringify([row.waits, row.awaits ?? [], row.progress]) ===
-    JSON.stringify([state.waits, state.awaits ?? [], state.progress]);

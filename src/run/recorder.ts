@@ -10,17 +10,8 @@ import { afterOf } from '../store/transition/scope.js';
 import type { Codec } from '../values/codec.js';
 import { durationMs } from '../values/duration.js';
 import { type RetryOptions, type RetryPolicy, resolveRetry, retryDelayMs } from '../values/retry.js';
-import {
-  type Draft,
-  type Due,
-  type Fact,
-  type LiveRun,
-  nextDue,
-  openWaits,
-  passedOver,
-  unjudged,
-  verdictKey,
-} from './live-run.js';
+import type { Draft, Fact, LiveRun } from './live-run.js';
+import { type Due, nextDue, openWaits, passedOver, unjudged, verdictKey } from './questions.js';
 
 /*
  * What happened to a run, as entries of its journal: what the handler opened, functions that ended, events, ends of

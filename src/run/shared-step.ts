@@ -3,7 +3,7 @@ import type { Ask } from '../replay/replay.js';
 import type { OutcomeEntry } from '../store/journal.js';
 import type { RunRow, RunState } from '../store/store.js';
 import { rowWith } from '../store/transition/scope.js';
-import type { DriverHost } from './driver.js';
+import type { DriverHost } from './host.js';
 import { hear, type LiveRun } from './live-run.js';
 
 /*

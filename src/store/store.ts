@@ -227,7 +227,10 @@ export interface StateOutcome {
   readonly token?: number;
 }
 
-/** A run to be deleted with its journal. Refused (`fenced`) unless it has ended, is not `undoing`, and has this fence. */
+/**
+ * A run to be deleted with its journal. Refused (`fenced`) unless it has ended, is not `undoing`, is awaited by no active
+ * run, and has this fence.
+ */
 export interface Deletion {
   readonly runId: string;
   readonly fence: number;

@@ -10,6 +10,9 @@ export async function deleteRun(
   const row = await scope.run(runId);
   if (!row) return { kind: 'fenced', fence: 0 };
   if (row.fence !== fence || row.endedAt === undefined || row.undoing) return { kind: 'fenced', fence: row.fence };
+  // Its record is the only place that says how it ended: who awaits it has not read that yet (spec E12).
+  if ((await scope.awaiting(runId)).some(({ endedAt }) => endedAt === undefined))
+    return { kind: 'fenced', fence: row.fence };
   scope.writes.runs.delete(runId);
   scope.writes.deletes.add(runId);
   if (row.keyUntil === undefined || row.keyUntil <= scope.now) return undefined;

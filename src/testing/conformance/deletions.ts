@@ -151,12 +151,10 @@ fact('Q6: a run is deleted in the same batch as other parts', async ({ open }) =
 
 fact('Q6: a run may be deleted in the batch that ends it', async ({ open }) => {
   const store = await open();
-  await claimed(store, 'p', 'r');
-  await awaitEnds(store, 'p', 'r');
+  await claimed(store, 'r');
   const run = { runId: 'r', fence: 1, append: [], state: ended() };
   await commit(store, { run, deletes: [deletion('r')] });
   equal(await store.load('r'), undefined, 'the run');
-  equal((await rowOf(store, 'p')).ended, ['r'], 'what who awaits it is told');
 });
 
 fact('Q6: a deletion in a batch that is refused deletes nothing', async ({ open }) => {
@@ -248,14 +246,27 @@ fact('Q6: a deleted run is not met by what looks for others', async ({ open }) =
   equal(await store.load('r'), undefined, 'the run');
 });
 
-fact('Q6: an end that was told outlives the deletion of its run', async ({ open }) => {
+fact('Q6, E12: a run is not deleted before who awaits it has read how it ended', async ({ open }) => {
   const store = await open();
   await claimed(store, 'p', 'c');
   await awaitEnds(store, 'p', 'c');
   await end(store, 'c');
-  await remove(store, 'c');
-  equal((await rowOf(store, 'p')).ended, ['c'], 'the ends told');
+  await refused(store, { deletes: [deletion('c')] }, 'fenced');
   equal((await awaitEnds(store, 'p', 'c')).ended, ['c'], 'the outcome of the next commit');
+  await refused(store, { deletes: [deletion('c')] }, 'fenced');
+  await awaitEnds(store, 'p');
+  await remove(store, 'c');
+  equal(await listed(store), ['p'], 'the list');
+});
+
+fact('Q6: who awaited a run and has ended itself does not keep it', async ({ open }) => {
+  const store = await open();
+  await claimed(store, 'p', 'c');
+  await awaitEnds(store, 'p', 'c');
+  await end(store, 'p');
+  await end(store, 'c');
+  await remove(store, 'c');
+  equal(await listed(store), ['p'], 'the list');
 });
 
 fact('Q6: runs with hostile ids and keys are deleted and remembered like any other', async ({ open }) => {
