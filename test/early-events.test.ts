@@ -153,4 +153,49 @@ everyWay('events that are there already', (open) => {
     await w.clock.idle();
     expect((await run(engine)).result).toBe(2);
   });
+
+  /** Its sleep ends unheard by anybody: the row says `unsettled`, and the next context replays it with nothing to do. */
+  const unsettled: Define = (stepfast) => {
+    stepfast.job('races', async ({ step }) => {
+      const nap = step.sleep('nap', '1h').then(() => 'nap');
+      await Promise.race([step.waitForEvent('first').then(() => 'first'), nap]);
+      return (await step.waitForEvent('second', { match: (payload) => payload !== 'not this' })).payload;
+    });
+  };
+  const leaveUnsettled = async (w: World) => {
+    const engine = w.engine(unsettled);
+    await engine.start('races', undefined, { id: 'r' });
+    await w.clock.idle();
+    await engine.dispatch('first');
+    await w.clock.advance('1h');
+    await engine.close();
+  };
+
+  it('E1: an event that comes between the look that finds a run and its replay is taken', async () => {
+    const w = open();
+    await leaveUnsettled(w);
+    const store = w.store();
+    const { load } = store;
+    let comes: Promise<unknown> | undefined;
+    store.load = async (runId) => {
+      await (comes ??= engine.dispatch('second', 'kept'));
+      return load.call(store, runId);
+    };
+    const engine = w.engine(unsettled, { store });
+    await engine.ready();
+    await w.clock.idle();
+    expect(await run(engine)).toMatchObject({ status: 'completed', result: 'kept' });
+  });
+
+  it('E1: an event after one that did not match is taken by a run that nobody has claimed since', async () => {
+    const w = open();
+    await leaveUnsettled(w);
+    const engine = await reopen(w, unsettled);
+    await engine.dispatch('second', 'not this');
+    await w.clock.idle();
+    expect(await run(engine)).toMatchObject({ status: 'waiting' });
+    await engine.dispatch('second', 'this');
+    await w.clock.idle();
+    expect(await run(engine)).toMatchObject({ status: 'completed', result: 'this' });
+  });
 });

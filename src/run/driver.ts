@@ -198,7 +198,9 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     if (draft.entries.length) return true;
     if (run.isOwner) return run.isBlind || !isSameState(run.row, state);
     // Not ours yet: claimed when there is something to do. A handler that may still ask for more is only listened to.
-    return state.status === 'running' || (!run.row.unsettled && (run.row.dueAt ?? Infinity) <= draft.now);
+    // One that was woken is claimed: only a commit takes the mark off, and without it the next wake-up would not show.
+    if (state.status === 'running' || run.row.woken) return true;
+    return !run.row.unsettled && (run.row.dueAt ?? Infinity) <= draft.now;
   };
 
   // ---- life ---------------------------------------------------------------------------------------------------------
