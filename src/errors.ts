@@ -40,7 +40,9 @@ export type ErrorCode =
   | 'STORE_TOO_NEW'
   | 'STORE_UNAVAILABLE'
   | 'QUOTA_EXCEEDED'
-  | 'KEY_MISSING';
+  | 'KEY_MISSING'
+  | 'NOTHING_DUE'
+  | 'NOT_CRASH_SAFE';
 
 /** Where something happened. Ids and names only, never payloads (spec V4). */
 export interface ErrorPlace {

@@ -140,15 +140,18 @@ describe('what each entry exports', () => {
     'adapters/indexeddb/index.ts': { values: ['addStores', 'indexedDBStore'], types: ['IndexedDBStoreOptions'] },
     'adapters/file/index.ts': { values: ['fileStore'], types: ['FileStoreOptions'] },
     'src/testing/index.ts': {
-      values: ['conformanceCases', 'replay', 'runConformance', 'simulatedClock', 'storeConformance'],
+      values: ['conformanceCases', 'failingStore', 'replay', 'runConformance', 'simulatedClock', 'storeConformance'],
       types: [
         'ConformanceCase',
         'ConformanceResult',
+        'FailingStore',
         'FreshMedium',
         'ReplayReport',
         'ReplayableRun',
         'ReplayedAsk',
         'SimulatedClock',
+        'StoreCall',
+        'StoreFault',
       ],
     },
     'plugins/encryption/index.ts': {

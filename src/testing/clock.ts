@@ -1,3 +1,4 @@
+import { StepfastError } from '../errors.js';
 import type { Clock } from '../platform.js';
 import { type Duration, durationMs } from '../values/duration.js';
 
@@ -7,12 +8,53 @@ export interface SimulatedClock extends Clock {
   advance(duration: Duration): Promise<void>;
   /** Resolves when the engines on this clock have nothing left to do at this instant. */
   idle(): Promise<void>;
+  /**
+   * Moves time to the next instant at which something is due, and resolves when the engines are idle. False: nothing is
+   * due, however long one waits; what may as well not happen (retention) does not count.
+   */
+  skip(): Promise<boolean>;
+  /**
+   * Skips from one due instant to the next until the promise settles: sleeps, retries and timeouts take no time.
+   *
+   * @returns What the promise resolves with.
+   * @throws {StepfastError} `NOTHING_DUE` when the promise is pending and nothing is left to become due.
+   * @example const result = await clock.skipUntil(run.result());
+   */
+  skipUntil<Value>(promise: Promise<Value>): Promise<Value>;
   /** Sets time, forward or back, firing nothing by itself: what a user who changes the system clock does. */
   jump(to: number): void;
 }
 
+interface Timer {
+  readonly at: number;
+  readonly callback: () => void;
+  readonly isIdle: boolean | undefined;
+}
+
 /** How long, in real time, `advance` is patient with work that does not end by itself (a function that hangs). */
 const PATIENCE_MS = 2_000;
+
+/**
+ * How long, in real time, `skipUntil` gives what no engine is busy with: a read that was just begun, a store that failed
+ * and is tried again after a while.
+ */
+const STUCK_MS = 5_000;
+
+const nothingDue = () =>
+  new StepfastError(
+    'NOTHING_DUE',
+    'The promise is pending, and nothing is left to become due. Dispatch the event that is waited for; `waitingFor` of the run names it.',
+  );
+
+/** Resolves with the promise, or when that takes too long. */
+async function within(ms: number, promise: Promise<void>): Promise<void> {
+  let timeout: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<void>((resolve) => {
+    timeout = setTimeout(resolve, ms);
+  });
+  await Promise.race([promise, late]);
+  clearTimeout(timeout);
+}
 
 /**
  * A clock that stands still until it is told to move. I/O stays real.
@@ -27,7 +69,7 @@ export function simulatedClock(options: { readonly now?: number } = {}): Simulat
   let now = options.now ?? Date.UTC(2026, 0, 1);
   let holds = 0;
   let order = 0;
-  const timers = new Map<number, { readonly at: number; readonly callback: () => void }>();
+  const timers = new Map<number, Timer>();
   const waiting = new Set<() => void>();
 
   const macrotask = () => new Promise<void>((resolve) => setTimeout(resolve, 0));
@@ -54,11 +96,29 @@ export function simulatedClock(options: { readonly now?: number } = {}): Simulat
     }
   };
 
+  /** Fires the earliest of the timers, and what follows from it. False: there is none. */
+  const fireNext = async (isMeant: (timer: Timer) => boolean): Promise<boolean> => {
+    let next: [number, Timer] | undefined;
+    for (const entry of timers) if (isMeant(entry[1]) && (!next || entry[1].at < next[1].at)) next = entry;
+    if (!next) return false;
+    timers.delete(next[0]);
+    now = Math.max(now, next[1].at);
+    next[1].callback();
+    await idle();
+    return true;
+  };
+  const skip = async () => {
+    await idle();
+    if (!(await fireNext((timer) => !timer.isIdle))) return false;
+    while (await fireNext((timer) => timer.at <= now)); // of the same instant
+    return true;
+  };
+
   return {
     now: () => now,
-    setTimer(at, callback) {
+    setTimer(at, callback, isIdle) {
       const id = ++order;
-      timers.set(id, { at, callback });
+      timers.set(id, { at, callback, isIdle });
       return () => timers.delete(id);
     },
     hold() {
@@ -73,21 +133,27 @@ export function simulatedClock(options: { readonly now?: number } = {}): Simulat
       };
     },
     idle,
+    skip,
+    async skipUntil(promise) {
+      let isOver = false;
+      const over = promise.then(
+        () => void (isOver = true),
+        () => void (isOver = true),
+      );
+      for (await idle(); !isOver; ) {
+        if (await skip()) continue;
+        await within(STUCK_MS, over);
+        if (!isOver && !(await skip())) throw nothingDue();
+      }
+      return promise;
+    },
     jump(to) {
       now = to;
     },
     async advance(duration) {
       const end = now + durationMs(duration, 'duration');
       await idle();
-      for (;;) {
-        let next: [number, { readonly at: number; readonly callback: () => void }] | undefined;
-        for (const entry of timers) if (entry[1].at <= end && (!next || entry[1].at < next[1].at)) next = entry;
-        if (!next) break;
-        timers.delete(next[0]);
-        now = Math.max(now, next[1].at);
-        next[1].callback();
-        await idle();
-      }
+      while (await fireNext((timer) => timer.at <= end));
       now = Math.max(now, end);
       await idle();
     },

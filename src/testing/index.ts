@@ -8,4 +8,5 @@ export {
   runConformance,
   storeConformance,
 } from './conformance.js';
+export { type FailingStore, failingStore, type StoreCall, type StoreFault } from './failing-store.js';
 export { type ReplayableRun, type ReplayedAsk, type ReplayReport, replay } from './replay.js';
