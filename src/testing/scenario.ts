@@ -1,0 +1,163 @@
+import type { AnyJob, HandlerContext } from '../door/job.js';
+import type { StartOptions } from '../door/start.js';
+import type { EngineOptions, Stepfast } from '../engine/engine.js';
+import type { StepContext, StepOptions, UndoContext } from '../replay/command.js';
+import type { Step } from '../replay/step.js';
+import type { TimelineEntry } from '../run/inspect.js';
+import { check } from '../values/check.js';
+import type { SimulatedClock } from './clock.js';
+import type { FreshMedium } from './conformance.js';
+
+/*
+ * A flow as a test plays it: what it is given, what stands in for its steps, which events come. Jobs are played as they
+ * are; only the functions that steps enter are looked at, or replaced, on their way in.
+ */
+
+/** Stands in for the function of a step. */
+export type StepFake = (context: StepContext) => unknown;
+
+/** A wait that has opened, as what feeds it is told. */
+export interface OpenedWait {
+  /** The run that waits. */
+  readonly runId: string;
+  /** Of the wait, and how manieth of that name. */
+  readonly name: string;
+  readonly occurrence: number;
+  readonly events: readonly string[];
+  readonly correlationKey?: string;
+  readonly deadline?: number;
+}
+
+interface ScenarioParts {
+  /** Called in the place of the functions of steps, by the name of the step. Steps that are not named run as they are. */
+  readonly steps?: { readonly [name: string]: StepFake };
+  /**
+   * What is dispatched as soon as a wait for an event of that name opens: the payload, or a function that makes it. Once
+   * for each wait; a wait for other events is left to its timeout.
+   */
+  readonly events?: { readonly [name: string]: unknown };
+  /** The other jobs that the flow calls or starts. */
+  readonly jobs?: readonly AnyJob[];
+  /** Options of the start. The id is `run`. */
+  readonly start?: Omit<StartOptions, 'id' | 'idempotencyKey' | 'allowUnregistered'>;
+  /** What else happens once the run is started: other events, a cancel. After a crash it is done again from the beginning. */
+  readonly play?: (stepfast: Stepfast, clock: SimulatedClock) => unknown;
+  /** What the outside world looks like in the end: mails sent, rows written, as data. */
+  readonly effects?: () => unknown;
+}
+
+/** What a flow is given when it is played in a test, and what stands in for the world around it. */
+export type Scenario<Payload = undefined> = ScenarioParts &
+  (undefined extends Payload ? { readonly payload?: Payload } : { readonly payload: Payload });
+
+/** Where a scenario is played. */
+export interface PlayOptions {
+  /** Makes a new, empty medium for each play, as for the conformance suite. Default: memory. */
+  readonly store?: FreshMedium;
+  /** When it begins, in epoch milliseconds. Default: 2026-01-01T00:00:00Z. */
+  readonly now?: number;
+  /** Other options of the engine, such as `use` and `retry`. */
+  readonly engine?: Pick<EngineOptions, 'use' | 'retry' | 'maxValueBytes' | 'replay'>;
+}
+
+/** The run that a scenario starts. */
+export const RUN_ID = 'run';
+
+export function checkScenario(job: AnyJob, scenario: ScenarioParts): void {
+  check(typeof job?.handler === 'function', 'job', job, 'a job: what defineJob or stepfast.job returned');
+  check(typeof scenario === 'object' && scenario !== null, 'scenario', scenario, 'an object, such as { payload }');
+  const { steps = {}, play, effects, jobs = [] } = scenario;
+  for (const [name, fake] of Object.entries(steps))
+    check(typeof fake === 'function', `steps["${name}"]`, fake, 'a function');
+  check(play === undefined || typeof play === 'function', 'play', play, 'a function');
+  check(effects === undefined || typeof effects === 'function', 'effects', effects, 'a function');
+  check(Array.isArray(jobs), 'jobs', jobs, 'an array of jobs');
+}
+
+/** What is entered, as far as the job's own functions are concerned: steps, and their undoing. */
+export interface Entering {
+  readonly runId: string;
+  readonly name: string;
+  readonly occurrence: number;
+  readonly idempotencyKey: string;
+  readonly isUndo: boolean;
+}
+
+/** The job with fakes in the place of its steps' functions; `entered` hears of each function before it is called. */
+export function withFakes(
+  job: AnyJob,
+  steps: { readonly [name: string]: StepFake },
+  entered: (entering: Entering) => void,
+): AnyJob {
+  const dressed = (step: Step, runId: string): Step => {
+    const occurrences = new Map<string, number>();
+    const run = (name: string, fn: StepFake, options?: StepOptions) => {
+      if (typeof fn !== 'function') return step.run(name, fn, options); // the real one says what is wrong
+      const occurrence = (occurrences.get(name) ?? 0) + 1;
+      occurrences.set(name, occurrence);
+      const tell = ({ idempotencyKey }: { readonly idempotencyKey: string }, isUndo: boolean) =>
+        entered({ runId, name, occurrence, idempotencyKey, isUndo });
+      const chosen = Object.hasOwn(steps, name) ? steps[name]! : fn;
+      const undo = options?.undo && {
+        undo(context: UndoContext) {
+          tell(context, true);
+          return options.undo!(context);
+        },
+      };
+      const traced = (context: StepContext) => {
+        tell(context, false);
+        return chosen(context);
+      };
+      return step.run(name, traced, options && { ...options, ...undo });
+    };
+    return { ...step, run: run as Step['run'] };
+  };
+  return {
+    ...job,
+    // Time is skipped by the month: what has ended must still be there to be looked at.
+    options: { ...job.options, retention: Infinity },
+    handler: (context: HandlerContext<never>) =>
+      job.handler({ ...context, step: dressed(context.step, context.run.id) }),
+  };
+}
+
+/** An event that is to be dispatched for a wait. */
+export interface Feed {
+  /** The same for the same wait, also after a crash. */
+  readonly key: string;
+  readonly event: string;
+  readonly wait: OpenedWait;
+}
+
+/** Which of a run's open waits want an event that the scenario has. */
+export function feedsOf(
+  runId: string,
+  timeline: readonly TimelineEntry[],
+  waitingFor: readonly { readonly events: readonly string[]; readonly correlationKey?: string }[],
+  events: { readonly [name: string]: unknown },
+): Feed[] {
+  const open = new Map<string, Feed>();
+  const generation = timeline[0]?.generation ?? 0;
+  for (const [index, entry] of timeline.entries()) {
+    const { kind, name = '', occurrence = 1 } = entry;
+    const id = JSON.stringify([name, occurrence]);
+    if (kind === 'event-taken' || kind === 'wait-timed-out') open.delete(id);
+    if (kind !== 'wait-set') continue;
+    const set = entry as unknown as { events: string[]; key?: string; deadline?: number };
+    const event = set.events.find((each) => Object.hasOwn(events, each));
+    const isOpen = waitingFor.some(
+      (wait) => wait.correlationKey === set.key && JSON.stringify(wait.events) === JSON.stringify(set.events),
+    );
+    if (event === undefined || !isOpen) continue;
+    const wait: OpenedWait = {
+      runId,
+      name,
+      occurrence,
+      events: set.events,
+      ...(set.key !== undefined && { correlationKey: set.key }),
+      ...(set.deadline !== undefined && { deadline: set.deadline }),
+    };
+    open.set(id, { key: `${runId}/${generation}/${index}`, event, wait });
+  }
+  return [...open.values()];
+}
