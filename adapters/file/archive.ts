@@ -65,6 +65,8 @@ interface RunFile extends StoredRun {
 
 interface KeyFile {
   readonly v: number;
+  /** Of the three below: a key that leads to a run that is not there would start a second one. */
+  readonly sum: string;
   readonly job: string;
   readonly idempotencyKey: string;
   readonly runId: string;
@@ -102,6 +104,13 @@ export function createArchive(disk: Disk, dir: string, onError: (error: unknown)
     return { row, journal };
   };
 
+  const readKey = async (path: string): Promise<KeyFile | undefined> => {
+    const file = await parse<KeyFile>(path);
+    if (file && file.sum !== sumOf([file.job, file.idempotencyKey, file.runId]))
+      throw corrupt({ file: relative(path), offset: 0 });
+    return file;
+  };
+
   const put = async (path: string, value: unknown, folders: Set<string>) => {
     const folder = dirname(path);
     ensureFolder(dirname(folder));
@@ -116,7 +125,8 @@ export function createArchive(disk: Disk, dir: string, onError: (error: unknown)
     const sum = sumOf([row, journal]);
     await put(runPath(runId), { v: FORMAT_VERSION, runId, sum, row, journal }, folders);
     if (idempotencyKey === undefined) return;
-    await put(keyPath(job, idempotencyKey), { v: FORMAT_VERSION, job, idempotencyKey, runId }, folders);
+    const keySum = sumOf([job, idempotencyKey, runId]);
+    await put(keyPath(job, idempotencyKey), { v: FORMAT_VERSION, sum: keySum, job, idempotencyKey, runId }, folders);
   };
 
   /** The index can be made again from the files it lists. */
@@ -138,7 +148,7 @@ export function createArchive(disk: Disk, dir: string, onError: (error: unknown)
     const later = row && row.seq > seq ? row : undefined;
     const isKept = key && later?.job === key[0] && later.idempotencyKey === key[1];
     const ofKey = key && !isKept ? keyPath(...key) : undefined;
-    if (ofKey && exists(ofKey) && (await parse<KeyFile>(ofKey))?.runId === runId) await removeFile(disk, ofKey);
+    if (ofKey && exists(ofKey) && (await readKey(ofKey))?.runId === runId) await removeFile(disk, ofKey);
     if (row && !later) await removeFile(disk, path);
   };
 
@@ -148,7 +158,7 @@ export function createArchive(disk: Disk, dir: string, onError: (error: unknown)
     async runByKey(job, idempotencyKey) {
       const path = keyPath(job, idempotencyKey);
       if (!exists(path)) return undefined;
-      const file = await parse<KeyFile>(path);
+      const file = await readKey(path);
       if (file && (file.job !== job || file.idempotencyKey !== idempotencyKey))
         throw corrupt({ file: relative(path), offset: 0 });
       return file?.runId;

@@ -6,7 +6,7 @@ import type { Batch, CommitOutcome } from '../../src/store/store.js';
 import { replaceFile, sweep, TEMPORARY } from './atomic-write.js';
 import { tooNew } from './damage.js';
 import type { Disk } from './disk.js';
-import { exists, freshName, namesIn, readRegular, removeFile } from './files.js';
+import { exists, freshName, namesIn, readRegular, removeFile, sumOf } from './files.js';
 
 /*
  * Commits of processes that do not own the folder: `inbox/<id>.json` asks, `outbox/<id>.json` answers.
@@ -70,7 +70,9 @@ export async function ask(
   const id = freshName();
   const request = join(dir, INBOX, `${id}.json`);
   const answer = join(dir, OUTBOX, `${id}.json`);
-  await replaceFile(disk, request, JSON.stringify({ v: FORMAT_VERSION, id, batch }), { durable: false });
+  await replaceFile(disk, request, JSON.stringify({ v: FORMAT_VERSION, id, sum: sumOf(batch), batch }), {
+    durable: false,
+  });
   try {
     for (;;) {
       // Both asked before the look at the answer: one that came before the death, or before the request was removed, is seen.
@@ -121,8 +123,9 @@ export function serve(
     try {
       const bytes = await readRegular(disk, request);
       if (!bytes) return; // withdrawn
-      const { v, batch } = JSON.parse(bytes.toString('utf8')) as { v: number; batch: Batch };
+      const { v, sum, batch } = JSON.parse(bytes.toString('utf8')) as { v: number; sum: string; batch: Batch };
       if (v > FORMAT_VERSION) throw tooNew(`${INBOX}/${name}`, v);
+      if (sumOf(batch) !== sum) throw new Error('its checksum does not fit');
       reply = { outcome: await commit(batch) };
     } catch (thrown) {
       const error =

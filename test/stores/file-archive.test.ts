@@ -10,6 +10,7 @@ import {
   committed,
   dispatchOf,
   endOf,
+  keyPath,
   now,
   openStore,
   running,
@@ -90,6 +91,29 @@ async function compacted(dir: string) {
   }
   return { store, errors };
 }
+
+it('D3: a damaged key file is refused, wherever its bit is flipped: it never leads to another run', async () => {
+  const dir = freshDir();
+  const { store } = await compacted(dir);
+  const path = keyPath(dir, 'key 3');
+  const sound = readFileSync(path);
+  const again = () => store.commit(startOf('new 3', { idempotencyKey: 'key 3' }));
+  const known = { kind: 'committed', starts: [{ kind: 'exists', runId: 'ended 3' }] };
+  let refused = 0;
+  for (let byte = 0; byte < sound.length; byte++) {
+    const damaged = Buffer.from(sound);
+    damaged[byte]! ^= 1;
+    writeFileSync(path, damaged);
+    const answer: object = await again().catch((error: { code: string; file: string }) => error);
+    if ('starts' in answer)
+      expect({ byte, answer }).toMatchObject({ byte, answer: known }); // white space alone
+    else if (refused++ === 0) expect(answer).toMatchObject({ file: path.slice(dir.length + 1) });
+  }
+  expect(refused).toBeGreaterThan(sound.length / 2);
+  writeFileSync(path, sound);
+  expect(await again()).toMatchObject(known);
+  await store.close();
+});
 
 describe('compaction', () => {
   it('keeps every run, event and key, for its owner, for a reader, and after a restart', async () => {

@@ -218,6 +218,24 @@ describe('a process that does not own the folder', () => {
     await store.close();
   });
 
+  it('D3: is told so when its request was damaged on the way, and nothing of it is committed', async () => {
+    const dir = freshDir();
+    const { store: driver, errors } = await openStore({ dir });
+    const disk = {
+      ...nodeDisk,
+      rename: async (from: string, to: string) => {
+        if (to.includes('inbox')) writeFileSync(from, readFileSync(from, 'utf8').replace('"of":"sent"', '"of":"bent"'));
+        await nodeDisk.rename(from, to);
+      },
+    };
+    const { store: guest } = await openStore({ dir }, 'use', { disk });
+    await expect(guest.commit(dispatchOf('sent'))).rejects.toMatchObject({ code: 'STORE_CORRUPT' });
+    expect(await driver.commit(dispatchOf('sent'))).toMatchObject({ events: [{ kind: 'accepted', id: 'sent' }] });
+    expect(errors).toEqual([]);
+    await guest.close();
+    await driver.close();
+  });
+
   it('finds its event once when the owner died between its commit and its answer', async () => {
     const dir = freshDir();
     let isDying = false;
