@@ -8,6 +8,7 @@ export default defineConfig({
     file: 'adapters/file/index.ts',
     testing: 'src/testing/index.ts',
     transfer: 'plugins/transfer/index.ts',
+    bridge: 'plugins/bridge/index.ts',
     schedules: 'plugins/schedules/index.ts',
     encryption: 'plugins/encryption/index.ts',
   },

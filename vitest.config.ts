@@ -6,7 +6,7 @@ const alias = [
   { find: /^stepfast$/, replacement: source('src/index.ts') },
   { find: /^stepfast\/testing$/, replacement: source('src/testing/index.ts') },
   { find: /^stepfast\/(memory|indexeddb|file)$/, replacement: source('adapters/$1/index.ts') },
-  { find: /^stepfast\/(encryption|schedules|transfer)$/, replacement: source('plugins/$1/index.ts') },
+  { find: /^stepfast\/(bridge|encryption|schedules|transfer)$/, replacement: source('plugins/$1/index.ts') },
 ];
 
 export default defineConfig({

@@ -42,7 +42,10 @@ export type ErrorCode =
   | 'QUOTA_EXCEEDED'
   | 'KEY_MISSING'
   | 'NOTHING_DUE'
-  | 'NOT_CRASH_SAFE';
+  | 'NOT_CRASH_SAFE'
+  | 'PORT_LOST'
+  | 'NOT_OVER_PORT'
+  | 'OUTDATED';
 
 /** Where something happened. Ids and names only, never payloads (spec V4). */
 export interface ErrorPlace {

@@ -171,6 +171,10 @@ describe('what each entry exports', () => {
         'TestedRun',
       ],
     },
+    'plugins/bridge/index.ts': {
+      values: ['connectStepfast', 'serveStepfast'],
+      types: ['BridgePort', 'ConnectOptions', 'ServeOptions', 'Serving'],
+    },
     'plugins/encryption/index.ts': {
       values: ['encryption'],
       types: ['CryptoKeyLike', 'Encryption', 'EncryptionKey', 'EncryptionOptions', 'KeySource', 'KeySubject'],

@@ -1,4 +1,6 @@
+import { MessageChannel as NodeChannel, Worker as NodeWorker, parentPort } from 'node:worker_threads';
 import { z } from 'zod';
+import { type BridgePort, connectStepfast, serveStepfast } from '../plugins/bridge/index.js';
 import {
   createStepfast,
   type Duration,
@@ -397,3 +399,29 @@ export const listens: Plugin = { name: 'listens', committed: ({ entries }) => vo
 createStepfast({ store, use: [listens, { name: 'adds', words: ({ look }) => ({ look }) }] });
 // @ts-expect-error a plug-in has a name
 createStepfast({ store, use: [{ committed: () => undefined }] });
+
+// ---- an engine over a port has the same type, and every kind of port is one
+
+export const remote: Stepfast = connectStepfast(new MessageChannel().port2);
+expectType<Stepfast>()(connectStepfast(new Worker('engine.js'), { heartbeat: '30s', onLost: ({ code }) => void code }));
+export const ports: BridgePort[] = [
+  new MessageChannel().port1,
+  new Worker('engine.js'),
+  new NodeChannel().port1,
+  new NodeWorker('engine.js'),
+  parentPort!,
+  globalThis.self as unknown as DedicatedWorkerGlobalScope,
+  { postMessage: () => undefined, on: (type: string, listener: (message: unknown) => void) => [type, listener] },
+];
+interface DedicatedWorkerGlobalScope extends EventTarget {
+  postMessage(message: unknown, options?: { readonly transfer?: unknown[] }): void;
+}
+expectType<Promise<RunHandle<{ onboarded: boolean }>>>()(remote.start(onboarded, { userId: '42' }));
+declare const onboarded: Job<{ userId: string }, { onboarded: boolean }>;
+// @ts-expect-error the payload is that of the job, here too
+void remote.start(onboarded, { userID: '42' });
+expectType<void>()(serveStepfast(stepfast, new MessageChannel().port1).close());
+// @ts-expect-error a port can be written to
+serveStepfast(stepfast, { on: () => undefined });
+// @ts-expect-error no such unit
+connectStepfast(new MessageChannel().port2, { heartbeat: '24 parsecs' });

@@ -159,6 +159,7 @@ describe('types', () => {
       './memory': 'adapters/memory/index.ts',
       './indexeddb': 'adapters/indexeddb/index.ts',
       './file': 'adapters/file/index.ts',
+      './bridge': 'plugins/bridge/index.ts',
       './encryption': 'plugins/encryption/index.ts',
       './schedules': 'plugins/schedules/index.ts',
       './transfer': 'plugins/transfer/index.ts',

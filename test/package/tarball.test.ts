@@ -118,6 +118,7 @@ describe('in Node', () => {
   it('every entry of the export map is there, and package.json is', () => {
     expect(entries.map(({ specifier }) => specifier).sort()).toEqual([
       'stepfast',
+      'stepfast/bridge',
       'stepfast/encryption',
       'stepfast/file',
       'stepfast/indexeddb',
