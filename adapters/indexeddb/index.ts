@@ -9,6 +9,10 @@ import { type Database, type Lease, reading, STORE_NAMES, storeError, type Write
 import { transact } from './shared-work.js';
 import { type CommitHost, committer, eventsBy, leaseKey } from './transaction.js';
 
+/** An owner whose lease ran out so long ago is not asked about any more. */
+const FORGOTTEN_MS = 86_400_000;
+const leases = () => IDBKeyRange.bound(leaseKey(''), leaseKey('\uffff'));
+
 export { addStores } from './schema.js';
 
 declare global {
@@ -53,7 +57,13 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
   let leasedUntil = 0;
   /** Who is alive, by the name of the database: known with the first connection. */
   let here: Presence | undefined;
-  const hereIn = (db: Database): Presence => (here ??= presence(db.name, () => tell([undefined], false)));
+  const hereIn = (db: Database): Presence =>
+    (here ??= presence({
+      name: db.name,
+      hasChannel: typeof BroadcastChannel !== 'undefined',
+      post: (message) => channel?.postMessage(message),
+      onChange: () => tell([undefined], false),
+    }));
 
   const tell = (runIds: Iterable<string | undefined>, isOwn: boolean) => {
     for (const runId of runIds)
@@ -86,12 +96,19 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
     const renewed = lease(now);
     if (renewed) await use((db) => db.put('stepfast:meta', renewed, leaseKey(renewed.owner)));
   };
-  const livingIn = async (db: Database, now: number): Promise<ReadonlySet<string>> => {
+  const livingIn = async (db: Database, now: number): Promise<(owner: string) => boolean> => {
     const { hasLocks, living } = hereIn(db);
-    if (hasLocks) return living();
-    const range = IDBKeyRange.bound(leaseKey(''), leaseKey('\uffff'));
-    const leases = (await reading(db, 'stepfast:meta').objectStore('stepfast:meta').getAll(range)) as Lease[];
-    return new Set(leases.filter(({ until }) => until > now).map(({ owner }) => owner));
+    if (hasLocks) return living([], now);
+    const meta = reading(db, 'stepfast:meta').objectStore('stepfast:meta');
+    return living((await meta.getAll(leases())) as Lease[], now);
+  };
+  /** Leases of those who have long been gone without a word. */
+  const sweepLeases = async (db: Database, now: number) => {
+    if (hereIn(db).hasLocks) return;
+    const tx = db.transaction('stepfast:meta', 'readwrite');
+    for (const lease of (await tx.store.getAll(leases())) as Lease[])
+      if (lease.until < now - FORGOTTEN_MS) void tx.store.delete(leaseKey(lease.owner)).catch(() => undefined); // `done` tells
+    await tx.done;
   };
 
   const host: CommitHost = {
@@ -131,7 +148,9 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
     async open(next) {
       assertOpen(state === 'open');
       const label = await use(async (db) => {
-        if (!opened) await hereIn(db).enter(next.owner);
+        if (opened) return db.name;
+        await sweepLeases(db, next.now);
+        await hereIn(db).enter(next.owner);
         return db.name;
       });
       if (state !== 'open') here?.leave(); // closed meanwhile
@@ -142,11 +161,11 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
       if (typeof BroadcastChannel === 'undefined') return;
       channel = new BroadcastChannel(`stepfast:${label}`);
       channel.onmessage = ({ data }: MessageEvent<unknown>) => {
-        if (Array.isArray(data))
-          tell(
-            data.filter((runId) => typeof runId === 'string'),
-            false,
-          );
+        if (!Array.isArray(data)) return here?.hear(data);
+        tell(
+          data.filter((runId) => typeof runId === 'string'),
+          false,
+        );
       };
     },
 
@@ -174,10 +193,7 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
       await renew(query.now);
       return use(async (db) => {
         const { hasLeft } = hereIn(db);
-        const picked = await pickDue(db, query, async () => {
-          const alive = await livingIn(db, query.now);
-          return (owner) => alive.has(owner) && !hasLeft(owner);
-        });
+        const picked = await pickDue(db, query, () => livingIn(db, query.now));
         const runs = picked.runs.map(({ row, interrupted }) => ({
           row,
           interrupted: interrupted && !hasLeft(row.owner!),

@@ -1,15 +1,26 @@
+import { pings } from './pings.js';
+import type { Lease } from './schema.js';
+
 /*
- * Who is alive. An owner holds a Web Lock for as long as its context lives; the browser frees it at a crash. That is
- * liveness, not safety: what an owner may write is decided by the fence of each run.
+ * Who is alive. An owner holds a Web Lock for as long as its context lives; the browser frees it at a crash. Where there
+ * are no Web Locks (plain http) it keeps a lease. That is liveness, not safety: what an owner may write is decided by
+ * the fence of each run.
  *
  * P1. A page that is left in an orderly way says so in localStorage, synchronously: the end of a visit must not count
  *     as a crash. IndexedDB is not touched in `pagehide` (work begun there has broken the next load in Safari), and a
  *     note that is lost with a killed browser costs an interruption, nothing more.
- * P2. A page in the back/forward cache counts as gone. Its lock is freed, and taken again when it comes back.
+ * P2. A page in the back/forward cache, or frozen, counts as gone. Its lock is freed, and taken again when it comes back.
+ * P3. A worker hears of neither, and keeps its lock. `locks.query()`, asked every few seconds by who sees due work of
+ *     others, makes Chromium drop a cached page; a frozen one does not answer (pings.ts).
+ * P4. Who sees due work of others queues for their locks, so as to hear at once when one is freed. Nothing rests on it:
+ *     in Chromium such a request may wait ten minutes for a cached page.
+ * P5. Work of the dead is left to a visible tab, for a moment, by hidden ones.
  */
 
 /** Notes of pages that have left: as many are kept. */
 const MAX_NOTES = 50;
+/** How long a hidden tab leaves work of the dead to a visible one. It looks again after three seconds. */
+const YIELD_MS = 2_000;
 
 const storage = (): Storage | undefined => {
   try {
@@ -18,6 +29,16 @@ const storage = (): Storage | undefined => {
     return undefined; // forbidden here: a left page then looks like a crashed one
   }
 };
+const page = (): Document | undefined => globalThis.document;
+
+export interface PresenceOptions {
+  readonly name: string;
+  /** Whether messages reach others. */
+  readonly hasChannel: boolean;
+  post(message: unknown): void;
+  /** Somebody has gone, or this page is back: look again. */
+  onChange(): void;
+}
 
 export interface Presence {
   /** Whether this platform can tell by locks. If not, the caller keeps leases. */
@@ -25,56 +46,115 @@ export interface Presence {
   /** Resolves when the others can see the owner. */
   enter(owner: string): Promise<void>;
   leave(): void;
-  /** The owners that hold their lock now. */
-  living(): Promise<ReadonlySet<string>>;
+  /** Tells of owners other than this one whether they can go on with their runs. */
+  living(leases: readonly Lease[], now: number): Promise<(owner: string) => boolean>;
   /** Whether the owner's page was left in an orderly way. */
   hasLeft(owner: string): boolean;
+  hear(message: unknown): void;
 }
 
-export function presence(name: string, onReturn: () => void): Presence {
+export function presence({ name, hasChannel, post, onChange }: PresenceOptions): Presence {
   const locks = globalThis.navigator?.locks as LockManager | undefined;
   const prefix = `stepfast:${name}:`;
   const noted = `${prefix}left:`;
+  const visible = `${prefix}visible`;
+  const asked = pings(post);
   let present: string | undefined;
-  let isHidden = false;
-  let release: (() => void) | undefined;
+  let isAway = false;
+  /** Gives up every lock that is held or asked for. */
+  let release = () => undefined as unknown;
+  let stopShowing: (() => void) | undefined;
+  /** Owners whose locks are queued for. */
+  const awaited = new Map<string, AbortController>();
+  /** When the dead were first seen to be dead. */
+  const deadSince = new Map<string, number>();
+
+  /** A lock held until the returned function is called; shared, so that it is granted at once whatever else holds it. */
+  const hold = (lock: string, granted: () => void, failed: (error: unknown) => void) => {
+    let free = () => undefined as unknown;
+    const held = new Promise<void>((resolve) => {
+      free = resolve;
+    });
+    locks!
+      .request(lock, { mode: 'shared' }, () => {
+        granted();
+        return held;
+      })
+      .catch(failed);
+    return () => free();
+  };
+  const show = () => {
+    stopShowing?.();
+    stopShowing =
+      locks && !isAway && present !== undefined && page()?.visibilityState === 'visible'
+        ? hold(visible, nothing, nothing)
+        : undefined;
+  };
 
   const hide = () => {
-    isHidden = true;
+    isAway = true;
     try {
       if (present !== undefined) storage()?.setItem(noted + present, String(Date.now()));
     } catch {
       // full: as if there were none
     }
-    release?.();
-    release = undefined;
+    letGo();
   };
-  const show = (event: PageTransitionEvent) => {
-    if (event.persisted && present !== undefined) void enter(present).then(onReturn, onReturn);
+  const letGo = () => {
+    release();
+    show();
+    for (const waiting of awaited.values()) waiting.abort();
+    awaited.clear();
+  };
+  const back = () => {
+    if (isAway && present !== undefined) void enter(present).then(onChange, onChange);
+  };
+  const pageshow = (event: PageTransitionEvent) => {
+    if (event.persisted) back();
   };
   const enter = (owner: string) => {
     present = owner;
-    isHidden = false;
+    isAway = false;
     storage()?.removeItem(noted + owner);
     return new Promise<void>((entered, failed) => {
       if (!locks) return entered();
-      // Shared, so that it is granted at once whatever else holds it.
-      const hold = () =>
-        new Promise<void>((free) => {
-          entered();
-          if (isHidden) return free(); // left before it was granted
-          release?.();
-          release = free;
-        });
-      locks.request(prefix + owner, { mode: 'shared' }, hold).catch(failed);
+      release();
+      release = hold(prefix + owner, entered, failed);
+      show();
     });
+  };
+
+  const listen = (on: 'addEventListener' | 'removeEventListener') => {
+    globalThis[on]?.('pagehide', hide);
+    globalThis[on]?.('pageshow', pageshow as EventListener);
+    page()?.[on]('freeze', hide);
+    page()?.[on]('resume', back);
+    page()?.[on]('visibilitychange', show);
+  };
+
+  /** Hears of the end of an owner at once (P4). */
+  const waitFor = (owner: string) => {
+    if (!locks || isAway || present === undefined || awaited.has(owner)) return;
+    const waiting = new AbortController();
+    awaited.set(owner, waiting);
+    locks
+      .request(prefix + owner, { signal: waiting.signal }, () => {
+        awaited.delete(owner);
+        onChange();
+      })
+      .catch(nothing); // no longer waited for
+  };
+  const yields = (owner: string, isAnyVisible: boolean): boolean => {
+    if (!isAnyVisible || page()?.visibilityState !== 'hidden') return false;
+    const since = deadSince.get(owner) ?? performance.now();
+    deadSince.set(owner, since);
+    return performance.now() - since < YIELD_MS;
   };
 
   return {
     hasLocks: locks !== undefined,
     async enter(owner) {
-      globalThis.addEventListener?.('pagehide', hide);
-      globalThis.addEventListener?.('pageshow', show);
+      listen('addEventListener');
       const notes = storage();
       const keys = Object.keys(notes ?? {}).filter((key) => key.startsWith(noted));
       keys.sort((a, b) => Number(notes!.getItem(b)) - Number(notes!.getItem(a)));
@@ -82,16 +162,34 @@ export function presence(name: string, onReturn: () => void): Presence {
       await enter(owner);
     },
     leave() {
-      globalThis.removeEventListener?.('pagehide', hide);
-      globalThis.removeEventListener?.('pageshow', show);
+      listen('removeEventListener');
       present = undefined;
-      isHidden = true;
-      release?.();
+      isAway = true;
+      letGo();
     },
-    async living() {
+    async living(leases, now) {
       const { held = [] } = (await locks?.query()) ?? {};
-      return new Set(held.flatMap((lock) => (lock.name?.startsWith(prefix) ? [lock.name.slice(prefix.length)] : [])));
+      const names = new Set(held.map((lock) => lock.name));
+      const until = new Map(leases.map((lease) => [lease.owner, lease.until]));
+      /** A lease that ran out may only have been late: timers of hidden pages are. Who answers is alive. */
+      const mayLive = (owner: string) =>
+        locks ? names.has(prefix + owner) : until.has(owner) && (hasChannel || until.get(owner)! > now);
+      return (owner) => {
+        if (owner === present) return true;
+        if (hasLeftNote(owner) || !mayLive(owner) || (hasChannel && asked.isSilent(owner)))
+          return yields(owner, names.has(visible));
+        deadSince.delete(owner);
+        waitFor(owner);
+        return true;
+      };
     },
-    hasLeft: (owner) => storage()?.getItem(noted + owner) != null,
+    hasLeft: hasLeftNote,
+    hear: (message) => asked.hear(message, isAway ? undefined : present),
   };
+
+  function hasLeftNote(owner: string): boolean {
+    return storage()?.getItem(noted + owner) != null;
+  }
 }
+
+const nothing = (): undefined => undefined;

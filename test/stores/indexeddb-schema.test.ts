@@ -1,4 +1,4 @@
-import { afterEach, expect, it, vi } from 'vitest';
+import { afterEach, expect, it } from 'vitest';
 import { indexedDBStore } from '../../adapters/indexeddb/index.js';
 import type { RunRow } from '../../src/store/store.js';
 import {
@@ -195,32 +195,6 @@ it('a store does not hold up another context that deletes the database, and repo
   expect(await store.load('run')).toBeUndefined();
   expect(store.errors).toMatchObject([{ message: expect.stringContaining('was deleted while in use') }]);
   await store.close();
-});
-
-it('without Web Locks, an owner counts as alive until its lease ends', async () => {
-  vi.stubGlobal('navigator', {}); // Node 24 has Web Locks, Node 20 has not
-  const name = freshName();
-  const a = await openStore(name, { owner: 'a' });
-  const b = await openStore(name, { owner: 'b' });
-  await a.commit({ now, starts: [newRun('run')] });
-  await a.commit({ now, run: claim('run', 0, 'a') });
-  a.abandon?.();
-  expect(await b.due(dueQuery({ owner: 'b' }))).toMatchObject({ runs: [], foreign: true });
-  const later = await b.due(dueQuery({ owner: 'b', now: now + leaseMs + 1 }));
-  expect(later).toMatchObject({ runs: [{ row: { runId: 'run' }, interrupted: true }], foreign: false });
-  await b.close();
-  vi.unstubAllGlobals();
-});
-
-it('without Web Locks, an owner that closed is gone at once', async () => {
-  const name = freshName();
-  const a = await openStore(name, { owner: 'a' });
-  const b = await openStore(name, { owner: 'b' });
-  await a.commit({ now, starts: [newRun('run')] });
-  await a.commit({ now, run: claim('run', 0, 'a') });
-  await a.close();
-  expect((await b.due(dueQuery({ owner: 'b' }))).runs).toHaveLength(1);
-  await b.close();
 });
 
 it('without Web Locks, an owner that looks for work stays alive', async () => {

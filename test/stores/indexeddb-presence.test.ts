@@ -1,0 +1,138 @@
+import '../fake-locks.js';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { claim, dueQuery, freshName, leaseMs, newRun, now, type Opened, openStore, raw } from './indexeddb-kit.js';
+
+/*
+ * Pins: how owners are told alive from dead, with Web Locks and without: who holds its lock but does not answer is dead
+ * in the end, who answers is alive although its lease ran out; who died is noticed at once, and not asked about for ever.
+ */
+
+let passed = 0;
+const realNow = performance.now.bind(performance);
+vi.spyOn(performance, 'now').mockImplementation(() => realNow() + passed);
+afterEach(() => vi.unstubAllGlobals());
+
+/** Two stores on one database; the first has claimed a run. */
+async function twoOwners() {
+  const name = freshName();
+  const [a, b] = [await openStore(name, { owner: 'a' }), await openStore(name, { owner: 'b' })];
+  await a.commit({ now, starts: [newRun('run')] });
+  await a.commit({ now, run: claim('run', 0, 'a') });
+  return { name, a, b };
+}
+const look = (store: Opened, at = now) => store.due(dueQuery({ owner: 'b', now: at }));
+/** Lets messages between the two go both ways. */
+const exchange = async () => {
+  for (let n = 0; n < 50; n++) await new Promise((resolve) => setTimeout(resolve, 1));
+};
+/** What `look` says when it is asked again every three seconds, each time after messages had time to go both ways. */
+async function looks(store: Opened, times: number, at = now): Promise<string[]> {
+  const said: string[] = [];
+  for (let n = 0; n < times; n++) {
+    const { runs, foreign } = await look(store, at);
+    said.push(runs[0] ? `taken, interrupted: ${runs[0].interrupted}` : `left: ${foreign}`);
+    await exchange();
+    passed += 3_000;
+  }
+  return said;
+}
+/** As if the context was frozen: it hears nothing any more. Its lock, or lease, stays. */
+function deafen() {
+  const original = BroadcastChannel.prototype.postMessage;
+  BroadcastChannel.prototype.postMessage = function (message) {
+    if ((message as { here?: string }).here !== 'a') original.call(this, message);
+  };
+  return () => {
+    BroadcastChannel.prototype.postMessage = original;
+  };
+}
+const left = 'left: true';
+const taken = 'taken, interrupted: true';
+
+describe('O2: with Web Locks', () => {
+  it('an owner that answers keeps its run, however long the step takes', async () => {
+    const { a, b } = await twoOwners();
+    expect(new Set(await looks(b, 8))).toEqual(new Set([left]));
+    await Promise.all([a.close(), b.close()]);
+  });
+
+  it('an owner that holds its lock and does not answer loses its run after three questions', async () => {
+    const { a, b } = await twoOwners();
+    const undo = deafen();
+    expect(await looks(b, 4)).toEqual([left, left, left, taken]);
+    undo();
+    expect(await looks(b, 3), 'it was only slow').toEqual([taken, left, left]);
+    await Promise.all([a.close(), b.close()]);
+  });
+
+  it('a context that was asleep itself does not take that for the silence of others', async () => {
+    const { a, b } = await twoOwners();
+    const undo = deafen();
+    expect((await look(b)).foreign).toBe(true);
+    passed += 8 * 3_600_000;
+    expect((await look(b)).foreign).toBe(true);
+    undo();
+    await Promise.all([a.close(), b.close()]);
+  });
+
+  it('is told at once when an owner with due work is gone', async () => {
+    const { a, b } = await twoOwners();
+    expect((await look(b)).foreign).toBe(true);
+    const heard = new Promise<string | undefined>((resolve) => b.watch(resolve));
+    a.abandon?.();
+    expect(await heard).toBeUndefined();
+    expect(await look(b)).toMatchObject({ runs: [{ interrupted: true }] });
+    await b.close();
+  });
+});
+
+describe('O2: without Web Locks', () => {
+  it('an owner whose lease ran out keeps its run as long as it answers', async () => {
+    vi.stubGlobal('navigator', {}); // as on plain http
+    const { a, b } = await twoOwners();
+    expect(new Set(await looks(b, 6, now + leaseMs + 1))).toEqual(new Set([left]));
+    await Promise.all([a.close(), b.close()]);
+  });
+
+  it('an owner that died is gone when its lease has ended and nobody answers', async () => {
+    vi.stubGlobal('navigator', {});
+    const { a, b } = await twoOwners();
+    a.abandon?.();
+    expect(await looks(b, 4, now + leaseMs + 1)).toEqual([left, left, left, taken]);
+    await b.close();
+  });
+
+  it('nor where there is no BroadcastChannel either: then the lease alone tells', async () => {
+    vi.stubGlobal('navigator', {});
+    vi.stubGlobal('BroadcastChannel', undefined);
+    const { a, b } = await twoOwners();
+    expect((await look(b)).foreign).toBe(true);
+    expect((await look(b, now + leaseMs + 1)).runs).toMatchObject([{ interrupted: true }]);
+    await Promise.all([a.close(), b.close()]);
+  });
+
+  it('an owner that closed is gone at once', async () => {
+    vi.stubGlobal('navigator', {});
+    const name = freshName();
+    const a = await openStore(name, { owner: 'a' });
+    const b = await openStore(name, { owner: 'b' });
+    await a.commit({ now, starts: [newRun('run')] });
+    await a.commit({ now, run: claim('run', 0, 'a') });
+    await a.close();
+    expect((await b.due(dueQuery({ owner: 'b' }))).runs).toHaveLength(1);
+    await b.close();
+  });
+
+  it('leases of those who have long been gone are deleted', async () => {
+    vi.stubGlobal('navigator', {});
+    const { name, a, b } = await twoOwners();
+    a.abandon?.();
+    b.abandon?.();
+    const c = await openStore(name, { owner: 'c', at: now + 2 * 86_400_000 });
+    const leases = (await (await raw(name)).getAllKeys('stepfast:meta')).filter((key) =>
+      String(key).startsWith('lease:'),
+    );
+    expect(leases).toEqual(['lease:c']);
+    await c.close();
+  });
+});
