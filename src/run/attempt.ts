@@ -83,18 +83,29 @@ export function beginAttempt(
   const { fn, timeoutMs } = ask.command as Extract<Ask['command'], { readonly fn: unknown }>;
   const abort = platform.newAbort();
   const idempotencyKey = idempotencyKeyOf(run.row.runId, call.generation, id);
-  let over: Error | undefined;
+  let isOver = false;
+  let why: Error | undefined;
   let undoTimer: (() => void) | undefined;
 
+  /** Made when it is needed: the stack of an error costs more than all else of an attempt. */
   const refuse = () => {
-    if (over) throw over;
+    if (isOver)
+      throw (why ??= new StepfastError(
+        'STEP_FAILED',
+        `This attempt of step "${id[0]}" is over: it writes nothing more.`,
+      ));
   };
-  const shared = attemptState(host, ask, idempotencyKey, refuse);
+  let shared: ReturnType<typeof attemptState> | undefined;
+  let log: Log | undefined;
   const context: StepContext = {
     attempt: call.attempt,
     idempotencyKey,
-    state: shared.state,
-    log: stepLog(host, id),
+    get state() {
+      return (shared ??= attemptState(host, ask, idempotencyKey, refuse)).state;
+    },
+    get log() {
+      return (log ??= stepLog(host, id));
+    },
     get signal() {
       return abort.signal;
     },
@@ -105,13 +116,13 @@ export function beginAttempt(
       host.pump();
     },
   };
-  const finish = (outcome: Outcome, changes: readonly StateChange[], error: Error) => {
-    if (over) return;
-    over = error;
+  const finish = (outcome: Outcome, changes: readonly StateChange[], error?: Error) => {
+    if (isOver) return;
+    isOver = true;
+    why = error;
     undoTimer?.();
     call.done(outcome, changes);
   };
-  const isOver = new StepfastError('STEP_FAILED', `This attempt of step "${id[0]}" is over: it writes nothing more.`);
   if (timeoutMs !== undefined) {
     const late = new StepfastError(
       'STEP_TIMEOUT',
@@ -130,11 +141,11 @@ export function beginAttempt(
     const value = await platform.inStep(() => fn(context, call.inner));
     return codec.encode(value, `what step "${id[0]}" returned`);
   });
-  void late.then((outcome) => finish(outcome, 'value' in outcome ? shared.changes() : [], isOver));
+  void late.then((outcome) => finish(outcome, 'value' in outcome && shared ? shared.changes() : []));
   return {
     late,
     end(reason) {
-      over ??= isOver;
+      isOver = true;
       undoTimer?.();
       abort.abort(reason);
     },

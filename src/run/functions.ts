@@ -71,6 +71,7 @@ export function createFunctions({ host, run, isGone, pump, stir, lost }: Functio
     turn = undefined;
   };
 
+  const attempts = { ...host, run, pump };
   const generationOf = (key: string) => run.digest.generation + (run.digest.generations.get(key) ?? 0);
 
   const enter = (ask: Ask) => {
@@ -78,7 +79,7 @@ export function createFunctions({ host, run, isGone, pump, stir, lost }: Functio
     const attempt = attemptOf(run.digest, key, ask.released);
     const release = hold();
     const confirm = { runId, fence: run.row.fence, append: [] };
-    const { end, late } = beginAttempt({ ...host, run, pump }, ask, {
+    const { end, late } = beginAttempt(attempts, ask, {
       attempt,
       generation: generationOf(key),
       inner: { runId, confirm },
