@@ -136,6 +136,8 @@ function processesOf(profile: string): number[] {
 
 export interface Browser {
   readonly context: BrowserContext;
+  /** The folder that holds all it keeps. */
+  readonly profile: string;
   /**
    * Whether this start of the browser found its own database damaged, and deleted it. Chromium does that to LevelDB after
    * about one of 30 kills in the middle of constant writing ("Corruption: checksum mismatch"): nothing that a page could
@@ -158,6 +160,7 @@ export async function launchBrowser(): Promise<Browser> {
   const launch = () => chromium.launchPersistentContext(profile, { executablePath, args: ARGS });
   let context = await launch();
   return {
+    profile,
     get context() {
       return context;
     },
