@@ -347,4 +347,55 @@ everyWay('state of the handler', (open) => {
       expect.stringContaining('increments outside of a step'),
     );
   });
+
+  it('D8: the handler sees what its steps have written, as soon as it has their results', async () => {
+    const w = open();
+    const engine = w.engine((stepfast) =>
+      stepfast.job('one', async ({ step, state }) => {
+        const seen: unknown[] = [];
+        for (const round of [1, 2]) {
+          await step.run('work', async (inner) => {
+            await inner.state.set('value', round);
+            void inner.state.increment('count', 10);
+          });
+          seen.push(await state.get('value'), await state.get('count'));
+        }
+        await state.set('value', 'last');
+        return [...seen, await state.get('value')];
+      }),
+    );
+    const { id } = await engine.start('one');
+    await w.clock.idle();
+    expect(await run(engine, id)).toMatchObject({ status: 'completed' });
+    // Each replay reads anew, as it is then: only the last read of each pass is sure.
+    const { result } = (await run(engine, id)) as { result: unknown[] };
+    expect([result.slice(2), await engine.state.get('count')]).toEqual([[2, 20, 'last'], 20]);
+  });
+
+  it('D8: a write of the handler does not outlive an outcome before it that was not stored', async () => {
+    const w = open();
+    const store = w.store();
+    const { commit } = store;
+    let isBroken = false;
+    const written: string[] = [];
+    store.commit = async (batch) => {
+      if (batch.run?.append.some(({ kind }) => kind === 'step-completed') && !isBroken) {
+        isBroken = true;
+        throw new Error('the disk is gone');
+      }
+      for (const { key } of batch.state ?? []) written.push(isBroken ? key : `early ${key}`);
+      return commit.call(store, batch);
+    };
+    const engine = w.engine(
+      (stepfast) =>
+        stepfast.job('one', async ({ step, state }) => {
+          await step.run('work', () => 1);
+          await state.set('after', 1);
+        }),
+      { store },
+    );
+    const { id } = await engine.start('one');
+    await expect.poll(() => engine.runs.get(id), { timeout: 5_000 }).toMatchObject({ status: 'completed' });
+    expect([isBroken, new Set(written)]).toEqual([true, new Set(['after'])]);
+  });
 });

@@ -160,7 +160,8 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
   const state: StateHost = {
     async read(key) {
       await open();
-      return store.state(key);
+      const release = clock.hold?.();
+      return store.state(key).finally(release);
     },
     async commit(changes) {
       const outcome = await commit({ state: changes });

@@ -227,12 +227,15 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     try {
       do {
         isAwake = false;
+        run.held = [];
         await round();
+        for (const resume of run.held.splice(0)) resume();
       } while (!isGone && isDue());
     } catch (error) {
       if (!isGone) trouble(error); // what a run that was let go meets on its way out is nobody's any more
     } finally {
       isPumping = false;
+      run.held = undefined;
       if (isGone || run.row.slot === undefined) functions.giveTurn();
       if (!isGone) host.rests(driver);
       release();

@@ -86,6 +86,8 @@ export interface LiveRun {
   handlerLogs: number;
   /** Outcomes that are durable and that the handler has not heard of: told in the next turn. */
   readonly feeds: (() => void)[];
+  /** During a round: uses of the state by the handler, which go on when its commit is durable. */
+  held?: (() => void)[] | undefined;
   /** Why the code does not fit the journal (spec R5). */
   fault: Error | undefined;
   /** The handler has, or may have, something to say. */

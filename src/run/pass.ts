@@ -44,6 +44,7 @@ export function createPass(options: PassOptions) {
 
   const drop = () => {
     run.feeds.length = 0;
+    run.held &&= [];
     run.replay?.drop();
     undoPatience?.();
     run.replay = run.ending = run.fault = drift = undefined;
@@ -67,8 +68,14 @@ export function createPass(options: PassOptions) {
     });
   };
 
+  const durable = async <T>(use: () => Promise<T>): Promise<T> => {
+    if (run.held) await new Promise<void>((resolve) => run.held!.push(resolve));
+    return use();
+  };
   const state = createState({
-    ...options.state,
+    // The handler may see an outcome before it is durable; the state is asked when the commit that carries it is.
+    read: (key) => durable(() => options.state.read(key)),
+    commit: (changes) => durable(() => options.state.commit(changes)),
     codec,
     platform,
     check(word) {
