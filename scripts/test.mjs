@@ -58,6 +58,7 @@ else {
   results.failed++;
 }
 for (const project of projects) tests(`tests: ${project}`, [project]);
+check('proofs (npm run prove)', process.execPath, ['scripts/prove.mjs']);
 
 const skipped = results.skipped ? `, ${results.skipped} skipped` : '';
 console.log(`\n${results.passed} passed, ${results.failed} failed${skipped}`);
