@@ -256,6 +256,32 @@ onEveryStore('queues', (medium) => {
     expect((await after.start('sync', 7)).created).toBe(true);
   });
 
+  it('Q2, F6: a failed run of a singleton is not retried beside an active one, and is active itself once it is', async () => {
+    const w = world(medium);
+    let isBad = true;
+    const engine = w.engine((stepfast) => {
+      const queue = { name: 'q', singleton: { key: (user: unknown) => String(user) } };
+      stepfast.job<string>('sync', { queue, retry: { maxAttempts: 1 } }, async ({ step }) => {
+        await step.run('try', () => (isBad ? Promise.reject(new Error('no')) : 'done'));
+        await step.waitForEvent('go');
+      });
+    });
+    const failed = await engine.start('sync', 'ada');
+    await failed.result().catch(() => undefined);
+    isBad = false;
+    const next = await engine.start('sync', 'ada');
+    expect(next.created).toBe(true);
+    await w.clock.idle();
+    await expect(failed.retry()).rejects.toMatchObject({ code: 'RUN_ACTIVE', runId: failed.id });
+    expect((await engine.runs.get(failed.id))!.status).toBe('failed');
+    await next.cancel();
+    await failed.retry();
+    await w.clock.idle();
+    expect((await engine.runs.get(failed.id))!.status).toBe('waiting');
+    expect(await engine.start('sync', 'ada')).toMatchObject({ id: failed.id, created: false });
+    expect((await engine.start('sync', 'bob')).created).toBe(true);
+  });
+
   it('Q2: a singleton with a key has one active run for each key', async () => {
     const w = world(medium);
     const engine = w.engine();

@@ -11,7 +11,7 @@ import type {
 } from '../../src/store/store.js';
 import { checkText } from '../../src/values/check.js';
 import type { KeyRing } from './keys.js';
-import { hashWait, keyIdOfRow, sealEntry, sealEvent, sealStart, sealState } from './rows.js';
+import { hashUnique, hashWait, keyIdOfRow, sealEntry, sealEvent, sealStart, sealState, unmarked } from './rows.js';
 import { Bounded, type Vault } from './seal.js';
 
 /*
@@ -86,7 +86,9 @@ export function createSealing({ inner, ring, keyOf, letGo }: SealingOptions) {
   };
 
   const sealChange = async (vault: Vault, run: RunChange): Promise<RunChange> => {
-    const { runId, append, state, unless } = run;
+    const { runId, append, state, unless, unique } = run;
+    const job = unique && (await inner.load(runId))?.row.job;
+    const key = job !== undefined && (await hashUnique(vault, unmarked(job), unique!.key));
     const keyId = await keyIdOfRun(runId);
     const seal = async (keyId: string): Promise<RunChange> => {
       const [entries, next, none] = await Promise.all([
@@ -94,7 +96,8 @@ export function createSealing({ inner, ring, keyOf, letGo }: SealingOptions) {
         state && sealState(vault, keyId, runId, state, waits),
         unless && Promise.all(unless.map((wait) => hashWait(vault, wait))),
       ]);
-      return { ...run, append: entries, ...(next && { state: next }), ...(none && { unless: none }) };
+      const single = key && { unique: { ...unique!, key } };
+      return { ...run, append: entries, ...(next && { state: next }), ...(none && { unless: none }), ...single };
     };
     return run.fence === 'any' ? withFallback(keyId, seal) : seal(keyId);
   };

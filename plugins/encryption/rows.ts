@@ -21,7 +21,7 @@ export const KEY_TAG = 'stepfast:key:';
 
 export const marked = (name: string): string => MARK + name;
 export const isMarked = (name: string): boolean => name.startsWith(MARK);
-const unmarked = (name: string): string => (isMarked(name) ? name.slice(MARK.length) : name);
+export const unmarked = (name: string): string => (isMarked(name) ? name.slice(MARK.length) : name);
 
 interface SealedEntry {
   readonly kind: JournalEntry['kind'];
@@ -59,6 +59,9 @@ export async function sealEntry(
   const sealed = await vault.seal(keyId, ['entry', runId, kind, String(at)], rest);
   return { kind, at, sealed } as SealedEntry as unknown as JournalEntry;
 }
+
+export const hashUnique = (vault: Vault, job: string, key: string): Promise<string> =>
+  vault.hash('unique', JSON.stringify([job, key]));
 
 /** Which run will get it is decided in the store, by job and unique key. */
 async function sealMove(vault: Vault, keyId: string, job: string, unique: string, entry: JournalEntry) {
@@ -122,7 +125,7 @@ export async function sealStart(
     ...(unique && { unique: unique.key }),
   };
   const shown = isOwn ? [...tags, KEY_TAG + keyId] : tags;
-  const uniqueKey = unique && (await hash('unique', JSON.stringify([job, unique.key])));
+  const uniqueKey = unique && (await hashUnique(vault, job, unique.key));
   const [hashes, sealedLabel, key, journal, first, moved] = await Promise.all([
     Promise.all(shown.map((tag) => hash('tag', tag))),
     vault.seal(keyId, ['row', runId, job], label),

@@ -1,4 +1,5 @@
 import type { AnyJob } from '../door/job.js';
+import { placeOf } from '../door/queue.js';
 import { fingerprintOfRun, lostBy, payloadOf } from '../door/start.js';
 import { isStepfastError, StepfastError } from '../errors.js';
 import type { Platform } from '../platform.js';
@@ -62,7 +63,8 @@ export interface Runs extends Transfer {
    * Takes a failed run up again: completed steps are kept, failures forgotten, budgets fresh; steps that were undone run
    * again. `from`: redo from a step.
    *
-   * @throws {StepfastError} `RUN_NOT_FOUND`, `RUN_NOT_FAILED`, `RUN_ACTIVE` while its steps are being undone.
+   * @throws {StepfastError} `RUN_NOT_FOUND`, `RUN_NOT_FAILED`, `RUN_ACTIVE` while its steps are being undone, or another
+   * run holds the key of its `singleton` (where the job is registered here).
    */
   retry(runId: string, options?: { readonly from?: string }): Promise<void>;
   /**
@@ -141,7 +143,7 @@ export function createRuns({ platform, codec, store, scheduler, jobs, open, load
 
   /** Changes a run from outside: whoever drives it loses the fence. Nothing when somebody else was faster. */
   const command = async (
-    change: Pick<RunChange, 'runId' | 'fence' | 'append'>,
+    change: Pick<RunChange, 'runId' | 'fence' | 'append' | 'unique'>,
     row: RunRow,
     state: Partial<RunState>,
   ) => {
@@ -149,6 +151,12 @@ export function createRuns({ platform, codec, store, scheduler, jobs, open, load
     const { version, startedAt } = row;
     const full = { status: row.status, version, startedAt, waits: [], ...state };
     const outcome = await commit({ run: { ...change, raise: true, state: full } });
+    if (outcome.kind === 'fenced' && change.unique && outcome.fence === change.fence)
+      throw active(
+        row,
+        'retried',
+        'Another run of its job is active, and there may be only one: wait until that has ended',
+      );
     if (outcome.kind !== 'committed') return;
     const reason = new StepfastError('LEASE_LOST', `Run ${runId} was ended or taken up again from outside.`);
     scheduler.stop(runId, reason, state.status === 'cancelled');
@@ -177,7 +185,9 @@ export function createRuns({ platform, codec, store, scheduler, jobs, open, load
     check(from === undefined || forgets.length > 0, 'from', from, `the name of a step that run ${runId} has recorded`);
     const at = clock.now();
     const append = [{ kind: 'retried', at, forgets }] as const;
-    await command({ runId, fence: row.fence, append }, row, { status: 'queued', dueAt: at });
+    const { unique } = placeOf(jobs.get(row.job), () => codec.decode(digest.payload));
+    const isSingle = unique?.until === 'end' && { unique };
+    await command({ runId, fence: row.fence, append, ...isSingle }, row, { status: 'queued', dueAt: at });
   };
 
   const fork = async (runId: string, options: ForkOptions): Promise<RunHandle> => {

@@ -187,6 +187,8 @@ export interface RunChange {
   readonly concurrency?: number;
   /** Refuse (`no-slot`) when the queue has given out `limit` slots within the last `perMs`. */
   readonly rate?: { readonly limit: number; readonly perMs: number };
+  /** The key of a run that is taken up again: refused (`fenced`) while another run of its job holds it. */
+  readonly unique?: Unique;
 }
 
 /** A value that all runs of the store share. Keys that begin with `stepfast:` are the library's own. */

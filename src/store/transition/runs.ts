@@ -1,5 +1,5 @@
 import type { CommitOutcome, EventRow, RunChange, RunRow, RunState } from '../store.js';
-import { offersFor, rowWith, type Scope } from './scope.js';
+import { holderOf, offersFor, rowWith, type Scope } from './scope.js';
 import { takeRate } from './state.js';
 
 /** What a committed change of a run answers. */
@@ -35,11 +35,14 @@ export async function changeRun(scope: Scope, run: RunChange): Promise<CommitOut
     const refused = run.rate && (await takeRate(scope, state.slot, run.rate));
     if (refused) return refused;
   }
+  if (run.unique && (await holderOf(scope, row.job, run.unique)) !== undefined)
+    return { kind: 'fenced', fence: row.fence };
   const length = run.append.length + (run.reset ? 0 : row.length);
   const known = new Set(row.woken ? [] : row.waits.map((wait) => JSON.stringify(wait.id)));
   const opened = state.waits.filter((wait) => !known.has(JSON.stringify(wait.id)));
   const offers = await offersFor(scope, row.runId, opened, now);
-  const born = rowWith(row, leftOver(row, state, run, now), { fence, length });
+  const before = run.unique ? { ...row, unique: run.unique } : row;
+  const born = rowWith(before, leftOver(row, state, run, now), { fence, length });
   // Should its owner die before it takes them, nothing else would tell the next one to look.
   const next = offers.length ? { ...born, dueAt: Math.min(born.dueAt ?? now, now) } : born;
   scope.put(next, run.append, run.reset);

@@ -178,3 +178,11 @@ export async function scopeOf(reads: Reads, now: number) {
     putState: (row: Omit<StateRow, 'revision'>) => void writes.state.set(row.key, { ...row, revision: tick() }),
   };
 }
+
+/** The id of a run that this batch has written and that fits. */
+export const written = ({ writes }: Scope, fits: (row: RunRow) => boolean): string | undefined =>
+  [...writes.runs.values()].find(({ row }) => fits(row))?.row.runId;
+
+/** The id of the run of the job that holds a unique key. */
+export const holderOf = async (scope: Scope, job: string, { key }: Unique): Promise<string | undefined> =>
+  written(scope, (row) => row.job === job && row.unique?.key === key) ?? scope.reads.runByUnique(job, key);

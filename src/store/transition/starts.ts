@@ -1,7 +1,7 @@
 import type { Json } from '../../values/json.js';
 import type { NewRun, RunRow, RunState, StartOutcome } from '../store.js';
 import { noteEnded } from './runs.js';
-import { holdsUnique, offersFor, type Scope } from './scope.js';
+import { holderOf, holdsUnique, offersFor, type Scope, written } from './scope.js';
 import { tombstoneKeys } from './state.js';
 
 /** Creates a run, unless it is there, is remembered, or another holds its unique key (spec Q1, Q2). */
@@ -27,9 +27,6 @@ async function catchUp(scope: Scope, runId: string, { waits }: RunState): Promis
   if (offers.length) scope.wake((await scope.run(runId))!);
 }
 
-const written = ({ writes }: Scope, fits: (row: RunRow) => boolean) =>
-  [...writes.runs.values()].find(({ row }) => fits(row))?.row.runId;
-
 async function findKnown(scope: Scope, { runId, job, idempotencyKey }: NewRun): Promise<StartOutcome | undefined> {
   if (await scope.run(runId)) return { kind: 'exists', runId };
   if (idempotencyKey !== undefined) {
@@ -46,8 +43,7 @@ async function findKnown(scope: Scope, { runId, job, idempotencyKey }: NewRun): 
 
 async function findUnique(scope: Scope, { job, unique, moves, dueAt }: NewRun): Promise<StartOutcome | undefined> {
   if (!unique) return undefined;
-  const same = (row: RunRow) => row.job === job && row.unique?.key === unique.key;
-  const runId = written(scope, same) ?? (await scope.reads.runByUnique(job, unique.key));
+  const runId = await holderOf(scope, job, unique);
   const row = runId === undefined ? undefined : await scope.run(runId);
   if (!row?.unique) return undefined;
   if (!moves || row.unique.until === 'end') return { kind: 'exists', runId: row.runId, isUnique: true };

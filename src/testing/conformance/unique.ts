@@ -273,3 +273,17 @@ fact('Q2: a run that was put off and claimed has all its entries', async ({ open
   const { row, journal } = await load(await open(), 'a');
   equal([row.length, journal.map(({ kind }) => kind)], [3, ['started', 'rescheduled', 'claimed']], 'the run');
 });
+
+fact('Q2, F6: a run that is taken up again holds its unique key, unless another one does', async ({ open }) => {
+  const store = await open();
+  await commit(store, { starts: [single('r')] });
+  await commit(store, { run: claim('r', 0, 'a', { state: ended('failed') }) });
+  await commit(store, { starts: [single('next')] });
+  const unique: Unique = { key: 'k', until: 'end' };
+  const again = { ...claim('r', 1, 'a', { state: waiting([]) }), unique };
+  equal(await refused(store, { run: again }, 'fenced'), { kind: 'fenced', fence: 1 }, 'the outcome');
+  equal((await rowOf(store, 'r')).status, 'failed', 'the run');
+  await commit(store, { run: cancelling('next') });
+  await commit(store, { run: again });
+  equal(await starting(store, single('third')), ['exists r'], 'a start after it');
+});
