@@ -181,3 +181,17 @@ it('R12: a loop of them without end fails the run with JOURNAL_FULL', { timeout:
   await expect.poll(async () => (await run(engine)).status, { timeout: 50_000 }).toBe('failed');
   expect((await run(engine)).error?.code).toBe('JOURNAL_FULL');
 });
+
+it('R12: more than 1,000 open waits fail the run with TOO_MANY_WAITS when they are asked for, and none is left', async () => {
+  const w = world(media.memory!);
+  const engine = w.engine((stepfast) =>
+    stepfast.job<number>('many', async ({ step, payload }) => {
+      await Promise.all(Array.from({ length: payload }, (_, index) => step.waitForEvent(`event ${index}`)));
+    }),
+  );
+  await engine.start('many', 1_000, { id: 'fits' });
+  await engine.start('many', 1_001, { id: 'r' });
+  await w.clock.idle();
+  expect(await run(engine, 'fits')).toMatchObject({ status: 'waiting' });
+  expect(await run(engine)).toMatchObject({ status: 'failed', error: { code: 'TOO_MANY_WAITS' }, waitingFor: [] });
+});

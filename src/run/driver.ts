@@ -137,6 +137,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     recorder.checkLimits(draft, circumstances(now).deadline);
     if (!run.digest.end) await advance(draft);
     if (run.fault) return block(draft);
+    recorder.checkWaits(draft);
     const { isOnline } = circumstances(now);
     const starting = run.digest.end || draft.isReset ? [] : startable(run, draft, isOnline);
     for (const ask of starting) recorder.begin(draft, ask);

@@ -292,13 +292,31 @@ export function createRecorder({ run, job, owner, codec, platform, retry, react,
         draft,
         new StepfastError('RUN_TIMEOUT', `The run has not ended within the timeout of job "${jobName}".`, place),
       );
-    if (openWaits(run).length > LIMITS.openWaits) exceed(draft, 'TOO_MANY_WAITS', `${LIMITS.openWaits} open waits`);
+  };
+  /** When the handler has asked: a run that only waits would hear of it at its next wake-up. */
+  const checkWaits = (draft: Draft) => {
+    if (openWaits(run).length > LIMITS.openWaits && !run.digest.end && !draft.isReset)
+      exceed(draft, 'TOO_MANY_WAITS', `${LIMITS.openWaits} open waits`);
   };
 
   const exceed = (draft: Draft, code: ErrorCode, what: string) =>
     fail(draft, new StepfastError(code, `The run has more than ${what}. Split the job in two.`, place));
 
-  return { record, claim, open, begin, make, restart, takeFacts, takeDue, end, checkLimits, policyOf, retryDelay };
+  return {
+    record,
+    claim,
+    open,
+    begin,
+    make,
+    restart,
+    takeFacts,
+    takeDue,
+    end,
+    checkLimits,
+    checkWaits,
+    policyOf,
+    retryDelay,
+  };
 }
 
 /** Refusals that say the same however often they are asked. */
