@@ -597,7 +597,25 @@ onEveryStore('bad input', (medium) => {
         const refusal = { code: 'INVALID_ID', quotes: [quote], advice: /Give a text of 1 to 256 characters/ };
         await expectRefused(w, engine, () => engine.start('work', 1, { id: runId }), refusal);
         await expectRefused(w, engine, () => engine.dispatch('done', 1, { runId }), refusal);
+        const { runs } = engine;
+        for (const call of [
+          () => runs.get(runId),
+          () => runs.timeline(runId),
+          () => runs.subscribe(runId, () => undefined),
+          () => runs.cancel(runId),
+          () => runs.retry(runId),
+          () => runs.fork(runId, { before: 'step' }),
+          () => runs.delete(runId),
+        ])
+          await expectRefused(w, engine, call, refusal);
       });
+
+    it('a subscription without a function is refused', async () => {
+      const w = world(medium);
+      const engine = working(w);
+      const refusal = { code: 'INVALID_OPTION', quotes: ['undefined'], advice: /Give a function/ };
+      await expectRefused(w, engine, () => engine.runs.subscribe('r', as<() => void>(undefined)), refusal);
+    });
 
     it('an idempotency key that is empty or too long is refused', async () => {
       const w = world(medium);

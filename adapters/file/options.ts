@@ -20,7 +20,8 @@ export interface FileStoreInternals {
 }
 
 /** @throws {StepfastError} `INVALID_OPTION` */
-export function checkOptions({ dir, durability = 'strict' }: FileStoreOptions): void {
+export function checkOptions(given: FileStoreOptions | undefined): void {
+  const { dir, durability = 'strict', wait = false } = given ?? {};
   if (typeof dir !== 'string' || dir === '')
     throw new StepfastError(
       'INVALID_OPTION',
@@ -31,4 +32,6 @@ export function checkOptions({ dir, durability = 'strict' }: FileStoreOptions): 
       'INVALID_OPTION',
       `fileStore({ durability }) is 'strict' or 'relaxed', got ${JSON.stringify(durability)}.`,
     );
+  if (typeof wait !== 'boolean')
+    throw new StepfastError('INVALID_OPTION', `fileStore({ wait }) is true or false, got ${JSON.stringify(wait)}.`);
 }

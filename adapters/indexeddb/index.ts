@@ -1,7 +1,7 @@
 import { StepfastError } from '../../src/errors.js';
 import { withOffers } from '../../src/store/due.js';
 import type { OpenOptions, SharedWork, Store, StoreListener } from '../../src/store/store.js';
-import { check } from '../../src/values/check.js';
+import { check, checkText } from '../../src/values/check.js';
 import { type AppDatabase, connectionTo } from './connection.js';
 import { type Presence, presence } from './presence.js';
 import { listRuns, loadRun, pickDue } from './queries.js';
@@ -48,6 +48,8 @@ export interface IndexedDBStoreOptions {
  */
 export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
   const { database, durability = 'relaxed' } = options;
+  check(['relaxed', 'strict'].includes(durability), 'durability', durability, '"relaxed" or "strict"');
+  if (options.name !== undefined) checkText(options.name, 'name', 'INVALID_OPTION');
   check(!database || options.name === undefined, 'name', options.name, 'it, or `database`, but not both');
   const name = options.name ?? (typeof database === 'object' ? database.name : 'stepfast');
   const listeners = new Set<StoreListener>();

@@ -6,7 +6,7 @@ import type { Platform } from '../platform.js';
 import { digestOf, forgetsFor, undosLeft } from '../replay/digest.js';
 import { type RunSnapshot, snapshotOf, type TimelineEntry, timelineOf } from '../run/inspect.js';
 import type { Batch, CommitOutcome, ListQuery, RunChange, RunRow, RunState, Store, StoredRun } from '../store/store.js';
-import { check, checkInteger, quoted } from '../values/check.js';
+import { check, checkInteger, checkText, quoted } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
 import { forkJournal } from './fork.js';
 import type { Scheduler } from './scheduler.js';
@@ -112,9 +112,14 @@ interface RunsOptions {
   report(error: unknown): void;
 }
 
-export function createRuns({ platform, codec, store, scheduler, jobs, open, load, commit, report }: RunsOptions) {
+export function createRuns({ platform, codec, store, scheduler, jobs, open, load: read, commit, report }: RunsOptions) {
   const { clock } = platform;
   const listeners = new Map<string, Set<(row?: RunRow) => void>>();
+
+  const load = async (runId: string) => {
+    checkText(runId, 'runId', 'INVALID_ID');
+    return read(runId);
+  };
 
   /** Tells those who listen to a run, with its row where it is known. `undefined`: anything may have changed. */
   const changed = (runId: string | undefined, row?: RunRow) => {
@@ -225,6 +230,8 @@ export function createRuns({ platform, codec, store, scheduler, jobs, open, load
   };
 
   const subscribe = (runId: string, listener: (snapshot: RunSnapshot) => void) => {
+    checkText(runId, 'runId', 'INVALID_ID');
+    check(typeof listener === 'function', 'listener', listener, 'a function');
     let isReading = false;
     let isStale = true;
     const read = async () => {

@@ -260,7 +260,8 @@ describe('what is made on disk', () => {
   });
 
   it('is refused options that make no sense', () => {
-    expect(() => fileStore({ dir: '' })).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
+    for (const options of [undefined, {}, { dir: '' }, { dir: 'x', wait: 5 }])
+      expect(() => fileStore(options as never)).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
     expect(() => fileStore({ dir: 'x', durability: 'never' as never })).toThrow(
       expect.objectContaining({ code: 'INVALID_OPTION' }),
     );

@@ -156,6 +156,11 @@ it('a database that the package idb has opened will do, wrapped or not', async (
   }
 });
 
+it('B: a name or a durability that makes no sense is refused before anything is opened', () => {
+  for (const options of [{ name: '' }, { name: 5 }, { durability: 'never' }])
+    expect(() => indexedDBStore(options as never)).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
+});
+
 it('a name and a database, or something that is no database, are refused', async () => {
   const database = await openApp(freshName());
   expect(() => indexedDBStore({ name: 'x', database })).toThrow(/name is "x".*\[INVALID_OPTION\]/);
