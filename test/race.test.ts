@@ -251,6 +251,32 @@ everyWay('step.race', (open) => {
     expect((await run(after)).status).toBe('waiting');
   });
 
+  it('E11: members that `then`, `catch` and `finally` were called on are withdrawn all the same', async () => {
+    const w = open();
+    const define: Define = (stepfast) =>
+      stepfast.job('race', async ({ step }) => {
+        const first = await step.race([
+          step.waitForEvent('a').then(() => 'a'),
+          step
+            .waitForEvent('b')
+            .catch(() => 'failed')
+            .then(() => 'b'),
+          step.sleep('nap', '1h').finally(() => undefined),
+        ]);
+        return [first, (await step.waitForEvent('a', { name: 'later' })).payload];
+      });
+    const engine = w.engine(define);
+    await engine.start('race', undefined, { id: 'r' });
+    await w.clock.idle();
+    await engine.dispatch('b');
+    await w.clock.idle();
+    expect(await run(engine)).toMatchObject({ status: 'waiting', waitingFor: [{ events: ['a'] }] });
+    const after = await reload(w, engine, define);
+    await after.dispatch('a', 'kept');
+    await w.clock.idle();
+    expect((await run(after)).result).toEqual(['b', 'kept']);
+  });
+
   it('E11: a race within a race: when it loses, all of its members are withdrawn', async () => {
     const w = open();
     const signals: AbortSignal[] = [];

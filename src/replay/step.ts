@@ -174,6 +174,13 @@ export function createStep(host: StepHost): Step {
   const { codec, platform, replay } = host;
   /** Which asks a promise of ours belongs to, for `race`: one, or those of a race within it. */
   const keys = new WeakMap<object, readonly string[]>();
+  /** What is made of it with `then`, `catch` or `finally` stands in a race for the same asks. */
+  const claim = <T extends Promise<unknown>>(promise: T, members: readonly string[]): T => {
+    const { then } = promise;
+    keys.set(promise, members);
+    promise.then = (...reactions: unknown[]) => claim(then.apply(promise, reactions as []), members) as never;
+    return promise;
+  };
   const refuseNested = (what: string) => {
     if (!platform.isInStep()) return;
     const said = `${what} is asked for inside the function of a step. Call step.* from the handler only, before or after that step.`;
@@ -204,7 +211,7 @@ export function createStep(host: StepHost): Step {
       key = replay().ask(namespace, String(name), value ?? ({} as Command), settle, fault);
     });
     promise.catch(() => undefined); // R8: a step nobody awaits never reaches the process as an unhandled rejection
-    if (key !== undefined) keys.set(promise, [key]);
+    if (key !== undefined) claim(promise, [key]);
     if (key !== undefined && value && 'fn' in value && value.undo) host.undoable(key, value);
     return promise;
   };
@@ -355,8 +362,7 @@ export function createStep(host: StepHost): Step {
       };
       const first = Promise.race(isRace ? steps : []).finally(withdraw);
       first.catch(() => undefined);
-      keys.set(first, members);
-      return first as never;
+      return claim(first, members) as never;
     },
     restart(payload) {
       refuseNested('step.restart');
