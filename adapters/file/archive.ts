@@ -140,7 +140,12 @@ export function createArchive(disk: Disk, dir: string, onError: (error: unknown)
           onError(error);
         }
   }
-  const ended = createEnded(disk, dir, walk);
+  const count = () => {
+    let files = 0;
+    for (const shard of namesIn(join(dir, 'runs'), '')) files += namesIn(join(dir, 'runs', shard), '.json').length;
+    return files;
+  };
+  const ended = createEnded(disk, dir, walk, count);
 
   const removeRun = async ({ runId, seq, key }: Removal) => {
     const path = runPath(runId);

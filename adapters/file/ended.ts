@@ -15,7 +15,8 @@ import type { Removal } from './record.js';
  * I1. When more lines are of the past than of runs that are there, the whole file is replaced by one without them. Its
  *     first line is a name of its own, by which a reader of the old file sees that it has to begin anew.
  * I2. A line says of a removed run up to which number (`seq`) it is gone, so the order of lines does not matter.
- * I3. It can be made again from the files of the archive, and is when a line of it is damaged.
+ * I3. It can be made again from the files of the archive, and is when a line of it is damaged, or when it lists fewer runs
+ *     than there are files.
  */
 
 /** Lines of the past that are never worth a new file. */
@@ -45,8 +46,11 @@ const lineOf = (of: { readonly row: RunRow } | { readonly removed: Removal }): s
 };
 const nameLine = () => `${JSON.stringify({ v: FORMAT_VERSION, index: freshName() })}\n`;
 
-/** @param walk All rows, as the files of the archive tell. */
-export function createEnded(disk: Disk, dir: string, walk: () => AsyncIterable<RunRow>): Ended {
+/**
+ * @param walk All rows, as the files of the archive tell.
+ * @param count How many files there are: names alone, so it is cheap.
+ */
+export function createEnded(disk: Disk, dir: string, walk: () => AsyncIterable<RunRow>, count: () => number): Ended {
   const path = join(dir, 'ended.jsonl');
   const known = new Map<string, RunRow>();
   let name: Buffer = Buffer.alloc(0);
@@ -83,9 +87,15 @@ export function createEnded(disk: Disk, dir: string, walk: () => AsyncIterable<R
       }
   };
 
+  const makeAgain = async () => {
+    known.clear();
+    for await (const row of walk()) known.set(row.runId, row);
+    return known;
+  };
+
   const readOn = async () => {
     const fd = await openRegular(disk, path, fs.constants.O_RDONLY);
-    if (fd === undefined) return known;
+    if (fd === undefined) return count() > known.size ? makeAgain() : known;
     try {
       const { size } = await disk.stat(fd);
       const start = await readAt(disk, fd, 0, Math.min(NAME_LENGTH, size));
@@ -98,13 +108,13 @@ export function createEnded(disk: Disk, dir: string, walk: () => AsyncIterable<R
       const bytes = await readAt(disk, fd, length, size - length);
       const whole = bytes.subarray(0, bytes.lastIndexOf(10) + 1);
       const wasDamaged = isDamaged;
+      const isNew = length === 0;
       isDamaged = false;
       takeAll(whole.toString('utf8'));
       length += whole.length;
-      if (isDamaged) {
-        known.clear();
-        for await (const row of walk()) known.set(row.runId, row);
-      }
+      // A line that is gone leaves no trace but the file that it should list.
+      if (isNew && count() > known.size) isDamaged = true;
+      if (isDamaged) await makeAgain();
       isDamaged ||= wasDamaged; // until the file is replaced
       return known;
     } finally {

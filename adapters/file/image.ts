@@ -212,6 +212,12 @@ const LOST_SEQUENCE = 10_000;
 
 /** Ends a scan: records that nothing later accounts for may have hit every run and key that has no later record. */
 export function settle(image: Image): void {
+  if (image.n === 0) {
+    // Not a single record: a segment has one from its first moment.
+    const damage = { file: image.file, offset: 0 };
+    if (!image.losses.length) image.losses.push(damage);
+    image.missing.set(1, damage);
+  }
   if (image.n < image.snapshotEnd) {
     const damage = { file: image.file, offset: image.length };
     image.losses.push(damage);

@@ -31,6 +31,8 @@ export interface Holder {
   readonly state: 'held' | 'leaving' | 'released';
 }
 
+const STATES: readonly unknown[] = ['held', 'leaving', 'released'] satisfies Holder['state'][];
+
 export interface Lock {
   /** Grows with each owner of the folder. */
   readonly fence: number;
@@ -124,7 +126,9 @@ export async function readHolder(disk: Disk, folder: string): Promise<{ n: numbe
     if (text === undefined) continue; // a winner has just removed it: there is a higher one
     try {
       const holder = JSON.parse(text.toString('utf8')) as Holder;
-      if (typeof holder.pid === 'number' && typeof holder.token === 'string') return { n, holder };
+      const { pid, token, host, state } = holder;
+      const isKnown = STATES.includes(state) && typeof token === 'string' && typeof host === 'string';
+      if (isKnown && Number.isSafeInteger(pid) && pid > 0) return { n, holder };
     } catch (error) {
       throw unreadable(fileOf(folder, n), error);
     }

@@ -186,6 +186,8 @@ export const journalsOf = (bytes: Buffer, found: Found & { kind: 'record' }): Jo
 
 /** What a record whose header is damaged wrote, if the rest still reads: a guess, used only to name what may be hit. */
 export function guessTouched(line: Buffer): { runs: string[]; marks: StateMark[] } | undefined {
+  // What does not even begin like a record may be the rest of another one, behind it.
+  if (OPENING.filter((byte, index) => line[index] === byte).length < OPENING.length - 2) return undefined;
   const text = line.toString('utf8');
   const from = text.indexOf(STATE);
   const to = text.lastIndexOf(JOURNAL);

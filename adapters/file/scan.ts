@@ -52,6 +52,14 @@ export function newerVersion(bytes: Buffer): number | undefined {
   }
 }
 
+/** Where garbage at `at` ends: with its line, or where zeros end before a sound record. */
+function garbageEnd(bytes: Buffer, at: number): number {
+  let to = at;
+  while (bytes[to] === 0) to++;
+  // Zeros are no part of a value: what follows them can only be a record of this log.
+  return to > at && findRecord(bytes, to).kind === 'record' ? to : lineEnd(bytes, at);
+}
+
 export type ScanEnd = 'done' | 'torn' | 'rewritten';
 
 /**
@@ -89,18 +97,27 @@ export function scan(image: Image, bytes: Buffer, mode: 'own' | 'follow'): ScanE
           image.losses.push(here);
           for (const [runId] of header.runs) quarantine(image, { ...here, runId });
         }
+        const state = stateOf(bytes, found);
+        if (!isFirst && !damage && header.n > image.n + 1) image.losses.push(here);
+        if (isFirst && !state.snapshot) {
+          // What a segment begins with is gone, and perhaps more: at least the record before this one.
+          image.losses.push(here);
+          if (header.n > 1) image.missing.set(header.n - 1, here);
+        }
         attribute(image, header, damage ?? here);
-        accept(image, header, head, stateOf(bytes, found), base + at, base + found.end);
+        accept(image, header, head, state, base + at, base + found.end);
         damage = undefined;
       }
       at = found.end;
       continue;
     }
-    const to = found.kind === 'damaged' ? found.end : found.kind === 'cut' ? bytes.length : lineEnd(bytes, at);
+    const to = found.kind === 'damaged' ? found.end : found.kind === 'cut' ? bytes.length : garbageEnd(bytes, at);
     if (lastFrom < 0) last = lastHeader(bytes, (lastFrom = to));
     const n = 'header' in found ? found.header.n : image.n + 1;
     const follows = last !== undefined && last.n > image.n;
-    if (!(follows && last!.g > n)) {
+    // A snapshot was whole before it got its name: what is missing of it was there once.
+    const isSnapshot = mode === 'own' && (image.snapshotEnd === 0 || n <= image.snapshotEnd);
+    if (!isSnapshot && !(follows && last!.g > n)) {
       const isCut = found.kind === 'cut' || (found.kind === 'garbage' && bytes.at(-1) !== 10 && to === bytes.length);
       if (isCut || hasLostSectors(bytes, at, base) || (mode === 'follow' && !follows)) {
         end = 'torn';

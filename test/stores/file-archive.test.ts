@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { type Disk, nodeDisk } from '../../adapters/file/disk.js';
@@ -113,6 +113,23 @@ it('D3: a damaged key file is refused, wherever its bit is flipped: it never lea
   writeFileSync(path, sound);
   expect(await again()).toMatchObject(known);
   await store.close();
+});
+
+it.each<[string, (path: string) => void]>([
+  ['removed', (path) => rmSync(path)],
+  ['emptied', (path) => writeFileSync(path, '')],
+  [
+    'shorter by lines',
+    (path) => writeFileSync(path, `${readFileSync(path, 'utf8').split('\n').slice(0, 9).join('\n')}\n`),
+  ],
+])('D3: lists every ended run also when its index was %s', async (_, damage) => {
+  const dir = freshDir();
+  const { store } = await compacted(dir);
+  await store.close();
+  damage(join(dir, 'ended.jsonl'));
+  const { store: after } = await openStore({ dir });
+  await assertAllThere(after);
+  await after.close();
 });
 
 describe('compaction', () => {

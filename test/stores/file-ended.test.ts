@@ -89,8 +89,8 @@ describe('the index of ended runs', () => {
     const walk = (): AsyncIterable<RunRow> => {
       throw new Error('nothing is damaged here');
     };
-    const owner = createEnded(nodeDisk, dir, walk);
-    const reader = createEnded(nodeDisk, dir, walk);
+    const owner = createEnded(nodeDisk, dir, walk, () => 0);
+    const reader = createEnded(nodeDisk, dir, walk, () => 0);
     const row = (runId: string, seq: number): RunRow => ({
       ...{ runId, seq, job: 'job', queue: 'default', createdAt: now, fence: 0, length: 1 },
       ...completed,

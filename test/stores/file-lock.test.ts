@@ -33,6 +33,16 @@ const deferred = () => {
   return { promise, release };
 };
 
+it.each([
+  '{"v":1,"token":"t","pid":1e999,"host":"h","state":"held"}',
+  '{"v":1,"token":"t","pid":1,"host":"h","state":"hexd"}',
+])('D3: a lock that makes no sense is refused with its name: %s', async (text) => {
+  const dir = freshDir();
+  mkdirSync(join(dir, 'lock'), { recursive: true });
+  writeFileSync(join(dir, 'lock', '1.json'), text);
+  await expect(openStore({ dir })).rejects.toMatchObject({ code: 'STORE_LOCKED', file: join(dir, 'lock', '1.json') });
+});
+
 describe('the lock', () => {
   it('is won by one of many contenders that all saw it free', async () => {
     const folder = freshLock();

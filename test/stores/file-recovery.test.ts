@@ -211,6 +211,51 @@ describe('a damaged log', () => {
   });
 });
 
+describe('D3: what is gone as a whole is told of', () => {
+  it.each<[string, (log: Buffer) => Buffer]>([
+    ['an empty log', () => Buffer.alloc(0)],
+    ['a log of zeros', (log) => Buffer.alloc(log.length)],
+    ['a log that ends in its first record', (log) => log.subarray(0, 100)],
+    ['a log without its first record', (log) => log.subarray(linesOf(log)[1])],
+    ['a log without its first two records', (log) => log.subarray(linesOf(log)[2])],
+  ])('%s', async (_, change) => {
+    const dir = await threeRuns();
+    const copy = changed(dir, change);
+    const damaged = readFileSync(logOf(copy));
+    const { store, errors } = await look(copy);
+    expect(errors[0]).toMatchObject({ code: 'STORE_CORRUPT', file: 'log/00000001.jsonl.corrupt' });
+    expect(readFileSync(`${logOf(copy)}.corrupt`)).toEqual(damaged);
+    await committed(store, startOf('goes on'));
+    await store.close();
+  });
+
+  it('a record of an event alone, in the middle of a log', async () => {
+    const dir = freshDir();
+    const { store } = await openStore({ dir });
+    for (const id of ['one', 'two', 'three']) await committed(store, dispatchOf(id));
+    await store.close();
+    const copy = changed(dir, (log) => {
+      const starts = linesOf(log);
+      return Buffer.concat([log.subarray(0, starts[2]), log.subarray(starts[3])]);
+    });
+    const after = await openStore({ dir: copy });
+    expect(after.errors).toMatchObject([{ code: 'STORE_CORRUPT' }]);
+    await after.store.close();
+  });
+
+  it('a record of zeros before the last one does not pass for part of the last one', async () => {
+    const dir = await threeRuns();
+    const copy = changed(dir, (log) => {
+      const starts = linesOf(log);
+      log.fill(0, starts.at(-2)!, starts.at(-1)!); // the second step of b
+    });
+    const { store, errors, lengths } = await look(copy);
+    expect(lengths).toEqual({ a: 3, b: 'STORE_CORRUPT', c: 3 });
+    expect(errors.length).toBeGreaterThan(0);
+    await store.close();
+  });
+});
+
 describe('a log of a newer version', () => {
   it.each(['{"v":2,"anything":"else"}\n', '{"v":99}\n'])('is refused and left untouched: %s', async (line) => {
     const dir = await threeRuns();
