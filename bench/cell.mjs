@@ -10,7 +10,7 @@ if (name === 'raw') {
   for (const [form, measure] of Object.entries(RAW)) found[form] = await measure(dir, options.ms ?? 300);
   console.log(JSON.stringify(found));
 } else {
-  const { flush, open } = await ENGINES[name].load();
+  const { flush, durability, open } = await ENGINES[name].load();
   // The disk drifts from second to second: its own speed is taken right before and right after, in this very process.
   const raw = RAW[flush];
   const before = raw && (await raw(dir, calibrateMs));
@@ -22,7 +22,13 @@ if (name === 'raw') {
   await engine.close();
   const after = raw && (await raw(dir, calibrateMs));
   console.log(
-    JSON.stringify({ ...found, rss, cpuMs: (user + system) / 1000, ...(raw && { raw: (before + after) / 2 }) }),
+    JSON.stringify({
+      ...found,
+      rss,
+      cpuMs: (user + system) / 1000,
+      ...(raw && { raw: (before + after) / 2 }),
+      info: { flush, durability },
+    }),
   );
   process.exit(0);
 }

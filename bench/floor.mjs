@@ -7,7 +7,7 @@ import { join } from 'node:path';
 const fdatasync = (fd) => new Promise((resolve, reject) => fs.fdatasync(fd, (e) => (e ? reject(e) : resolve())));
 
 /** Appends lines; those that come while a group is written are the next one. */
-function createLog(file, flush) {
+export function createLog(file, flush) {
   const fd = fs.openSync(file, 'a+', 0o600);
   let pending = [];
   let text = '';

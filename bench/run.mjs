@@ -39,7 +39,8 @@ if (/tmpfs|ramfs/.test(disk.type))
 const peers = flags.peers ? installedPeers() : {};
 const plan = workloads({ ...flags, peers }).filter(({ id, engines }) => isWanted(id) && engines.length > 0);
 const nodeOf = (engine) => peers[engine]?.node ?? process.execPath;
-const infoOf = async (engine) => peers[engine] ?? (await ENGINES[engine].load());
+/** What each engine says of its durability, in the processes that have loaded it. */
+const infoOf = new Map();
 
 /** By engine and figure, one value a round; and what it was compared with in that very round. */
 const samples = new Map();
@@ -67,6 +68,7 @@ async function measure(each, round) {
             talk(node, [CELL, JSON.stringify({ engine, workload: each.workload, dir, ...each.options })]),
           );
       if (engine.startsWith('floor')) floors.set(engine, found);
+      if (found.info) infoOf.set(engine, found.info);
       for (const { name, of, unit } of each.figures) {
         const floor = floors.get(floorOf(engine));
         const raw = unit === 'steps/s' ? found.raw : undefined;
@@ -133,12 +135,13 @@ rmSync(base, { recursive: true });
 
 const cells = [];
 for (const { engine, workload, unit, values, toRaw, toFloor } of samples.values()) {
-  const known = ENGINES[engine] || peers[engine] ? await infoOf(engine) : {};
+  const known = ENGINES[engine] ? (infoOf.get(engine) ?? {}) : {};
   cells.push({
     ...{ engine, workload, value: median(values), unit, spread: spread(values), samples: values.length },
     ratioToRaw: toRaw.length ? median(toRaw) : null,
     ratioToFloor: toFloor.length ? median(toFloor) : null,
     ...(known.durability && { durability: known.durability, flush: known.flush }),
+    ...(peers[engine]?.node24 && { node: '24' }),
   });
 }
 const seconds = Math.round((Date.now() - began) / 1000);
