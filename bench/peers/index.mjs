@@ -32,7 +32,8 @@ export function installedPeers() {
   let found;
   const entries = Object.entries(PEERS).map(([name, peer]) => {
     const folder = join(HERE, peer.folder);
-    if (!existsSync(join(folder, 'node_modules'))) run('npm', ['install', '--no-audit', '--no-fund', '--no-package-lock'], folder);
+    if (!existsSync(join(folder, 'node_modules')))
+      run('npm', ['install', '--no-audit', '--no-fund', '--no-package-lock'], folder);
     found ??= peer.node24 ? node24() : undefined;
     return [name, { ...peer, node: peer.node24 ? found : process.execPath }];
   });
