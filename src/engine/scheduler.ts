@@ -74,10 +74,12 @@ export function createScheduler(options: SchedulerOptions) {
   let undoTimer: (() => void) | undefined;
 
   const arm = (at: number) => {
-    if (isClosed || !(at < armedAt)) return;
+    // Due, and not called: the clock was set forward since, and the timer counts on as before (spec Q4).
+    const isLate = armedAt <= clock.now();
+    if (isClosed || !(at < armedAt || isLate)) return;
     undoTimer?.();
-    armedAt = at;
-    undoTimer = clock.setTimer(at, () => {
+    armedAt = Math.min(at, armedAt);
+    undoTimer = clock.setTimer(armedAt, () => {
       armedAt = Infinity;
       undoTimer = undefined;
       const now = clock.now();

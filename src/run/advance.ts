@@ -52,6 +52,7 @@ export function createAdvance({ host, run, job, pass, recorder, commits, leave }
     if (!run.replay) {
       if ((run.digest.handlerFailures?.retryAt ?? 0) > draft.now) {
         run.isStirred = false; // the handler backs off
+        run.facts = []; // durable all: only the answer to their commit was lost
         return;
       }
       pass.start();
@@ -75,6 +76,7 @@ export function createAdvance({ host, run, job, pass, recorder, commits, leave }
     if (!run.fault) await recorder.takeDue(draft);
     if (!run.fault && !run.digest.end) await countUp(run, host, recorder, draft);
     if (run.fault || run.digest.end || !run.ending || run.running.size) return;
+    if (run.facts.some((fact) => !draft.facts.has(fact))) return; // ended since this round began: recorded by the next
     if (startable(run, draft, platform.isOnline()).length) return;
     if ((await recorder.end(draft, run.ending)) === 'retries') pass.drop();
   };

@@ -1,5 +1,6 @@
 import type { AnyJob } from '../door/job.js';
 import { StepfastError } from '../errors.js';
+import { LIMITS } from '../limits.js';
 import type { Platform } from '../platform.js';
 import type { FunctionCommand } from '../replay/command.js';
 import { undosLeft } from '../replay/digest.js';
@@ -52,7 +53,6 @@ interface AftermathOptions {
   readonly job: AnyJob;
   readonly codec: Codec;
   readonly platform: Platform;
-  readonly leaseMs: number;
   readonly pass: ReturnType<typeof createPass>;
   readonly recorder: Recorder;
   readonly commits: Commits;
@@ -61,6 +61,7 @@ interface AftermathOptions {
   readonly going: { readonly promise: Promise<void>; isOver(): boolean };
   /** A suspect (spec F5) undoes with nothing else of its context in flight: it waits for its turn. */
   readonly functions: Pick<Functions, 'stop' | 'takeTurn'>;
+  pump(): void;
   stateAt(now: number): RunState;
   blocked(row: RunRow, error: Error): void;
   report(error: unknown): void;
@@ -133,19 +134,21 @@ export function createAftermath(options: AftermathOptions): () => Promise<void> 
     job,
     codec,
     platform,
-    leaseMs,
     pass,
     recorder,
     commits,
     signal,
     going,
     functions,
+    pump,
     stateAt,
     blocked,
     report,
     leave,
   } = options;
   const { clock } = platform;
+  let isImpatient = false;
+  let undoPatience: (() => void) | undefined;
 
   /** One step of what follows the end (D5); the run is left when nothing does. */
   const finish = async (): Promise<void> => {
@@ -164,7 +167,8 @@ export function createAftermath(options: AftermathOptions): () => Promise<void> 
     if (!run.isOwner || !next || run.row.dueAt !== 0) {
       const at = clock.now();
       if (!(await commits.commit(emptyDraft(at), stateAt(at))) || !next) return next ? undefined : leave();
-    } else if (clock.now() - run.confirmedAt >= leaseMs && !(await commits.confirm())) return;
+    }
+    if (!(await commits.isConfirmed())) return;
     if (going.isOver()) return;
     const { maxInterruptions = 10 } = job.options;
     const isLooping = run.digest.interruptions >= maxInterruptions;
@@ -190,14 +194,30 @@ export function createAftermath(options: AftermathOptions): () => Promise<void> 
     if (!run.replay) pass.start();
     pass.takeDrift();
     await pass.react(emptyDraft(clock.now()));
-    if (run.undos.has(next.key)) return true;
-    if (pass.isStalled()) return false; // stirred again when replay has gone on without what is missing
+    if (run.undos.has(next.key)) {
+      undoPatience?.();
+      return true;
+    }
+    if (pass.isStalled() || mayAsk()) {
+      run.nextAt = Infinity; // stirred again when it asks, or when replay has gone on without what is missing
+      return false;
+    }
     const error = run.fault ?? undoMissing(job.name, next.id);
     commits.rebuild();
     if (run.isOwner) await commits.letGo(clock.now(), []);
     blocked(run.row, error);
     leave(error);
     return false;
+  };
+
+  /** Whether the handler, awaiting something else, may be about to ask for more: for as long as replay is patient. */
+  const mayAsk = (): boolean => {
+    if (isImpatient || run.fault || run.ending || (run.asks.size && !run.replay!.isQuiet())) return false;
+    undoPatience ??= platform.patience(LIMITS.stallMs, () => {
+      isImpatient = run.isStirred = true;
+      pump();
+    });
+    return true;
   };
 
   return finish;

@@ -8,6 +8,7 @@ import { sameJson } from '../values/codec.js';
 import type { DriverHost } from './host.js';
 import { type Draft, forgetGeneration, hear, type LiveRun } from './live-run.js';
 import type { createPass } from './pass.js';
+import { isOffered } from './questions.js';
 import type { Recorder } from './recorder.js';
 
 /*
@@ -59,6 +60,7 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
       adopt({ ...rowWith(row, state, counts), ...due }, draft.now);
       hear(run, outcome, outcome.offers);
       for (const { seq } of takes) run.offers.delete(seq);
+      if (due && !isOffered(run)) run.isStirred = true; // it takes none of them: the row must not stay due
       host.committed(runId, jobName, append);
       return true;
     }
@@ -103,10 +105,20 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
   };
 
   const confirm = async () => {
+    const at = clock.now();
     const outcome = await host.commit({ runId, fence: run.row.fence, append: [] });
     if (outcome.kind !== 'committed') leave('lost');
-    run.confirmedAt = clock.now();
+    run.confirmedAt = at;
     return outcome.kind === 'committed';
+  };
+
+  /** Whether the store's word that the run is ours is fresh (spec F5): an answer may be old when it comes. */
+  const isConfirmed = async () => {
+    for (;;) {
+      const ageMs = clock.now() - run.confirmedAt;
+      if (ageMs >= 0 && ageMs < host.leaseMs) return true; // below 0: the clock was set back
+      if (!(await confirm())) return false;
+    }
   };
 
   /** Sets memory back to what is durable (D3). */
@@ -155,5 +167,5 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
     run.row = rowWith(run.row, state, { fence: outcome.fence, length: length + entries.length });
   };
 
-  return { commit, confirm, letGo, rebuild, reread };
+  return { commit, confirm, isConfirmed, letGo, rebuild, reread };
 }

@@ -82,7 +82,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     recorder,
     leave: (why, retryAt) => leave(lostBy(runId), why, retryAt),
   });
-  const { commit, confirm, letGo } = commits;
+  const { commit, confirm, isConfirmed, letGo } = commits;
   const functions = createFunctions({
     host,
     run,
@@ -110,6 +110,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     signal: runAbort,
     going,
     functions,
+    pump: () => void pump(),
     stateAt: (now) => stateOf(run, 0, circumstances(now)).state,
     blocked: (row, error) => host.blocked(row, error),
     report: (error) => host.report(error),
@@ -155,7 +156,8 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
       // Neither held nor due: the clock was set back since it was found. The next look tells when it will be.
       if (!run.row.unsettled && !run.digest.end) return leave(undefined, 'lost');
       host.idle(run.row);
-    } else if (starting.length && clock.now() - run.confirmedAt >= host.leaseMs && !(await confirm())) return;
+    }
+    if (starting.length && !(await isConfirmed())) return;
     if (isGone) return; // closed or lost while the commit was under way: nothing is entered any more
     run.facts = run.facts.filter((fact) => !draft.facts.has(fact));
     for (const then of draft.later) then();
