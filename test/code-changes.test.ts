@@ -319,6 +319,29 @@ onEveryStore('code that does not fit', (medium) => {
     expect(w.log.length).toBe(new Set(w.log).size); // nothing ran twice
   });
 
+  it('R5: runs.list finds the blocked ones, among others and page by page', async () => {
+    const w = world(medium);
+    const first = await begin(w, async ({ step }) => {
+      await step.run('x', logged(w, 'x'));
+      await step.waitForEvent('go');
+    });
+    for (const id of ['waits', 'ends']) await first.start('app', undefined, { id }).then(() => w.clock.idle());
+    await first.runs.cancel('ends');
+    w.crash(first);
+    const second = w.engine(app(async ({ step }) => step.sleep('x', '1h')));
+    await second.dispatch('go', 'came', { runId: 'r' });
+    await w.clock.idle();
+    const idsOf = async (...status: ('blocked' | 'waiting' | 'cancelled')[]) =>
+      (await second.runs.list({ status })).runs.map(({ id }) => id);
+    expect(await idsOf('blocked')).toEqual(['r']);
+    expect(await idsOf('blocked', 'cancelled')).toEqual(['ends', 'r']);
+    expect(await idsOf('waiting', 'blocked')).toEqual(['waits', 'r']);
+    expect((await second.runs.list({ status: 'blocked', limit: 1 })).runs).toMatchObject([
+      { id: 'r', status: 'blocked', error: { code: 'REPLAY_MISMATCH' } },
+    ]);
+    expect((await second.runs.list({ status: 'blocked', job: 'other' })).runs).toEqual([]);
+  });
+
   it('a blocked run goes on in another engine whose code fits', async () => {
     const w = world(medium);
     const fits: Body = async ({ step }) => {

@@ -4,7 +4,7 @@ import { fingerprintOfRun, lostBy, payloadOf } from '../door/start.js';
 import { isStepfastError, StepfastError } from '../errors.js';
 import type { Platform } from '../platform.js';
 import { digestOf, forgetsFor, undosLeft } from '../replay/digest.js';
-import { type RunSnapshot, snapshotOf, type TimelineEntry, timelineOf } from '../run/inspect.js';
+import { type RunSnapshot, type RunStatus, snapshotOf, type TimelineEntry, timelineOf } from '../run/inspect.js';
 import type { Batch, CommitOutcome, ListQuery, RunChange, RunRow, RunState, Store, StoredRun } from '../store/store.js';
 import { check, checkInteger, checkText, quoted } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
@@ -31,7 +31,8 @@ export interface RunHandle<Result = unknown> {
 }
 
 export interface ListFilter {
-  readonly status?: ListQuery['status'];
+  /** `blocked`: as seen from here. Its pages may hold fewer than `limit`. */
+  readonly status?: RunStatus | readonly RunStatus[];
   readonly job?: string;
   readonly tag?: string;
   /** 1 to 1,000. Default 100. */
@@ -88,8 +89,9 @@ export interface Runs extends Transfer {
 /** While somebody waits for the end of a run: how often to look if no hint comes from the context that drives it. */
 const RECHECK_MS = 3_000;
 const MAX_PAGE = 1_000;
-const STATUSES: readonly unknown[] =
-  'scheduled queued running retrying sleeping waiting completed failed cancelled'.split(' ');
+const ACTIVE: readonly unknown[] = 'scheduled queued running retrying sleeping waiting'.split(' ');
+const STORED: readonly unknown[] = [...ACTIVE, 'completed', 'failed', 'cancelled'];
+const STATUSES: readonly unknown[] = [...STORED, 'blocked'];
 
 /** In these nothing of a run is under way: its journal can be copied. */
 const RESTS: ReadonlySet<string> = new Set(['waiting', 'sleeping', 'retrying']);
@@ -297,12 +299,22 @@ export function createRuns({ platform, codec, store, scheduler, jobs, open, load
     async list({ limit = 100, ...filter } = {}, cursor) {
       checkInteger(limit, 'limit', 1);
       check(limit <= MAX_PAGE, 'limit', limit, `at most ${MAX_PAGE}`);
-      for (const each of [filter.status ?? []].flat())
+      const wanted: readonly unknown[] = [filter.status ?? []].flat();
+      for (const each of wanted)
         check(STATUSES.includes(each), 'status', each, `one or several of ${STATUSES.join(', ')}`);
       check(cursor === undefined || /^\d+$/.test(cursor), 'cursor', cursor, 'what the page before returned');
       await open();
-      const page = await store.list({ ...filter, limit, ...(cursor !== undefined && { cursor }) });
-      return { runs: page.runs.map(view), ...(page.nextCursor !== undefined && { cursor: page.nextCursor }) };
+      // No store knows `blocked`: it is how an active run looks from here.
+      const isView = wanted.includes('blocked');
+      const status = isView ? STORED.filter((each) => ACTIVE.includes(each) || wanted.includes(each)) : filter.status;
+      let from = cursor;
+      for (;;) {
+        const query = { ...filter, ...(status && { status }), limit, ...(from !== undefined && { cursor: from }) };
+        const page = await store.list(query as ListQuery);
+        from = page.nextCursor;
+        const runs = page.runs.map(view).filter((run) => !isView || wanted.includes(run.status));
+        if (runs.length || from === undefined) return { runs, ...(from !== undefined && { cursor: from }) };
+      }
     },
     timeline: async (runId) => timelineOf(await found(runId), codec),
     subscribe,
