@@ -56,3 +56,5 @@ const locks = {
 };
 
 Object.defineProperty(globalThis, 'navigator', { value: { locks }, configurable: true });
+
+export {};
