@@ -4,7 +4,7 @@ import type { Batch, CommitOutcome, RunRow } from '../../src/store/store.js';
 import { prepare } from './batch.js';
 import type { Disk } from './disk.js';
 import { ask } from './inbox.js';
-import { acquire, type Holder, type Lock, livingHolder } from './lock.js';
+import { type Acquired, type Holder, type Lock, livingHolder } from './lock.js';
 import type { Owner } from './owner.js';
 
 /*
@@ -24,6 +24,8 @@ export interface GuestOptions {
   readonly rowOf: (runId: string) => Promise<RunRow | undefined>;
   /** The owner that this store has become meanwhile, if it has. */
   readonly owner: () => Owner | undefined;
+  /** Takes the lock if it is free. */
+  readonly take: () => Promise<Acquired>;
   readonly own: (lock: Lock) => Promise<Owner>;
   readonly disown: () => Promise<void>;
   readonly tell: (changed: ReadonlyMap<string, boolean>) => void;
@@ -44,7 +46,7 @@ export const lockedBy = (dir: string, { pid, host }: Holder): StepfastError =>
   );
 
 export function createGuest(options: GuestOptions): Guest {
-  const { disk, dir, alone, assertOpen, rowOf, own, disown, tell } = options;
+  const { disk, dir, alone, assertOpen, rowOf, take, own, disown, tell } = options;
   const holder = () => livingHolder(disk, join(dir(), 'lock'));
 
   const refuseClaim = async ({ run }: Batch) => {
@@ -70,7 +72,7 @@ export function createGuest(options: GuestOptions): Guest {
   const commitUnderLock = async (batch: Batch): Promise<CommitOutcome | undefined> => {
     const mine = options.owner();
     if (mine) return commitBy(mine, batch);
-    const taken = await acquire(disk, join(dir(), 'lock'));
+    const taken = await take();
     if (taken.kind === 'held') return undefined;
     const owner = await own(taken.lock);
     try {

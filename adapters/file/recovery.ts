@@ -1,8 +1,9 @@
+import { dirname } from 'node:path';
 import { StepfastError } from '../../src/errors.js';
 import type { RunRow } from '../../src/store/store.js';
 import { corrupt, corruptValue } from './damage.js';
 import type { Disk } from './disk.js';
-import { APPEND, openRegular, removeFile } from './files.js';
+import { APPEND, openRegular, removeFile, syncFolder } from './files.js';
 import { type Image, quarantine, segmentName } from './image.js';
 import { locate, storedRuns } from './journals.js';
 import type { Removal } from './record.js';
@@ -123,8 +124,11 @@ export async function recover(
   const segments = segmentsIn(dir);
   const highest = segments.at(-1);
   const path = segmentPath(dir, highest ?? 1);
-  if (highest === undefined)
+  if (highest === undefined) {
+    // The folders themselves are names in a folder: what is written into them counts only once these are durable.
+    for (const folder of [dirname(dir), dir]) await syncFolder(disk, folder);
     await writeSnapshot(disk, dir, { segment: 1, fence, now: now(), runs: none(), count: 0, removals: [] });
+  }
   const limit = cut?.path === path ? cut.length : undefined;
   let found = await readSegment(disk, dir, highest ?? 1, 'own', limit);
   if (!found)

@@ -57,8 +57,10 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
   let pending: Waiting[] = [];
   let isFlushQueued = false;
   let tidying: Promise<void> | undefined;
+  /** A lock that could not be given back: while this process lives, nobody else would ever get it. */
+  let unreleased: Lock | undefined;
 
-  const tell = (error: unknown) => onError(error);
+  const tell = (error: unknown) => onError(storeError(error, 'using', dir));
   const hints = createHints(tell);
   const assertOpen = () => {
     if (isClosed) throw closed();
@@ -141,6 +143,16 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
 
   // ---- who drives ---------------------------------------------------------------------------------------------------
 
+  const giveBack = async (held: Lock) => {
+    unreleased = held;
+    await held.release();
+    unreleased = undefined;
+  };
+  const take = async () => {
+    if (unreleased) await giveBack(unreleased);
+    return acquire(disk, join(dir, 'lock'));
+  };
+
   const own = async (taken: Lock): Promise<Owner> => {
     const given = { disk, dir, lock: taken, archive: archive!, isStrict, compactAt, now: () => now, onError: tell };
     const made = createOwner(given);
@@ -148,7 +160,7 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
       await made.segment();
     } catch (error) {
       await made.close().catch(tell);
-      await taken.release().catch(tell);
+      await giveBack(taken).catch(tell);
       throw error;
     }
     lock = taken;
@@ -163,7 +175,7 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
     owner = undefined;
     lock = undefined;
     await was?.close();
-    await held?.release();
+    if (held) await giveBack(held);
   };
 
   const guest = createGuest({
@@ -178,6 +190,7 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
         return segment?.image.tables.run(runId) ?? (await archivedRun(archive!, segment?.image, runId))?.row;
       }),
     owner: () => owner,
+    take,
     own,
     disown,
     tell: tellChanged,
@@ -197,7 +210,7 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
 
   const drive = async () => {
     if (owner) return;
-    const taken = await acquire(disk, join(dir, 'lock'));
+    const taken = await take();
     if (taken.kind === 'held') throw lockedBy(dir, taken.holder);
     await own(taken.lock);
     for (const folder of [dir, join(dir, LOG)])
@@ -249,7 +262,13 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
       await tidying;
       await turn.over();
       await follower?.close();
-      await disown();
+      try {
+        await disown();
+        if (unreleased) await giveBack(unreleased);
+      } catch (error) {
+        unreleased?.drop('released'); // the last that can be done: a process that lives on must not keep it for ever
+        throw storeError(error, 'closing', dir);
+      }
     },
     abandon() {
       if (isClosed) return;
