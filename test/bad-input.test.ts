@@ -786,6 +786,8 @@ onEveryStore('bad input', (medium) => {
       const refusal = { code: 'CLOSED', quotes: ['closed'], advice: /Create a new one/ };
       const calls: (() => unknown)[] = [
         () => engine.ready(),
+        () => engine.job('late', () => undefined),
+        () => engine.register(defineJob('late', () => undefined)),
         () => engine.start('waits'),
         () => engine.dispatch('go'),
         () => engine.runs.get(run.id),

@@ -125,8 +125,11 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
       throw error;
     }
   };
-  const open = async () => {
+  const refuseClosed = () => {
     if (isClosed) throw new StepfastError('CLOSED', 'This engine is closed. Create a new one to go on.');
+  };
+  const open = async () => {
+    refuseClosed();
     opening ??= (async () => {
       if (jobs.size === 0 || !(await tryDrive())) await openAs('use');
       undo.push(
@@ -194,6 +197,7 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
   const runs = createRuns({ ...base, scheduler });
 
   const register: Stepfast['register'] = (job, { replace = false } = {}) => {
+    refuseClosed();
     if (jobs.has(job.name) && jobs.get(job.name) !== job && !replace)
       throw new StepfastError(
         'DUPLICATE_JOB',
