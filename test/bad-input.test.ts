@@ -524,6 +524,7 @@ onEveryStore('bad input', (medium) => {
         [{ store, replay: 'sometimes' }, ['replay', '"sometimes"']],
         [{ store, maxValueBytes: 'big' }, ['maxValueBytes', '"big"']],
         [{ store, maxValueBytes: Number.NaN }, ['maxValueBytes', 'NaN']],
+        [{ store, leaseMs: 0 }, ['leaseMs', '0']],
         [{ store, onError: 'log' }, ['onError', '"log"']],
         [{ store, clock: {} }, ['clock']],
       ] as const;
@@ -795,6 +796,8 @@ onEveryStore('bad input', (medium) => {
         () => engine.runs.timeline(run.id),
         () => engine.runs.cancel(run.id),
         () => engine.runs.retry(run.id),
+        () => engine.runs.subscribe(run.id, () => undefined),
+        () => run.subscribe(() => undefined),
         () => run.status(),
         () => run.result(),
         () => run.cancel(),

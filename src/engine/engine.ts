@@ -71,11 +71,15 @@ export interface Stepfast {
 
 const LEASE_MS = 15_000;
 
-function checkEngine({ store, retry, replay, maxValueBytes, onError, use = [] }: EngineOptions, clock: Clock): void {
+function checkEngine(
+  { store, retry, replay, leaseMs, maxValueBytes, onError, use = [] }: EngineOptions,
+  clock: Clock,
+): void {
   check(typeof store?.commit === 'function', 'store', store, 'a store, for example memoryStore()');
   check(typeof clock?.setTimer === 'function', 'clock', clock, 'a clock, or leave it out');
   check(!onError || typeof onError === 'function', 'onError', onError, 'a function');
   check(['resume', 'always'].includes(replay ?? 'resume'), 'replay', replay, '"resume" or "always"');
+  if (leaseMs !== undefined) checkInteger(leaseMs, 'leaseMs', 1);
   if (maxValueBytes !== undefined) checkInteger(maxValueBytes, 'maxValueBytes', 1);
   resolveRetry(retry);
   checkUse(use);
@@ -194,7 +198,7 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
     changed: (runId, row) => runs.changed(runId, row),
     committed: (runId, job, entries) => use.committed({ runId, job, entries }),
   });
-  const runs = createRuns({ ...base, scheduler });
+  const runs = createRuns({ ...base, scheduler, refuseClosed });
 
   const register: Stepfast['register'] = (job, { replace = false } = {}) => {
     refuseClosed();

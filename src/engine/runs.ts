@@ -109,12 +109,24 @@ interface RunsOptions {
   readonly scheduler: Scheduler;
   readonly jobs: ReadonlyMap<string, AnyJob>;
   open(): Promise<void>;
+  refuseClosed(): void;
   load(runId: string): Promise<StoredRun | undefined>;
   commit(parts: Omit<Batch, 'now'>): Promise<CommitOutcome>;
   report(error: unknown): void;
 }
 
-export function createRuns({ platform, codec, store, scheduler, jobs, open, load: read, commit, report }: RunsOptions) {
+export function createRuns({
+  platform,
+  codec,
+  store,
+  scheduler,
+  jobs,
+  open,
+  refuseClosed,
+  load: read,
+  commit,
+  report,
+}: RunsOptions) {
   const { clock } = platform;
   const listeners = new Map<string, Set<(row?: RunRow) => void>>();
 
@@ -232,6 +244,7 @@ export function createRuns({ platform, codec, store, scheduler, jobs, open, load
   };
 
   const subscribe = (runId: string, listener: (snapshot: RunSnapshot) => void) => {
+    refuseClosed();
     checkText(runId, 'runId', 'INVALID_ID');
     check(typeof listener === 'function', 'listener', listener, 'a function');
     let isReading = false;
