@@ -51,12 +51,10 @@ function takeOver({ now, run, state, starts, events, deletes }: Batch): Prepared
     texts.set(own, JSON.stringify(entry));
     return own;
   };
-  const changed = ({ append, ...rest }: NonNullable<typeof run>) => ({ ...copy(rest), append: append.map(keep) });
-  const born = ({ entries, moves, ...rest }: NewRun): NewRun => ({
-    ...copy(rest),
-    entries: entries.map(keep),
-    ...(moves && { moves: keep(moves) }),
-  });
+  const changed = ({ append, ...rest }: NonNullable<typeof run>) =>
+    Object.assign(copy(rest), { append: append.map(keep) });
+  const born = ({ entries, moves, ...rest }: NewRun): NewRun =>
+    Object.assign(copy(rest), { entries: entries.map(keep) }, moves && { moves: keep(moves) });
   const batch: Batch = {
     now,
     ...(run && { run: changed(run) }),

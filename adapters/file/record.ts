@@ -123,13 +123,13 @@ export function encodeRecord(
   const { n, f, g, seq, runs, was, keys, wasKeys, prev } = place;
   const size = [Buffer.byteLength(state), Buffer.byteLength(journal)];
   const sum = [checksum(state), checksum(journal)];
-  const named = {
-    runs,
-    was,
-    ...(keys?.length && { keys }),
-    ...(wasKeys?.some((marks) => marks.length) && { wasKeys }),
-  };
-  const text = JSON.stringify({ v: FORMAT_VERSION, n, f, g, seq, ...named, prev, size, sum }).slice(0, -1);
+  const header = Object.assign(
+    { v: FORMAT_VERSION, n, f, g, seq, runs, was },
+    keys?.length && { keys },
+    wasKeys?.some((marks) => marks.length) && { wasKeys },
+    { prev, size, sum },
+  );
+  const text = JSON.stringify(header).slice(0, -1);
   const head = checksum(text);
   return { line: `${text},"head":"${head}${STATE}${state}${JOURNAL}${journal}${END}`, head };
 }

@@ -2,7 +2,7 @@ import type { JournalEntry } from '../../src/store/journal.js';
 import type { StateRow } from '../../src/store/store.js';
 import type { Writes } from '../../src/store/transition/scope.js';
 import { extend, type Image, remember, remove, revisionOf } from './image.js';
-import { encodeRecord, marksOf, type Removal, WITNESSES } from './record.js';
+import { encodeRecord, marksOf, type RecordState, type Removal, WITNESSES } from './record.js';
 import { noteState } from './shared.js';
 
 /** What becomes one record. */
@@ -50,17 +50,16 @@ function encodeState({ runs, events, drops, state, clock }: Writes, removed: rea
   for (const [key, row] of state)
     if (row) shared.push(row);
     else unset.push(key);
-  const text = JSON.stringify({
-    ...(rows.length && { rows: rows.map(({ row }) => row) }),
-    ...(reset.length && { reset }),
-    ...(removed.length && { removed }),
-    ...(events.size && { events: [...events.values()] }),
-    ...(drops.size && { drops: [...drops] }),
-    ...(shared.length && { shared }),
-    ...(unset.length && { unset }),
-    clock,
-  });
-  return { state: text, keys: marksOf({ shared, unset }) };
+  const written: { -readonly [K in keyof RecordState]: RecordState[K] } = {};
+  if (rows.length) written.rows = rows.map(({ row }) => row);
+  if (reset.length) written.reset = reset;
+  if (removed.length) written.removed = removed;
+  if (events.size) written.events = [...events.values()];
+  if (drops.size) written.drops = [...drops];
+  if (shared.length) written.shared = shared;
+  if (unset.length) written.unset = unset;
+  written.clock = clock;
+  return { state: JSON.stringify(written), keys: marksOf({ shared, unset }) };
 }
 
 /** What the records 1 and 16 before the next one have touched. */

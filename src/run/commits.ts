@@ -57,7 +57,7 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
     if (outcome.kind === 'committed') {
       const counts = { fence: outcome.fence, length: append.length + (reset ? 0 : row.length) };
       const due = outcome.offers.length > 0 && { dueAt: Math.min(state.dueAt ?? draft.now, draft.now) };
-      adopt({ ...rowWith(row, state, counts), ...due }, draft.now);
+      adopt(Object.assign(rowWith(row, state, counts), due), draft.now);
       hear(run, outcome, outcome.offers);
       for (const { seq } of takes) run.offers.delete(seq);
       if (due && !isOffered(run)) run.isStirred = true; // it takes none of them: the row must not stay due

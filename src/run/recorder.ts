@@ -142,7 +142,7 @@ export function createRecorder({ run, job, owner, codec, platform, retry, react,
       }
       const value = outcome.value as never;
       if (kind === 'call') record(draft, { kind: 'child-set', at, id, runId: childId(value), job: child! });
-      else await settle(draft, ask, { kind: 'step-completed', ...position, value }, isLater);
+      else await settle(draft, ask, Object.assign({ kind: 'step-completed' } as const, position, { value }), isLater);
       return;
     }
     // The store failed under one of our own words: no fault of the step, and no attempt of it (spec D5).
@@ -216,7 +216,7 @@ export function createRecorder({ run, job, owner, codec, platform, retry, react,
       draft.takes.push({ seq, untaken: seq <= afterOf(wait, name) || undefined });
       const over = passedOver(run, asked, event);
       const taken = { seq, eventId, event: name, key, payload, acceptedAt, over: over.length ? over : undefined };
-      return settle(draft, ask, { kind: 'event-taken', ...position, ...taken });
+      return settle(draft, ask, Object.assign({ kind: 'event-taken' } as const, position, taken));
     }
     // Up to the last event that was offered, all were looked at: only a later one may overtake the timeout (spec E5).
     const seen = [...run.offers.keys()];

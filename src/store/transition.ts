@@ -49,5 +49,6 @@ async function decide(scope: Awaited<ReturnType<typeof scopeOf>>, batch: Batch):
     if (refused) return refused;
   }
   await forgetExpired(scope);
-  return { kind: 'committed', ...run, ended, state, starts, events };
+  const { fence, offers } = run;
+  return { kind: 'committed', fence, offers, ended, state, starts, events };
 }

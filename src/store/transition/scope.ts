@@ -156,7 +156,8 @@ export async function scopeOf(reads: Reads, now: number) {
     fresh,
     put,
     /** Somebody has to look at the run now. */
-    wake: (row: RunRow) => put({ ...row, woken: true, dueAt: Math.min(row.dueAt ?? now, now) }),
+    wake: (row: RunRow) =>
+      put(Object.assign({}, row, { woken: true, dueAt: Math.min(row.dueAt ?? now, now) } as const)),
     run: async (runId: string) => writes.runs.get(runId)?.row ?? (await reads.run(runId)),
     waiting: async (pair: string) =>
       overlaid(await reads.waiting(pair), ({ waits }) =>

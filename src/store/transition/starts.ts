@@ -10,12 +10,12 @@ export async function start(scope: Scope, given: NewRun): Promise<StartOutcome> 
   const { runId, version } = given;
   // The copy of a run that has ended, or started, does not hold what that run held before.
   const unique = given.unique && state && !holdsUnique(given.unique, state) ? undefined : given.unique;
-  const known = (await findKnown(scope, given)) ?? (await findUnique(scope, { ...given, unique }));
+  const known = (await findKnown(scope, given)) ?? (unique && (await findUnique(scope, { ...given, unique })));
   if (known) return known;
   const first: RunState = state ?? { status: dueAt > scope.now ? 'scheduled' : 'queued', version, dueAt, waits: [] };
-  const born = Object.entries({ ...rest, unique }).filter(([, value]) => value !== undefined);
+  const said = Object.entries(Object.assign(rest, { unique })).filter(([, value]) => value !== undefined);
   const counts = { seq: scope.tick(), createdAt: entries[0]!.at, fence: 0, length: entries.length };
-  scope.put({ ...(Object.fromEntries(born) as typeof rest), ...first, ...counts }, entries);
+  scope.put(Object.assign(Object.fromEntries(said) as typeof rest, first, counts), entries);
   if (state) await catchUp(scope, runId, state);
   return { kind: 'created', runId };
 }
