@@ -56,6 +56,8 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
   let isClosed = false;
   let pending: Waiting[] = [];
   let isFlushQueued = false;
+  /** How many commits were written together the last time. */
+  let lastGroup = 0;
   let tidying: Promise<void> | undefined;
   /** A lock that could not be given back: while this process lives, nobody else would ever get it. */
   let unreleased: Lock | undefined;
@@ -93,8 +95,11 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
   };
 
   const flush = async () => {
+    // Those who were answered together go on together, each in a macrotask of its own: wait for all of them.
+    if (lastGroup > 1) await new Promise((resolve) => setImmediate(resolve));
     isFlushQueued = false;
     const group = pending;
+    lastGroup = group.length;
     pending = [];
     if (!group.length) return;
     if (!owner) throw notOpen();
