@@ -319,7 +319,7 @@ for (const name of ['memory', 'indexeddb'])
       stepfast.job('slow', { queue: { name: 'q', concurrency: 2 } }, ({ step }) =>
         step.run('go', async () => {
           most = Math.max(most, ++inFlight);
-          for (let turns = 0; turns < 20; turns++) await turn();
+          for (let turns = 0; turns < 60; turns++) await turn();
           inFlight--;
         }),
       );

@@ -210,16 +210,23 @@ export function createScheduler(options: SchedulerOptions) {
     const query = { now: clock.now(), owner, jobs: versions, limit: PAGE, graceMs: GRACE_MS, skip: left, full };
     const page = await store.due(query);
     if (isClosed) return;
+    const taken: DueRun[] = [];
     for (const run of page.runs) {
       const { queue, slot } = run.row;
       if (slot === undefined && isFull(queue)) continue;
       if (slot === undefined) used.set(queue, (used.get(queue) ?? 0) + 1);
-      await takeUp(run).catch((error) => {
-        if (isClosed) return;
-        report(error);
-        platform.patience(LIVENESS_MS, look); // nothing else would bring it up again
-      });
+      taken.push(run);
     }
+    // Together: each reads its journal, and a store may make every read wait for a write.
+    await Promise.all(
+      taken.map((run) =>
+        takeUp(run).catch((error) => {
+          if (isClosed) return;
+          report(error);
+          platform.patience(LIVENESS_MS, look); // nothing else would bring it up again
+        }),
+      ),
+    );
     const isPage = page.runs.length === PAGE;
     hasMore = isPage || [...used.keys()].some(isFull);
     looksAgain ||= isPage && ![...used.keys()].every(isFull);
@@ -239,10 +246,13 @@ export function createScheduler(options: SchedulerOptions) {
     isLooking = true;
     const release = clock.hold?.();
     const loop = async () => {
-      do {
+      for (let looks = 1; ; looks++) {
         looksAgain = false;
         await lookOnce();
-      } while (looksAgain && !isClosed);
+        if (!looksAgain || isClosed) return;
+        // Runs that end together (a group of commits) call one by one: their slots are given out by one look.
+        if (looks > 1) await new Promise<void>((resolve) => platform.hop(resolve));
+      }
     };
     loop()
       .catch((error) => {
