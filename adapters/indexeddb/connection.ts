@@ -1,10 +1,12 @@
-import { type IDBPDatabase, openDB, unwrap, wrap } from 'idb';
+import { type IDBPDatabase, unwrap, wrap } from 'idb';
 import { StepfastError } from '../../src/errors.js';
 import { check } from '../../src/values/check.js';
-import { addStores, assertFormat, assertStores, type Database, reading, type Schema, storeError } from './schema.js';
+import { createFactory } from './factory.js';
+import { addStores, assertFormat, assertStores, type Database, reading, storeError } from './schema.js';
 
 /*
- * The connection to the database: opened when it is first needed, and anew when it has died. One of the app is the
+ * The connection to the database: opened when it is first needed, and anew when it has died; if need be with the IndexedDB
+ * of another realm (factory.ts). One of the app is the
  * app's: it is never closed here, and what it hears of upgrades is the app's business.
  */
 
@@ -16,6 +18,25 @@ export interface Connection {
   use<T>(body: (db: Database) => T | Promise<T>): Promise<T>;
   /** Lets go of it. What is under way comes to its end; later calls reject with `CLOSED`. */
   end(): void;
+  /**
+   * The page is about to be frozen. A transaction that it left open would hold up every other context of the site until
+   * Chromium gives it up, after two minutes: those that are open are undone, and none is begun before `thaw`. Of a
+   * connection of the app, only the latter.
+   */
+  freeze(): void;
+  thaw(): void;
+  /** Whether `freeze` has undone the transaction: nothing of it was kept. */
+  wasFrozen(tx: IDBTransaction): boolean;
+}
+
+/** Notes which transactions of our own connection are open. */
+function track(native: IDBDatabase, open: Set<IDBTransaction>): void {
+  native.transaction = (...args) => {
+    const tx = IDBDatabase.prototype.transaction.apply(native, args);
+    open.add(tx);
+    for (const end of ['complete', 'abort']) tx.addEventListener(end, () => open.delete(tx));
+    return tx;
+  };
 }
 
 export function connectionTo(options: {
@@ -27,6 +48,10 @@ export function connectionTo(options: {
   const { name, database } = options;
   let current: Promise<Database> | undefined;
   let isEnded = false;
+  const factory = createFactory();
+  const open = new Set<IDBTransaction>();
+  const undone = new WeakSet<IDBTransaction>();
+  let frozen: { readonly over: Promise<void>; readonly thaw: () => void } | undefined;
 
   const forget = (lost: Promise<Database> | undefined) => {
     if (lost === current) current = undefined;
@@ -37,18 +62,23 @@ export function connectionTo(options: {
     );
   };
 
-  const openOwn = (drop: () => void): Promise<Database> => {
-    if (!globalThis.indexedDB)
+  const openOwn = async (drop: () => void): Promise<Database> => {
+    const indexedDB = factory.current();
+    if (!indexedDB)
       throw new StepfastError(
         'STORE_UNAVAILABLE',
-        'There is no IndexedDB here (switched off, or not a browser). Use memoryStore() from "stepfast/memory" to go on without durability, or fileStore() from "stepfast/file" in Node.',
+        'There is no IndexedDB here (switched off, or not a browser). Give indexedDBStore a `fallback`, for example memoryStore from "stepfast/memory", to go on without durability, or use fileStore() from "stepfast/file" in Node.',
       );
-    const upgrade = (db: Database) => {
-      addStores(unwrap(db));
+    const request = indexedDB.open(name, 1);
+    request.addEventListener('upgradeneeded', () => {
+      addStores(request.result);
       options.onCreated();
-    };
-    // Another context that wants to delete the database, or to upgrade it, must not wait for us: `blocking`.
-    return openDB<Schema>(name, 1, { upgrade, blocking: drop, terminated: drop });
+    });
+    const db = (await wrap(request)) as unknown as Database;
+    // Another context that wants to delete the database, or to upgrade it, must not wait for us.
+    for (const lost of ['versionchange', 'close'] as const) db.addEventListener(lost, drop);
+    track(unwrap(db), open);
+    return db;
   };
 
   const openApps = async (drop: () => void): Promise<Database> => {
@@ -99,20 +129,46 @@ export function connectionTo(options: {
 
   return {
     async use(body) {
-      for (let isLast = false; ; isLast = true) {
+      // Once more on a new connection, and once more with another IndexedDB.
+      for (let failures = 0; ; failures++) {
+        await frozen?.over;
         const mine = connected();
         try {
           return await body(await mine);
         } catch (error) {
           const isDead = error instanceof DOMException && /^(InvalidState|Unknown|Abort)/.test(error.name);
           if (isDead) forget(mine);
-          if (!isDead || isLast) throw storeError(error);
+          if (isDead && frozen) failures = -1;
+          else if (!isDead || failures > 1 || (failures === 1 && (database || !factory.renew())))
+            throw storeError(error);
         }
       }
     },
     end() {
       isEnded = true;
       forget(current);
+      frozen?.thaw();
+      factory.end();
     },
+    freeze() {
+      if (frozen || isEnded) return;
+      let thaw = () => undefined as unknown;
+      const over = new Promise<void>((resolve) => {
+        thaw = () => resolve();
+      });
+      frozen = { over, thaw };
+      for (const tx of open)
+        try {
+          tx.abort();
+          undone.add(tx);
+        } catch {
+          // it is at its end, and needs nothing of us any more
+        }
+    },
+    thaw() {
+      frozen?.thaw();
+      frozen = undefined;
+    },
+    wasFrozen: (tx) => undone.has(tx),
   };
 }

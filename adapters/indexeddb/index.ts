@@ -3,6 +3,7 @@ import { withOffers } from '../../src/store/due.js';
 import type { OpenOptions, SharedWork, Store, StoreListener } from '../../src/store/store.js';
 import { check, checkText } from '../../src/values/check.js';
 import { type AppDatabase, connectionTo } from './connection.js';
+import { createWarning, requestPersistence } from './eviction.js';
 import { type Presence, presence } from './presence.js';
 import { listRuns, loadRun, pickDue } from './queries.js';
 import { type Database, type Lease, reading, STORE_NAMES, storeError, type WriteTx } from './schema.js';
@@ -37,7 +38,25 @@ export interface IndexedDBStoreOptions {
    * take about half as long again. Default: `'relaxed'`.
    */
   readonly durability?: 'relaxed' | 'strict';
+  /**
+   * Asks the browser not to delete the data of this site by itself (`navigator.storage.persist`). Some ask the user, so
+   * give it at a time when that makes sense. Default: false.
+   */
+  readonly persist?: boolean;
+  /**
+   * Makes the store to go on with where there is no IndexedDB at all, for example `memoryStore`. It shows in
+   * `store.capabilities.durability`, which is `'none'` then. Default: none, and every call fails with `STORE_UNAVAILABLE`.
+   */
+  readonly fallback?: () => Store;
 }
+
+const hasIndexedDB = (): boolean => {
+  try {
+    return Boolean(globalThis.indexedDB);
+  } catch {
+    return false; // forbidden here
+  }
+};
 
 /**
  * A store in the browser's IndexedDB, shared by all pages and workers of the origin.
@@ -47,9 +66,11 @@ export interface IndexedDBStoreOptions {
  * @example const stepfast = createStepfast({ store: indexedDBStore({ name: 'my-app' }) });
  */
 export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
-  const { database, durability = 'relaxed' } = options;
+  const { database, durability = 'relaxed', persist, fallback } = options;
   check(['relaxed', 'strict'].includes(durability), 'durability', durability, '"relaxed" or "strict"');
   if (options.name !== undefined) checkText(options.name, 'name', 'INVALID_OPTION');
+  check(!fallback || typeof fallback === 'function', 'fallback', fallback, 'a function that makes a store');
+  if (fallback && !hasIndexedDB()) return fallback();
   check(!database || options.name === undefined, 'name', options.name, 'it, or `database`, but not both');
   const name = options.name ?? (typeof database === 'object' ? database.name : 'stepfast');
   const listeners = new Set<StoreListener>();
@@ -65,6 +86,8 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
       hasChannel: typeof BroadcastChannel !== 'undefined',
       post: (message) => channel?.postMessage(message),
       onChange: () => tell([undefined], false),
+      onFreeze: freeze,
+      onThaw: thaw,
     }));
 
   const tell = (runIds: Iterable<string | undefined>, isOwn: boolean) => {
@@ -80,7 +103,7 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
     if (!isOpen) throw new StepfastError('CLOSED', `The store "${name}" is closed. Create a new one to go on.`);
   };
 
-  const { use, end } = connectionTo({
+  const { use, end, freeze, thaw, wasFrozen } = connectionTo({
     name,
     database,
     onCreated: () =>
@@ -126,12 +149,14 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
         return db.transaction([...STORE_NAMES, ...(names as never[])], 'readwrite', { durability });
       }),
     lease,
+    wasFrozen,
     onCommitted(runIds) {
       tell(runIds, true);
       channel?.postMessage([...runIds]);
     },
   };
   const commits = committer(host);
+  const warn = createWarning();
   const shared = new Set<Promise<unknown>>();
 
   const leave = () => {
@@ -159,6 +184,7 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
       assertOpen(state === 'open');
       if (opened) return;
       opened = next;
+      if (persist) requestPersistence(next.onError);
       await renew(next.now);
       if (typeof BroadcastChannel === 'undefined') return;
       channel = new BroadcastChannel(`stepfast:${label}`);
@@ -183,6 +209,7 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
 
     async commit(batch) {
       assertOpen(state === 'open');
+      warn(batch.run?.state?.dueAt, batch.now);
       try {
         return await commits.commit(structuredClone(batch)); // the caller may go on changing it while it waits its turn
       } catch (error) {

@@ -38,6 +38,9 @@ export interface PresenceOptions {
   post(message: unknown): void;
   /** Somebody has gone, or this page is back: look again. */
   onChange(): void;
+  /** Called in `freeze` and `resume`. */
+  onFreeze(): void;
+  onThaw(): void;
 }
 
 export interface Presence {
@@ -53,7 +56,7 @@ export interface Presence {
   hear(message: unknown): void;
 }
 
-export function presence({ name, hasChannel, post, onChange }: PresenceOptions): Presence {
+export function presence({ name, hasChannel, post, onChange, onFreeze, onThaw }: PresenceOptions): Presence {
   const locks = globalThis.navigator?.locks as LockManager | undefined;
   const prefix = `stepfast:${name}:`;
   const noted = `${prefix}left:`;
@@ -124,11 +127,20 @@ export function presence({ name, hasChannel, post, onChange }: PresenceOptions):
     });
   };
 
+  const freeze = () => {
+    onFreeze();
+    hide();
+  };
+  const resume = () => {
+    onThaw();
+    back();
+  };
+
   const listen = (on: 'addEventListener' | 'removeEventListener') => {
     globalThis[on]?.('pagehide', hide);
     globalThis[on]?.('pageshow', pageshow as EventListener);
-    page()?.[on]('freeze', hide);
-    page()?.[on]('resume', back);
+    page()?.[on]('freeze', freeze);
+    page()?.[on]('resume', resume);
     page()?.[on]('visibilitychange', show);
   };
 

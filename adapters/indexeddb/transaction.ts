@@ -1,3 +1,4 @@
+import { unwrap } from 'idb';
 import type { Batch, CommitOutcome, EventRow } from '../../src/store/store.js';
 import {
   pairKey,
@@ -134,6 +135,8 @@ export interface CommitHost {
   /** To be renewed along with the commits, where leases are in use. */
   lease(now: number): Lease | undefined;
   onCommitted(runIds: ReadonlySet<string>): void;
+  /** The page was about to be frozen, and the transaction was undone for that. */
+  wasFrozen(tx: IDBTransaction): boolean;
 }
 
 /** Runs commits in the order in which they were asked for, as few transactions as possible. */
@@ -147,6 +150,7 @@ export function committer(host: CommitHost): { commit(batch: Batch): Promise<Com
     let thrown: unknown;
     let causes: unknown[] = [];
     let aborted: unknown;
+    let isAgain = false;
     try {
       const tx = await host.begin();
       const done = tx.done.catch((error: unknown) => (aborted = error));
@@ -172,11 +176,13 @@ export function committer(host: CommitHost): { commit(batch: Batch): Promise<Com
         }
       }
       await done;
+      isAgain = host.wasFrozen(unwrap(tx) as IDBTransaction);
       causes = [aborted, failures[0], thrown];
     } catch (error) {
       for (const { reject } of group) reject(error);
       return;
     }
+    if (isAgain) return attempt(group); // begins when the page is back
     if (!causes.some(Boolean)) {
       for (const [index, { resolve }] of group.entries()) resolve(outcomes[index]!);
       if (changed.size) host.onCommitted(changed);

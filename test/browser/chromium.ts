@@ -1,20 +1,14 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
 import { type BrowserContext, chromium, type Page } from 'playwright-core';
 
 /*
- * A real Chromium, its profile in a folder of its own, and pages served to it from this process. The pages are bundled
- * from `pages/`, and run under a strict Content-Security-Policy, as those of careful users do.
+ * A real Chromium, its profile in a folder of its own.
  */
 
-const CSP = "default-src 'none'; script-src 'self'; connect-src 'self'";
-const ARGS = [
+export const ARGS = [
   '--no-sandbox',
   '--disable-gpu',
   '--disable-quic',
@@ -39,87 +33,8 @@ export function findChromium(): string {
   return found;
 }
 
-/** One file of `pages/` with all that it imports, as a module script. */
-async function bundlePage(name: string): Promise<string> {
-  const { outputFiles } = await build({
-    entryPoints: [fileURLToPath(new URL(`pages/${name}.ts`, import.meta.url))],
-    bundle: true,
-    write: false,
-    format: 'esm',
-    target: 'es2022',
-    logLevel: 'error',
-  });
-  return outputFiles[0]!.text;
-}
-
-export interface Site {
-  readonly origin: string;
-  /** What pages have asked for at `/effect/<name>`: the world outside, which outlives the browser. */
-  readonly effects: readonly string[];
-  /** Resolves when `/effect/<name>` has been asked for that many times. */
-  reached(name: string, times: number): Promise<void>;
-  /** Leaves `/effect/<name>` unanswered until the returned function is called. */
-  hold(name: string): () => void;
-  close(): Promise<void>;
-}
-
-/** Serves `/<name>` (a page) and `/<name>.js` (its script, or a worker's) for every name given. */
-export async function servePages(...names: readonly string[]): Promise<Site> {
-  const scripts = new Map<string, string>();
-  for (const name of names) scripts.set(`/${name}.js`, await bundlePage(name));
-  const effects: string[] = [];
-  const held = new Map<string, Promise<void>>();
-  const watchers = new Set<() => void>();
-  const server = createServer(async (request, response) => {
-    const { pathname } = new URL(request.url ?? '/', 'http://localhost');
-    const [, effect] = /^\/effect\/(.+)$/.exec(pathname) ?? [];
-    if (effect !== undefined) {
-      effects.push(effect);
-      for (const watcher of watchers) watcher();
-      await held.get(effect);
-      response.writeHead(204).end();
-      return;
-    }
-    const script = scripts.get(pathname);
-    const isPage = scripts.has(`${pathname}.js`);
-    response.writeHead(script !== undefined || isPage ? 200 : 404, {
-      'content-type': script === undefined ? 'text/html; charset=utf-8' : 'text/javascript; charset=utf-8',
-      'content-security-policy': CSP,
-    });
-    response.end(script ?? (isPage ? `<!doctype html><script type="module" src="${pathname}.js"></script>` : ''));
-  });
-  await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
-  return {
-    origin: `http://localhost:${(server.address() as AddressInfo).port}`,
-    effects,
-    reached: (name, times) =>
-      new Promise((resolve) => {
-        const watcher = () => {
-          if (effects.filter((one) => one === name).length < times) return;
-          watchers.delete(watcher);
-          resolve();
-        };
-        watchers.add(watcher);
-        watcher();
-      }),
-    hold(name) {
-      let free: () => void = () => undefined;
-      held.set(name, new Promise((resolve) => (free = resolve)));
-      return () => {
-        held.delete(name);
-        free();
-      };
-    },
-    close: () =>
-      new Promise((closed) => {
-        server.closeAllConnections();
-        server.close(() => closed());
-      }),
-  };
-}
-
 /** Ids of the browser's processes: the one that has the profile open, and all its descendants. */
-function processesOf(profile: string): number[] {
+export function processesOf(profile: string): number[] {
   const lines = execFileSync('ps', ['-A', '-ww', '-o', 'pid=,ppid=,args='], { encoding: 'utf8' }).split('\n');
   const all = lines.flatMap((line) => {
     const [, pid, ppid, args] = /^\s*(\d+)\s+(\d+)\s+(.*)$/.exec(line) ?? [];

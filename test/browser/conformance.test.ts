@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { conformanceCases } from '../../src/testing/conformance.js';
-import { type Browser, launchBrowser, type Site, servePages } from './chromium.js';
+import { type Browser, launchBrowser } from './chromium.js';
 import type { SuiteResult } from './pages/lab.js';
+import { type Site, servePages } from './site.js';
 
 /*
  * The conformance suite in a real Chromium, where Web Locks tell who is alive: in a page, and in a dedicated worker.

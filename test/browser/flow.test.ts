@@ -1,6 +1,7 @@
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Browser, launchBrowser, type Site, servePages } from './chromium.js';
+import { type Browser, launchBrowser } from './chromium.js';
+import { type Site, servePages } from './site.js';
 
 /*
  * Pins: the onboarding flow goes on after a reload, and after SIGKILL of the browser, in each of its states; recorded

@@ -1,7 +1,8 @@
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Batch, CommitOutcome, DueQuery } from '../../src/store/store.js';
-import { type Browser, launchBrowser, type Site, servePages } from './chromium.js';
+import { type Browser, launchBrowser } from './chromium.js';
+import { type Site, servePages } from './site.js';
 
 /*
  * Pins: what a page was told is durable outlives SIGKILL of the browser, and no commit is ever seen in half; who is

@@ -1,6 +1,17 @@
 import '../fake-locks.js';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { claim, dueQuery, freshName, leaseMs, newRun, now, type Opened, openStore, raw } from './indexeddb-kit.js';
+import {
+  claim,
+  dueQuery,
+  freshName,
+  leaseMs,
+  newRun,
+  now,
+  type Opened,
+  openStore,
+  raw,
+  waitUntil,
+} from './indexeddb-kit.js';
 
 /*
  * Pins: how owners are told alive from dead, with Web Locks and without: who holds its lock but does not answer is dead
@@ -84,6 +95,39 @@ describe('O2: with Web Locks', () => {
     expect(await look(b)).toMatchObject({ runs: [{ interrupted: true }] });
     await b.close();
   });
+});
+
+it('O2: a page that is frozen leaves no transaction open, begins none, and goes on when it is back', async () => {
+  const page = Object.assign(new EventTarget(), { visibilityState: 'hidden' });
+  vi.stubGlobal('document', page);
+  const name = freshName();
+  const a = await openStore(name, { owner: 'a' });
+  vi.unstubAllGlobals();
+  const b = await openStore(name, { owner: 'b' });
+  const open = new Set<IDBTransaction>();
+  const { prototype } = IDBDatabase;
+  const original = prototype.transaction;
+  prototype.transaction = function (...args) {
+    const tx = original.apply(this, args);
+    open.add(tx);
+    for (const end of ['complete', 'abort']) tx.addEventListener(end, () => open.delete(tx));
+    return tx;
+  };
+  const committing = a.commit({ now, starts: [newRun('run')] });
+  await waitUntil(() => open.size > 0);
+  page.dispatchEvent(new Event('freeze'));
+  const dueLater = a.due(dueQuery());
+  await waitUntil(() => open.size === 0);
+  await exchange();
+  expect(open.size, 'begun while frozen').toBe(0);
+  expect(await b.load('run')).toBeUndefined();
+  expect(await b.commit({ now, starts: [newRun('other')] })).toMatchObject({ kind: 'committed' });
+  page.dispatchEvent(new Event('resume'));
+  expect(await committing).toMatchObject({ kind: 'committed' });
+  expect((await dueLater).runs.length).toBeGreaterThan(0);
+  expect(await b.load('run')).toBeDefined();
+  prototype.transaction = original;
+  await Promise.all([a.close(), b.close()]);
 });
 
 describe('O2: without Web Locks', () => {

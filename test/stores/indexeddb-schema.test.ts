@@ -166,7 +166,7 @@ it('where there is no IndexedDB, opening says what to do', async () => {
   Object.assign(globalThis, { indexedDB: undefined });
   await expect(openStore(freshName())).rejects.toMatchObject({
     code: 'STORE_UNAVAILABLE',
-    message: expect.stringContaining('memoryStore()'),
+    message: expect.stringContaining('memoryStore'),
   });
 });
 

@@ -1,0 +1,46 @@
+/*
+ * What the tests need of a browser, so that they are the same for all engines. What an engine can not do is absent.
+ */
+
+export interface Tab {
+  /** The value of an expression in the page, awaited; must be JSON. */
+  evaluate<Value>(expression: string): Promise<Value>;
+  /** Goes elsewhere, like a click on a link. */
+  load(url: string): Promise<void>;
+  back(): Promise<void>;
+  reload(): Promise<void>;
+  close(): Promise<void>;
+  /** In front of the others, which are hidden then. */
+  show?(): Promise<void>;
+  /** Its process dies. */
+  crash?(): Promise<void>;
+  /** As the browser does with tabs that nobody has looked at for long. The page hears of it. */
+  freeze?(): Promise<void>;
+  thaw?(): Promise<void>;
+  /** Its process is stopped, and goes on: nobody in it hears of that. */
+  suspend?(): Promise<void>;
+  wake?(): Promise<void>;
+}
+
+export interface Engine {
+  readonly name: string;
+  /** A new tab, in front, once its page is loaded. */
+  open(url: string): Promise<Tab>;
+  /** SIGKILL to all of its processes, then a new start on the same profile. Tabs are gone. */
+  restart?(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Resolves when `fits` says so; asked again and again, as nothing tells. */
+export async function until(fits: () => Promise<boolean> | boolean): Promise<void> {
+  while (!(await fits())) await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
+/** Resolves when the page has set up what tests call, `app` or `lab`. */
+export const isLoaded = (tab: Tab): Promise<void> =>
+  until(() =>
+    tab
+      .evaluate<boolean>(`location.href !== 'about:blank' && document.readyState === 'complete' &&
+        (location.pathname === '/nothing' || 'app' in globalThis || 'lab' in globalThis)`)
+      .catch(() => false),
+  );

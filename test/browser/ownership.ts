@@ -1,0 +1,248 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Engine, type Tab, until } from './engines/engine.js';
+import type { App } from './pages/tab.js';
+import { type Site, servePages } from './site.js';
+
+/*
+ * Pins spec O1 and O2 in a real browser: whatever becomes of the tab that drives a run, another one takes the run over,
+ * and the one before writes nothing any more. The tests assert the takeover; the times are measured, and printed.
+ */
+
+type Answer<Method extends keyof App> = Awaited<ReturnType<App[Method]>>;
+
+/** Calls a method of `app` in the page. */
+export const call = <Method extends keyof App>(
+  tab: Tab,
+  method: Method,
+  ...args: Parameters<App[Method]>
+): Promise<Answer<Method>> => tab.evaluate(`app.${method}(...${JSON.stringify(args)})`);
+
+export type Skill = keyof Tab;
+
+interface Case {
+  readonly title: string;
+  /** The owner's engine is in a worker of its page. */
+  readonly host?: 'worker';
+  readonly needs?: readonly Skill[];
+  /** What becomes of the tab that drives the run. */
+  befalls(owner: Tab, site: Site): Promise<unknown>;
+  /** How it comes back, if it does. */
+  returns?(owner: Tab): Promise<unknown>;
+}
+
+const nowhere = (site: Site) => `${site.origin}/nothing`;
+
+const CASES: readonly Case[] = [
+  { title: 'released', befalls: (owner) => call(owner, 'close') },
+  { title: 'closed', befalls: (owner) => owner.close() },
+  { title: 'crashed', needs: ['crash'], befalls: (owner) => owner.crash!() },
+  { title: 'reloaded', befalls: (owner) => owner.reload() },
+  {
+    title: 'navigated away',
+    befalls: (owner, site) => owner.load(nowhere(site)),
+    returns: (owner) => owner.back(),
+  },
+  {
+    title: 'navigated away, engine in a worker',
+    host: 'worker',
+    befalls: (owner, site) => owner.load(nowhere(site)),
+    returns: (owner) => owner.back(),
+  },
+  {
+    title: 'frozen',
+    needs: ['freeze', 'thaw'],
+    befalls: (owner) => owner.freeze!(),
+    returns: (owner) => owner.thaw!(),
+  },
+  {
+    title: 'stopped without a word',
+    needs: ['suspend', 'wake'],
+    befalls: (owner) => owner.suspend!(),
+    returns: (owner) => owner.wake!(),
+  },
+];
+
+export function ownership(name: string, launch: () => Promise<Engine>, skills: readonly Skill[]): void {
+  const can = (needs: readonly Skill[] = []) => needs.every((need) => skills.includes(need));
+  let engine: Engine;
+  let site: Site;
+  const measured: string[] = [];
+  beforeAll(async () => {
+    [engine, site] = await Promise.all([launch(), servePages('tab', 'nothing')]);
+  });
+  afterAll(async () => {
+    if (measured.length) console.log([`${name}: the owner was ..., taken over after`, ...measured].join('\n  '));
+    await Promise.all([engine?.close(), site?.close()]);
+  });
+
+  let databases = 0;
+  /** Tabs on a new database. */
+  const tabs = () => {
+    const db = `${name}-${++databases}`;
+    const opened: Tab[] = [];
+    const open = async (tab: string, more = '') => {
+      const made = await engine.open(`${site.origin}/tab?db=${db}&tab=${tab}${more}`);
+      opened.push(made);
+      await call(made, 'ready');
+      return made;
+    };
+    return { db, open, end: () => Promise.all(opened.map((tab) => tab.close())) };
+  };
+  /** Who has begun the step, in order, by the requests that it made. */
+  const begunBy = (db: string) =>
+    site.effects.filter((one) => one.startsWith(`${db}-work-`)).map((one) => one.slice(`${db}-work-`.length));
+
+  describe(`O2: the owner of a run in the middle of a step, in ${name}`, () => {
+    for (const { title, host, needs, befalls, returns } of CASES)
+      it.runIf(can(needs))(`${title}: another tab takes the run over`, async () => {
+        const { db, open, end } = tabs();
+        const owner = await open('owner', host ? `&host=${host}` : '');
+        const me = host ? `owner-${host}` : 'owner.1';
+        const release = site.hold(`${db}-work-${me}`);
+        const runId = await call(owner, 'start', 'work');
+        await site.reached(`${db}-work-${me}`, 1);
+        const other = await open('other');
+        expect(await call(other, 'status', runId)).toBe('running');
+        const seen = call(other, 'until', runId, 'completed');
+        const since = performance.now();
+        await befalls(owner, site);
+        await until(() => begunBy(db).length > 1);
+        measured.push(`${title.padEnd(36)} ${((performance.now() - since) / 1000).toFixed(2)} s`);
+        const next = begunBy(db)[1]!;
+        expect(next).not.toBe(me);
+        expect(await seen).toEqual({ status: 'completed', result: { by: next } });
+        const before = await call(other, 'timeline', runId);
+        expect(before.filter((entry) => entry === 'step-completed work')).toHaveLength(1);
+
+        // The one before comes back, and what it was waiting for answers.
+        release();
+        await returns?.(owner);
+        if (returns && !host) {
+          expect(await call(owner, 'until', runId, 'completed')).toEqual({ status: 'completed', result: { by: next } });
+          // A commit that is asked for later is made later: whatever it had to say by then, it has tried to.
+          const later = await call(owner, 'start', 'sleep', { ms: 1 });
+          await call(owner, 'until', later, 'completed');
+        }
+        expect(await call(other, 'timeline', runId)).toEqual(before);
+        expect(begunBy(db)).toHaveLength(2);
+        // A page that was frozen inside a transaction holds up the others, until the browser ends it after two minutes.
+        expect((await call(other, 'told')).errors).toEqual([]);
+        if (returns && !host) expect((await call(owner, 'told')).errors).toEqual([]);
+        await end();
+      });
+  });
+
+  it.runIf(can(['show', 'crash']))(`O2: a visible tab is preferred to a hidden one, in ${name}`, async () => {
+    const { db, open, end } = tabs();
+    const owner = await open('owner');
+    const release = site.hold(`${db}-work-owner.1`);
+    const runId = await call(owner, 'start', 'work');
+    await site.reached(`${db}-work-owner.1`, 1);
+    const hidden = await open('hidden');
+    const visible = await open('visible');
+    expect(await hidden.evaluate('document.visibilityState')).toBe('hidden');
+    expect(await visible.evaluate('document.visibilityState')).toBe('visible');
+    await owner.crash!();
+    expect((await call(visible, 'until', runId, 'completed')).result).toEqual({ by: 'visible.1' });
+    release();
+    await end();
+  });
+
+  it(`E4: of 1,000 events from two tabs, while runs register, each resumes one run once, in ${name}`, async () => {
+    const { open, end } = tabs();
+    const [one, two] = [await open('one'), await open('two')];
+    const prefixes = ['a', 'b'];
+    const [, , ids, more] = await Promise.all([
+      call(one, 'startMany', 'a', 500),
+      call(two, 'startMany', 'b', 500),
+      call(one, 'dispatchMany', prefixes, 500, true),
+      call(two, 'dispatchMany', prefixes, 500, false),
+    ]);
+    expect(new Set([...ids, ...more]).size).toBe(1_000);
+    const workedIn = async () => [...(await call(one, 'told')).worked, ...(await call(two, 'told')).worked];
+    await until(async () => (await workedIn()).length >= 1_000);
+    await until(async () => (await call(one, 'count', 'waiting')) + (await call(one, 'count', 'running')) === 0);
+    expect(await call(two, 'count', 'completed')).toBe(1_000);
+    const worked = await workedIn();
+    expect(worked).toHaveLength(1_000);
+    expect(new Set(worked).size).toBe(1_000);
+    for (const tab of [one, two]) expect((await call(tab, 'told')).errors).toEqual([]);
+    await end();
+  });
+
+  it.runIf(can(['show']))(
+    `Q4: a hidden tab acts on a deadline that has passed when it is shown, in ${name}`,
+    async () => {
+      const { open, end } = tabs();
+      const tab = await open('tab', '&clock');
+      const runId = await call(tab, 'start', 'sleep', { ms: 86_400_000 });
+      await call(tab, 'until', runId, 'sleeping');
+      const front = await engine.open(nowhere(site));
+      expect(await tab.evaluate('document.visibilityState')).toBe('hidden');
+      await call(tab, 'shift', 86_400_001);
+      expect(await call(tab, 'status', runId), 'its timer is set for tomorrow').toBe('sleeping');
+      await tab.show!();
+      await call(tab, 'until', runId, 'completed');
+      await front.close();
+      await end();
+    },
+  );
+
+  it(`Q4: a sleep of 30 days does not end early, in ${name}`, async () => {
+    const { open, end } = tabs();
+    const tab = await open('tab');
+    const runId = await call(tab, 'start', 'sleep', { ms: 30 * 86_400_000 });
+    await call(tab, 'until', runId, 'sleeping');
+    const other = await call(tab, 'start', 'sleep', { ms: 50 });
+    await call(tab, 'until', other, 'completed');
+    expect(await call(tab, 'status', runId)).toBe('sleeping');
+    expect((await call(tab, 'told')).longTimers, 'the browser would fire them at once').toBe(0);
+    await end();
+  });
+
+  it(`O2: an engine that is closed and made anew on one page leaves no ghost owner, in ${name}`, async () => {
+    const { db, open, end } = tabs();
+    const tab = await open('tab');
+    const release = site.hold(`${db}-work-tab.1`);
+    const runId = await call(tab, 'start', 'work');
+    await site.reached(`${db}-work-tab.1`, 1);
+    // As StrictMode and hot reload do: nobody waits for the one before to be gone.
+    await tab.evaluate('void app.close(), app.ready()');
+    await site.reached(`${db}-work-tab.1`, 2);
+    release();
+    await call(tab, 'until', runId, 'completed');
+    await until(async () => (await call(tab, 'locks')).filter((lock) => !lock.endsWith(':visible')).length === 1);
+    await call(tab, 'close');
+    await until(async () => (await call(tab, 'locks')).length === 0);
+    expect((await call(tab, 'told')).errors).toEqual([]);
+    await end();
+  });
+
+  it(`O2: an engine in a SharedWorker outlives the tab that began it, in ${name}`, async () => {
+    const { db, open, end } = tabs();
+    const first = await open('tab', '&host=shared');
+    const release = site.hold(`${db}-work-tab-shared`);
+    const runId = await call(first, 'start', 'work');
+    await site.reached(`${db}-work-tab-shared`, 1);
+    const second = await open('tab', '&host=shared');
+    await first.close();
+    release();
+    expect((await call(second, 'until', runId, 'completed')).result).toEqual({ by: 'tab-shared' });
+    expect(begunBy(db)).toHaveLength(1);
+    await end();
+  });
+
+  it(`O2: a service worker drives what is due when it is told to, in ${name}`, async () => {
+    const { db, open, end } = tabs();
+    const page = await open('page');
+    const release = site.hold(`${db}-work-page.1`);
+    const runId = await call(page, 'start', 'work');
+    await site.reached(`${db}-work-page.1`, 1);
+    const worker = await open('sw', '&host=service');
+    await call(page, 'close');
+    await call(worker, 'drive');
+    expect((await call(worker, 'until', runId, 'completed')).result).toEqual({ by: 'sw-service' });
+    release();
+    await end();
+  });
+}

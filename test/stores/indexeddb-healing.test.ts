@@ -1,0 +1,125 @@
+import { afterEach, expect, it, vi } from 'vitest';
+import { indexedDBStore } from '../../adapters/indexeddb/index.js';
+import { memoryStore } from '../../adapters/memory/index.js';
+import { claim, freshName, newRun, now, openStore, started } from './indexeddb-kit.js';
+
+/*
+ * Pins: where the IndexedDB of the page is dead for good, that of a fresh iframe is used; where there is none at all, the
+ * fallback; what is asked of the browser, and what developers are told, about data that it may delete.
+ */
+
+afterEach(() => {
+  vi.unstubAllGlobals();
+  vi.restoreAllMocks();
+});
+
+/** A page whose IndexedDB can die, as WebKit's does: what is open is dead, and opening fails. Iframes have another. */
+function mortalPage() {
+  const real = globalThis.indexedDB;
+  const frames: { isThere: boolean }[] = [];
+  let isDead = false;
+  const lost = () => new DOMException('Connection to Indexed Database server lost. Refresh the page.', 'UnknownError');
+  const open = (...args: Parameters<IDBFactory['open']>) => {
+    if (isDead) throw lost();
+    return real.open(...args);
+  };
+  vi.stubGlobal('indexedDB', { open });
+  vi.stubGlobal('document', {
+    addEventListener: () => undefined,
+    removeEventListener: () => undefined,
+    documentElement: { append: (frame: { isThere: boolean }) => void (frame.isThere = true) },
+    createElement() {
+      const frame = {
+        isThere: false,
+        contentWindow: { indexedDB: real },
+        remove: () => void (frame.isThere = false),
+      };
+      frames.push(frame);
+      return frame;
+    },
+  });
+  return {
+    frames,
+    die() {
+      isDead = true;
+      const { transaction } = IDBDatabase.prototype;
+      const dead = new WeakSet<IDBDatabase>();
+      let deaths = 0;
+      vi.spyOn(IDBDatabase.prototype, 'transaction').mockImplementation(function (this: IDBDatabase, ...args) {
+        if (!deaths++) dead.add(this);
+        if (dead.has(this)) throw new DOMException('dead', 'InvalidStateError');
+        return transaction.apply(this, args);
+      });
+    },
+  };
+}
+
+it('D5: when the IndexedDB of the page is dead for good, that of an iframe takes over, and nothing is lost', async () => {
+  const page = mortalPage();
+  const store = await openStore(freshName());
+  await store.commit({ now, starts: [newRun('run')] });
+  page.die();
+  expect(await store.load('run')).toMatchObject({ journal: [started()] });
+  expect(await store.commit({ now, run: claim('run', 0) })).toMatchObject({ kind: 'committed' });
+  expect(page.frames).toMatchObject([{ isThere: true }]);
+  await store.close();
+  await vi.waitUntil(() => !page.frames[0]!.isThere);
+});
+
+it('D5: in a worker, where there are no iframes, a dead IndexedDB is told as unavailable', async () => {
+  const page = mortalPage();
+  const store = await openStore(freshName());
+  page.die();
+  vi.stubGlobal('document', undefined);
+  await expect(store.load('run')).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
+  store.abandon?.();
+});
+
+it('without IndexedDB the fallback is the store, and shows that it keeps nothing', async () => {
+  vi.stubGlobal('indexedDB', undefined);
+  const store = indexedDBStore({ fallback: memoryStore });
+  expect(store.capabilities.durability).toBe('none');
+  await expect(
+    indexedDBStore().open({ owner: 'a', now, leaseMs: 1, mode: 'drive', onError: () => undefined }),
+  ).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', message: expect.stringContaining('fallback') });
+});
+
+it('with IndexedDB the fallback is not made', () => {
+  const fallback = vi.fn(memoryStore);
+  expect(indexedDBStore({ fallback }).capabilities.durability).toBe('process');
+  expect(fallback).not.toHaveBeenCalled();
+  expect(() => indexedDBStore({ fallback: 'memory' as never })).toThrow('[INVALID_OPTION]');
+});
+
+it('persistence is asked for when the app wants it, and not else', async () => {
+  const persist = vi.fn(async () => true);
+  vi.stubGlobal('navigator', { storage: { persist } });
+  const open = { owner: 'a', now, leaseMs: 1, mode: 'drive', onError: () => undefined } as const;
+  const stores = [indexedDBStore({ name: freshName() }), indexedDBStore({ name: freshName(), persist: true })];
+  await stores[0]!.open(open);
+  expect(persist).not.toHaveBeenCalled();
+  await stores[1]!.open(open);
+  expect(persist).toHaveBeenCalledOnce();
+  for (const store of stores) await store.close();
+});
+
+it.each([
+  ['Apple Computer, Inc.', false, 8, 1],
+  ['Apple Computer, Inc.', true, 8, 0],
+  ['Apple Computer, Inc.', false, 6, 0],
+  ['Google Inc.', false, 8, 0],
+])('%s, persistent %s, a wait of %s days: %s warnings', async (vendor, isPersistent, days, warnings) => {
+  vi.stubGlobal('navigator', { vendor, storage: { persisted: async () => isPersistent } });
+  const warn = vi.spyOn(console, 'warn').mockImplementation(() => undefined);
+  const store = await openStore(freshName());
+  await store.commit({ now, starts: [newRun('run')] });
+  const change = claim('run', 0);
+  const waiting = {
+    ...change,
+    state: { ...change.state!, status: 'sleeping', dueAt: now + days * 86_400_000 },
+  } as const;
+  await store.commit({ now, run: waiting });
+  await store.commit({ now, run: { ...waiting, fence: 1 } });
+  await store.close();
+  expect(warn).toHaveBeenCalledTimes(warnings);
+});
