@@ -1,0 +1,125 @@
+import type { Stepfast } from '../../../src/engine/engine.js';
+import type { Platform } from '../../../src/platform.js';
+import { systemPlatform } from '../../../src/system.js';
+import type { Random } from './random.js';
+import type { Life, Scheduler } from './scheduler.js';
+
+/*
+ * One context: a tab or a process, with a clock of its own and a platform whose every callback is a task of the
+ * scheduler.
+ */
+
+export interface Context extends Life {
+  readonly clock: OwnClock;
+  readonly platform: Platform;
+  engine: Stepfast;
+  /** The engine's own name for itself, once its store is open. */
+  owner: string | undefined;
+  isOnline: boolean;
+  /** It was closed in good order, or is about to be. */
+  isClosing: boolean;
+  /** The others take it for dead; it may not be. */
+  isPresumedDead: boolean;
+  /** It was frozen, and has gone on. */
+  wasFrozen: boolean;
+  /** Calls the listeners of `onWake`. */
+  wake(): void;
+}
+
+/** A clock that may run at another rate than true time, and be set. */
+export interface OwnClock {
+  now(): number;
+  /** Moves it by so many milliseconds. */
+  jump(ms: number): void;
+  /** True time from here on. */
+  correct(): void;
+  /** When, in true time, it was set last. */
+  setAt(): number;
+  /** The latest instant it has ever shown. */
+  latest(): number;
+  rate(): number;
+}
+
+export function ownClock(trueNow: () => number, skew: { readonly rate: number; readonly offset: number }): OwnClock {
+  let { rate } = skew;
+  let since = trueNow();
+  let base = since + skew.offset;
+  let setAt = -Infinity;
+  let latest = 0;
+  const now = () => {
+    const shown = Math.floor(base + (trueNow() - since) * rate);
+    latest = Math.max(latest, shown);
+    return shown;
+  };
+  return {
+    now,
+    jump(ms) {
+      base = now() + ms;
+      since = setAt = trueNow();
+    },
+    correct() {
+      base = since = setAt = trueNow();
+      rate = 1;
+    },
+    setAt: () => setAt,
+    latest: () => latest,
+    rate: () => rate,
+  };
+}
+
+const standard = systemPlatform();
+
+/** What the platform gives an engine in here. */
+export function platformOf(
+  life: Life,
+  {
+    scheduler,
+    random,
+    clock,
+    report,
+    isOnline,
+    wakes,
+  }: {
+    readonly scheduler: Scheduler;
+    readonly random: Random;
+    readonly clock: OwnClock;
+    readonly report: (error: unknown) => void;
+    readonly isOnline: () => boolean;
+    readonly wakes: Set<() => void>;
+  },
+): Platform {
+  let ids = 0;
+  let isSync = false;
+  const within = <T>(value: boolean, fn: () => T): T => {
+    const before = isSync;
+    isSync = value;
+    try {
+      return fn();
+    } finally {
+      isSync = before;
+    }
+  };
+  return {
+    ...standard,
+    clock: {
+      now: clock.now,
+      // As in a real one: how long is worked out once, and then time itself counts, whatever the clock is set to.
+      setTimer: (at, callback) => scheduler.after(life, (at - clock.now()) / clock.rate(), 'timer', callback),
+    },
+    hop: (callback) => scheduler.soon(life, 'hop', callback),
+    patience: (ms, callback) => scheduler.after(life, ms, 'patience', callback),
+    newId: () => `${life.name}-${++ids}`,
+    newUuid: () => `${life.name}-uuid-${++ids}`,
+    inStep: (fn) => within(true, fn),
+    outOfStep: (fn) => within(false, fn),
+    isInStep: () => isSync,
+    isOnline,
+    random: random.next,
+    onWake(callback) {
+      wakes.add(callback);
+      return () => wakes.delete(callback);
+    },
+    warn: () => undefined,
+    report,
+  };
+}

@@ -1,0 +1,230 @@
+import type { MemoryMedium } from '../../../adapters/memory/index.js';
+import { isOutcome, type JournalEntry } from '../../../src/store/journal.js';
+import type { Batch } from '../../../src/store/store.js';
+import {
+  blankJournal,
+  type EntryOf,
+  eligible,
+  keyOfId,
+  type Nodes,
+  namespaceOf,
+  runNode,
+  type Shadow,
+  waitNode,
+} from './shadow.js';
+
+/*
+ * What an entry of a journal must be true of, at the moment in which it becomes durable.
+ */
+
+export interface EntriesHost {
+  readonly medium: MemoryMedium;
+  readonly nodes: (program: number) => Nodes;
+  readonly wrong: (what: string) => void;
+  readonly count: (what: string) => void;
+  readonly shadows: ReadonlyMap<string, Shadow>;
+  readonly maxInterruptions: number;
+  /** Sums of what steps have added to the shared values. */
+  readonly sums: { told: number; asked: number };
+}
+
+/** Kinds that may stand behind the end of a run (rule J4). */
+const AFTERMATH = /^(claimed|released|undone|undo-attempt-failed|undo-failed|logged|retried)$/;
+
+/** Attempts that a handler has, and words that are no functions of the user. */
+const MAX_ATTEMPTS = 5;
+
+export function createEntries(host: EntriesHost) {
+  const { medium, wrong, count, sums } = host;
+
+  const said = (shadow: Shadow, entry: JournalEntry, what: string) =>
+    wrong(`${shadow.runId}: ${what}: ${JSON.stringify(entry).slice(0, 300)}`);
+
+  /** Looks at one entry, and folds it into what is known of its run. */
+  const look = (shadow: Shadow, entry: JournalEntry, batch: Batch, commit: number): void => {
+    const id = 'id' in entry ? entry.id : undefined;
+    const key = id ? keyOfId(namespaceOf(entry), id) : '';
+    const name = id?.[0] ?? '';
+    const nodes = host.nodes(shadow.program);
+    const bad = (what: string) => said(shadow, entry, what);
+    if (shadow.endedBy !== undefined && !AFTERMATH.test(entry.kind)) bad('J4: an entry behind the end of the run');
+    if (!/^(claimed|released|logged)$/.test(entry.kind)) shadow.interruptions = 0;
+    if (isOutcome(entry)) {
+      if (shadow.outcomes.has(key)) bad('R1: a second outcome of one identity');
+      shadow.outcomes.set(key, { entry, commit });
+      shadow.handlerFailures = 0;
+    }
+    switch (entry.kind) {
+      case 'claimed':
+        if (entry.fence !== shadow.row.fence) bad(`O1: a claim with another fence than the row (${shadow.row.fence})`);
+        if (entry.interrupted) {
+          shadow.interruptions++;
+          count('interruptions');
+        }
+        break;
+      case 'attempt-failed':
+      case 'step-failed': {
+        const failures = (shadow.failures.get(key)?.count ?? 0) + 1;
+        const node = runNode(nodes, name);
+        const most = node?.maxAttempts ?? MAX_ATTEMPTS;
+        if (entry.kind === 'attempt-failed') {
+          shadow.failures.set(key, { count: failures, retryAt: entry.retryAt });
+          shadow.undos.delete(key);
+          if (failures >= most) bad(`F1: attempt ${failures} of at most ${most} is to be retried`);
+          if (node?.isFatal && entry.error.name === 'FatalError') bad('F3: a fatal error is to be retried');
+          count('attempts that failed');
+        } else {
+          if (failures > most) bad(`F1: failed ${failures} times, of at most ${most}`);
+          const isFinal = failures === most || entry.error.name === 'FatalError' || node === undefined;
+          if (!isFinal) bad(`F1: given up after ${failures} of ${most} attempts`);
+          shadow.undos.delete(key);
+        }
+        break;
+      }
+      case 'step-completed':
+        if (runNode(nodes, name)?.adds === 'told') sums.told++;
+        break;
+      case 'state-incremented':
+        sums.asked++;
+        if (entry.value !== sums.asked) bad(`D8: the sum is ${sums.asked}`);
+        break;
+      case 'sleep-set':
+        if (shadow.sleeps.has(key)) bad('E5: a sleep is set twice');
+        shadow.sleeps.set(key, entry);
+        break;
+      case 'sleep-ended':
+        if (!(shadow.sleeps.get(key)?.dueAt ?? Infinity) || entry.at < (shadow.sleeps.get(key)?.dueAt ?? Infinity))
+          bad('E5: a sleep has ended before its time');
+        break;
+      case 'wait-set':
+        if (shadow.waits.has(key)) bad('E5: a wait is set twice');
+        shadow.waits.set(key, entry);
+        break;
+      case 'event-taken':
+        take(shadow, entry, waitNode(nodes, name)?.isPicky === true);
+        break;
+      case 'wait-timed-out':
+        timeOut(shadow, entry, waitNode(nodes, name)?.isPicky === true);
+        break;
+      case 'child-set':
+        shadow.children.set(key, entry);
+        if (medium.tables.run(entry.runId)?.parentId !== shadow.runId) bad('a child that is not there, or of another');
+        break;
+      case 'child-completed':
+      case 'child-failed':
+        childEnded(shadow, entry);
+        break;
+      case 'undo-set':
+        shadow.undos.add(key);
+        break;
+      case 'undone':
+      case 'undo-failed':
+        if (shadow.endedBy === undefined) bad('F7: undone before the end');
+        if (shadow.undone.has(key)) bad('F7: undone twice');
+        shadow.undone.set(key, { kind: entry.kind, commit });
+        count('steps undone');
+        break;
+      case 'handler-failed':
+        if (++shadow.handlerFailures >= MAX_ATTEMPTS) bad(`F1: the handler is tried more than ${MAX_ATTEMPTS} times`);
+        count('handlers that threw');
+        break;
+      case 'retried':
+        retry(shadow, entry);
+        break;
+      case 'drift':
+        count('drifts');
+        break;
+      default:
+        break;
+    }
+    if (entry.kind === 'completed' || entry.kind === 'failed' || entry.kind === 'cancelled') {
+      shadow.ends.push(entry);
+      shadow.endedBy = commit;
+      shadow.isCancelledOutside = entry.kind === 'cancelled' && batch.run?.fence === 'any';
+    }
+  };
+
+  const take = (shadow: Shadow, entry: EntryOf<'event-taken'>, isPicky: boolean): void => {
+    const bad = (what: string) => said(shadow, entry, what);
+    const wait = shadow.waits.get(keyOfId('wait', entry.id));
+    const event = medium.tables.log.get(entry.seq);
+    if (!wait || !event) {
+      bad('E4: a wait, or an event, that is not there');
+      return;
+    }
+    if (shadow.taken.has(entry.seq)) bad('E4: the run takes the event twice');
+    if (JSON.stringify(event.payload) !== JSON.stringify(entry.payload)) bad('E1: the payload is another');
+    const fitting = eligible(shadow, wait, isPicky, medium.tables.log.values());
+    if (!fitting.includes(event)) bad('E3: the event does not fit the wait');
+    else if (fitting[0] !== event) bad(`E3: an older one (${fitting[0]!.seq}) fits`);
+    shadow.taken.add(entry.seq);
+    const pair = JSON.stringify([event.name, event.key]);
+    if (!isPicky && entry.seq < (shadow.lastTaken.get(pair) ?? 0)) count('events taken after younger ones');
+    shadow.lastTaken.set(pair, entry.seq);
+    if (event.acceptedAt < wait.at) count('events before their wait');
+    if (wait.deadline !== undefined && entry.at > wait.deadline) count('events that beat a timeout');
+  };
+
+  const timeOut = (shadow: Shadow, entry: EntryOf<'wait-timed-out'>, isPicky: boolean): void => {
+    const bad = (what: string) => said(shadow, entry, what);
+    const wait = shadow.waits.get(keyOfId('wait', entry.id));
+    if (!wait) {
+      bad('a wait that is not there');
+      return;
+    }
+    if (entry.deadline !== wait.deadline) bad(`E5: the deadline was ${wait.deadline}`);
+    if (entry.at < (wait.deadline ?? Infinity)) bad('E5: before its deadline');
+    const [event] = eligible(shadow, wait, isPicky, medium.tables.log.values());
+    if (event) bad(`E5: event ${event.seq} was accepted in time (${event.acceptedAt})`);
+    const late = { ...wait, deadline: Infinity };
+    count('timeouts');
+    if (eligible(shadow, late, isPicky, medium.tables.log.values()).length) count('timeouts that beat an event');
+  };
+
+  const childEnded = (shadow: Shadow, entry: EntryOf<'child-completed' | 'child-failed'>): void => {
+    const bad = (what: string) => said(shadow, entry, what);
+    const ends = host.shadows.get(entry.runId)?.ends ?? [];
+    // Taken up again since it was read: the parent has seen it end all the same.
+    const isSo = ends.some((end) =>
+      entry.kind === 'child-completed'
+        ? end.kind === 'completed' && JSON.stringify(end.value) === JSON.stringify(entry.value)
+        : end.kind !== 'completed',
+    );
+    if (!isSo) bad('E12: the child has not ended so');
+    if (shadow.children.get(keyOfId('step', entry.id))?.runId !== entry.runId) bad('E12: another child');
+    count('children that ended');
+  };
+
+  /** `runs.retry`: what it names, and what was undone, no longer counts. */
+  const retry = (shadow: Shadow, entry: EntryOf<'retried'>): void => {
+    if (shadow.row.endedAt !== undefined) said(shadow, entry, 'F6: retried, and ended all the same');
+    const keys = entry.forgets.map(([namespace, name, occurrence]) => keyOfId(namespace, [name, occurrence]));
+    for (const [key, { kind }] of shadow.undone) if (kind === 'undone') keys.push(key);
+    for (const key of keys) {
+      for (const map of [shadow.outcomes, shadow.waits, shadow.sleeps, shadow.children, shadow.failures])
+        map.delete(key);
+      shadow.undos.delete(key);
+    }
+    shadow.undone.clear();
+    shadow.handlerFailures = 0;
+    shadow.endedBy = undefined;
+    shadow.isCancelledOutside = false;
+    count('retries from outside');
+  };
+
+  /** `step.restart`: a new journal in the place of the old. */
+  const restart = (shadow: Shadow, journal: readonly JournalEntry[], batch: Batch): void => {
+    const first = journal[0] as EntryOf<'started'>;
+    const before = (shadow.journal[0] as EntryOf<'started'>).generation ?? 0;
+    if (first.generation !== before + 1) said(shadow, first, `generation ${before + 1} was to come`);
+    if (shadow.endedBy !== undefined) said(shadow, first, 'J4: begun anew after its end');
+    // Outcomes of the very commit are in no journal; what they have taken, and write to the shared state, is known.
+    for (const { seq } of batch.run?.takes ?? []) shadow.taken.add(seq);
+    for (const { key } of batch.state ?? []) if (key === 'told' || key === 'asked') sums[key]++;
+    Object.assign(shadow, blankJournal());
+    shadow.seen = 0;
+    count('restarts');
+  };
+
+  return { look, restart };
+}

@@ -1,0 +1,76 @@
+import type { Random } from './random.js';
+
+/*
+ * What a seed has in store: how many contexts, which faults, how often. The seed draws this too, so that some are calm,
+ * some suffer from one thing alone, and some from everything at once.
+ */
+
+export interface Mix {
+  /** No fault of any kind: what is done is done once. */
+  readonly isCalm: boolean;
+  readonly owners: number;
+  /** Acts of the world while faults are on. */
+  readonly acts: number;
+  /** Share of choices that are acts. */
+  readonly actShare: number;
+  /** Share of choices that let time pass although something is ready. */
+  readonly hurry: number;
+  /** Of a call of the store: it fails, and nothing happened; it happened, and the answer is lost. */
+  readonly failBefore: number;
+  readonly loseAnswer: number;
+  /** Of calls and of answers: they take a while, of up to so many milliseconds. */
+  readonly slow: number;
+  readonly slowMs: number;
+  /** Of notices between contexts. */
+  readonly dropHint: number;
+  readonly doubleHint: number;
+  readonly delayHint: number;
+  /** Weights of acts, 0: never. */
+  readonly freeze: number;
+  readonly kill: number;
+  readonly close: number;
+  readonly jump: number;
+  readonly offline: number;
+  /** Of freezes: the others take the frozen one for dead. */
+  readonly presumeDead: number;
+  /** Clocks run at different rates, and apart from the beginning. */
+  readonly skew: number;
+  readonly leaseMs: number;
+  readonly replay: 'resume' | 'always';
+  readonly concurrency: number;
+  /** Contexts that lack one of the jobs. */
+  readonly partial: number;
+}
+
+export function mixOf(random: Random): Mix {
+  const isCalm = random.chance(0.12);
+  const mayKill = random.chance(0.6);
+  /** Half of the faults are off in a seed; the others come between rarely and often. */
+  const share = (least: number, most: number) =>
+    !isCalm && random.chance(0.5) ? least * (most / least) ** random.next() : 0;
+  return {
+    isCalm,
+    owners: random.between(1, 4),
+    acts: random.between(10, 40),
+    actShare: 0.01 * 30 ** random.next(),
+    hurry: random.chance(0.5) ? 0.1 * random.next() : 0,
+    failBefore: share(0.005, 0.15),
+    loseAnswer: share(0.005, 0.15),
+    slow: share(0.05, 0.6),
+    slowMs: random.pick([20, 500, 20_000]),
+    dropHint: share(0.1, 1),
+    doubleHint: share(0.1, 0.5),
+    delayHint: share(0.1, 0.9),
+    freeze: share(0.5, 3),
+    kill: mayKill ? share(0.5, 3) : 0,
+    close: share(0.3, 1.5),
+    jump: share(0.5, 2),
+    offline: share(0.5, 2),
+    presumeDead: random.chance(0.7) ? random.next() : 0,
+    skew: share(0.2, 1),
+    leaseMs: random.pick([500, 5_000, 15_000]),
+    replay: random.chance(0.2) ? 'always' : 'resume',
+    concurrency: random.pick([1, 1, 2, 3, 8]),
+    partial: share(0.1, 0.6),
+  };
+}

@@ -1,0 +1,122 @@
+import type { Identity, JournalEntry } from '../../../src/store/journal.js';
+import type { EventRow, RunRow } from '../../../src/store/store.js';
+import type { Context } from './context.js';
+import type { Payload } from './perform.js';
+import type { Plan, Program, RunPlan, WaitPlan } from './plan.js';
+
+/*
+ * What is known of each run from having watched every commit: kept apart from the product's own reading of journals, and
+ * written without it.
+ */
+
+export type EntryOf<K extends JournalEntry['kind']> = Extract<JournalEntry, { readonly kind: K }>;
+
+export interface Shadow {
+  readonly runId: string;
+  row: RunRow;
+  journal: readonly JournalEntry[];
+  /** How much of the journal was looked at. */
+  seen: number;
+  program: number;
+  /** Outcomes that count, by identity, with the number of the commit that recorded them. */
+  outcomes: Map<string, { readonly entry: JournalEntry; readonly commit: number }>;
+  waits: Map<string, EntryOf<'wait-set'>>;
+  sleeps: Map<string, EntryOf<'sleep-set'>>;
+  children: Map<string, EntryOf<'child-set'>>;
+  undos: Set<string>;
+  undone: Map<string, { readonly kind: 'undone' | 'undo-failed'; readonly commit: number }>;
+  failures: Map<string, { readonly count: number; readonly retryAt: number }>;
+  handlerFailures: number;
+  interruptions: number;
+  /** Events it has taken, in all its generations. */
+  readonly taken: Set<number>;
+  readonly lastTaken: Map<string, number>;
+  /** Context whose claim raised the fence last; absent: it was raised from outside. */
+  holder: Context | undefined;
+  /** Its ends: more than one when it was taken up again. */
+  readonly ends: EntryOf<'completed' | 'failed' | 'cancelled'>[];
+  /** Number of the commit that ended it. */
+  endedBy: number | undefined;
+  /** It was cancelled from outside, or with its parent. */
+  isCancelledOutside: boolean;
+}
+
+/** A map key of (namespace, name, occurrence). */
+export const keyOfId = (namespace: 'step' | 'wait', [name, occurrence]: Identity): string =>
+  `${namespace}/${name}/${occurrence}`;
+
+export const namespaceOf = ({ kind }: JournalEntry): 'step' | 'wait' => (/^(wait|event)-/.test(kind) ? 'wait' : 'step');
+
+/** Everything about one life of a run; what outlives `step.restart` stays. */
+export const blankJournal = () => ({
+  outcomes: new Map(),
+  waits: new Map(),
+  sleeps: new Map(),
+  children: new Map(),
+  undos: new Set<string>(),
+  undone: new Map(),
+  failures: new Map(),
+  handlerFailures: 0,
+  interruptions: 0,
+});
+
+export const shadowOf = (row: RunRow, journal: readonly JournalEntry[]): Shadow => ({
+  runId: row.runId,
+  row,
+  journal,
+  seen: 0,
+  program: ((journal[0] as EntryOf<'started'>).payload as unknown as Payload).plan,
+  ...blankJournal(),
+  taken: new Set(),
+  lastTaken: new Map(),
+  holder: undefined,
+  ends: [],
+  endedBy: undefined,
+  isCancelledOutside: false,
+});
+
+/** The nodes of a program by the names they are recorded under. */
+export type Nodes = ReadonlyMap<string, Plan>;
+
+export function nodesOf(program: Program): Nodes {
+  const found = new Map<string, Plan>();
+  const walk = (plan: Plan): void => {
+    if ('name' in plan) found.set(plan.name, plan);
+    if ('parts' in plan) for (const part of plan.parts) walk(part);
+    if ('body' in plan) walk(plan.body);
+    if ('rescue' in plan) walk(plan.rescue);
+  };
+  walk(program.parts);
+  return found;
+}
+
+export const runNode = (nodes: Nodes, name: string): RunPlan | undefined => {
+  const node = nodes.get(name);
+  return node?.kind === 'run' ? node : undefined;
+};
+export const waitNode = (nodes: Nodes, name: string): WaitPlan | undefined => {
+  const node = nodes.get(name);
+  return node?.kind === 'wait' ? node : undefined;
+};
+
+/** Events that a wait of this run may take, by the words of the promises alone (spec E2-E5). */
+export function eligible(
+  shadow: Shadow,
+  wait: EntryOf<'wait-set'>,
+  isPicky: boolean,
+  events: Iterable<EventRow>,
+): EventRow[] {
+  const found: EventRow[] = [];
+  for (const event of events)
+    if (
+      wait.events.includes(event.name) &&
+      wait.key === event.key &&
+      event.seq > shadow.row.seq &&
+      !shadow.taken.has(event.seq) &&
+      event.acceptedAt <= (wait.deadline ?? Infinity) &&
+      (event.runId === undefined || event.runId === shadow.runId) &&
+      !(isPicky && (event.payload as { readonly n: number }).n % 2 !== 0)
+    )
+      found.push(event);
+  return found.sort((a, b) => a.seq - b.seq);
+}

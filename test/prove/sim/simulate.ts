@@ -1,0 +1,237 @@
+import { memoryMedium } from '../../../adapters/memory/index.js';
+import type { JournalEntry } from '../../../src/store/journal.js';
+import type { Batch, RunRow } from '../../../src/store/store.js';
+import { type Clients, createClients } from './clients.js';
+import { createFleet, type Fleet } from './fleet.js';
+import { type Mix, mixOf } from './mix.js';
+import { judge } from './model.js';
+import { type Program, programsOf } from './plan.js';
+import { randomOf } from './random.js';
+import { createScheduler } from './scheduler.js';
+import { eligible, nodesOf, type Shadow, waitNode } from './shadow.js';
+import { createWatch, sayEntry } from './watch.js';
+
+/*
+ * One seed: engines on one medium, users who want things of them, and everything that can go wrong. First the storm, in
+ * which nothing recorded may be lost or done twice; then calm, in which every run has to end, or wait for what is not
+ * there.
+ */
+
+export interface SimulateOptions {
+  /** Hears of everything that happens, in order. */
+  readonly log?: (line: string) => void;
+  /** Damages the store on purpose, to see that it is caught. */
+  readonly tamper?: (batch: Batch, row: RunRow | undefined) => Batch;
+}
+
+export interface Simulated {
+  readonly seed: number;
+  readonly mix: Mix;
+  readonly programs: readonly Program[];
+  /** What was broken. Empty: nothing. */
+  readonly wrongs: readonly string[];
+  /** How often what is interesting happened. */
+  readonly counts: ReadonlyMap<string, number>;
+  readonly choices: number;
+  readonly commits: number;
+}
+
+/** After the storm nothing takes longer than what the runs themselves wait for, and this. */
+const PATIENCE_MS = 15 * 60_000;
+const MAX_CHOICES = 100_000;
+const MAX_INTERRUPTIONS = 1_000;
+
+export async function simulate(seed: number, options: SimulateOptions = {}): Promise<Simulated> {
+  const { log, tamper = (batch: Batch) => batch } = options;
+  const random = randomOf(seed);
+  const storm = mixOf(random);
+  const calm = {
+    ...storm,
+    ...{
+      failBefore: 0,
+      loseAnswer: 0,
+      slow: 0,
+      dropHint: 0,
+      doubleHint: 0,
+      delayHint: 0,
+      hurry: 0,
+      skew: 0,
+      partial: 0,
+    },
+  };
+  let mix = storm;
+  const programs = programsOf(random, random.between(2, 4));
+  log?.(JSON.stringify({ storm, programs }));
+  const scheduler = createScheduler(random, log);
+  const medium = memoryMedium();
+  const counts = new Map<string, number>();
+  const wrongs: string[] = [];
+  const count = (what: string) => void counts.set(what, (counts.get(what) ?? 0) + 1);
+  const wrong = (what: string) => {
+    log?.(`WRONG ${what}`);
+    wrongs.push(what);
+  };
+  const nodes = programs.map(nodesOf);
+  const base = { scheduler, random, medium, programs, storm, mix: () => mix, log, count, wrong };
+  const watch = createWatch({
+    ...base,
+    tamper,
+    nodes: (program) => nodes[program]!,
+    sums: { told: 0, asked: 0 },
+    concurrency: () => storm.concurrency,
+    leaseMs: storm.leaseMs,
+    trueNow: scheduler.now,
+    maxInterruptions: MAX_INTERRUPTIONS,
+  });
+  const fleet = createFleet({ ...base, watch, maxInterruptions: MAX_INTERRUPTIONS });
+  const clients = createClients({ ...base, contexts: fleet.contexts, shadows: watch.shadows });
+  const world = { ...base, watch, fleet, clients, nodes };
+
+  await scheduler.drained();
+  fleet.open();
+  clients.start();
+  let acts = 0;
+  while (acts < storm.acts && !wrongs.length) {
+    if (random.chance(storm.actShare)) {
+      acts++;
+      if (storm.isCalm || random.chance(0.5)) clients.act();
+      else fleet.suffer();
+      if (random.chance(0.3)) clients.askAgain();
+      await scheduler.drained();
+    } else if (!(await scheduler.choose(storm))) {
+      acts++;
+      clients.act();
+      if (!storm.isCalm) fleet.suffer();
+      await scheduler.drained();
+    }
+  }
+  log?.('calm');
+  mix = calm;
+  fleet.calm();
+  if (!wrongs.length) await settle(world);
+  if (!wrongs.length) finish(world);
+  return { seed, mix: storm, programs, wrongs, counts, choices: scheduler.choices(), commits: watch.commits() };
+}
+
+interface World {
+  readonly scheduler: ReturnType<typeof createScheduler>;
+  readonly random: ReturnType<typeof randomOf>;
+  readonly medium: ReturnType<typeof memoryMedium>;
+  readonly programs: readonly Program[];
+  readonly nodes: readonly ReturnType<typeof nodesOf>[];
+  readonly watch: ReturnType<typeof createWatch>;
+  readonly fleet: Fleet;
+  readonly clients: Clients;
+  readonly storm: Mix;
+  readonly log: ((line: string) => void) | undefined;
+  readonly wrong: (what: string) => void;
+}
+
+const hasEnded = ({ row }: Shadow) => row.endedAt !== undefined && !row.undoing;
+/** It waits, and nobody has to look at it before an instant that it says, but for those who listen to its handler. */
+const rests = ({ row }: Shadow, now: number, isQuiet: boolean) =>
+  row.status === 'waiting' &&
+  row.slot === undefined &&
+  ((!row.woken && (row.dueAt ?? Infinity) > now) || (isQuiet && row.unsettled === true));
+
+/** Lets everything go on, and dispatches what runs wait for, until all have ended (I-live). */
+async function settle(world: World): Promise<void> {
+  const { scheduler, watch, clients, random, wrong } = world;
+  const last = scheduler.choices() + MAX_CHOICES;
+  let commits = -1;
+  let until = 0;
+  for (;;) {
+    if (clients.askAgain()) await scheduler.drained();
+    const now = scheduler.now();
+    const left = [...watch.shadows.values()].filter((shadow) => !hasEnded(shadow));
+    if (!left.length && clients.isAnswered()) return;
+    if (commits < watch.commits()) {
+      // As long as there are commits something goes on; then all that may come is what the rows say, and a little more.
+      commits = watch.commits();
+      const instants = left.flatMap(({ row, waits, sleeps }) => [
+        row.dueAt ?? 0,
+        ...[...waits.values()].map(({ deadline = 0 }) => deadline),
+        ...[...sleeps.values()].map(({ dueAt }) => dueAt),
+      ]);
+      until = Math.max(now, ...instants) + PATIENCE_MS;
+    }
+    const areHungry = (isQuiet: boolean) => left.length > 0 && left.every((shadow) => rests(shadow, now, isQuiet));
+    const isFed = scheduler.isIdle() && areHungry(false) && random.chance(0.5);
+    if (isFed || !(await scheduler.choose({ hurry: 0, until }))) {
+      if (!areHungry(true)) return wrong(`I-live: nothing happens any more: ${sayAll(world)}`);
+      if (!feed(world, left)) return;
+      await scheduler.drained();
+    }
+    if (scheduler.choices() > last) return wrong(`I-live: no end after ${MAX_CHOICES} choices: ${sayAll(world)}`);
+  }
+}
+
+/** Every run that is left waits: rightly so, and for what? */
+function feed(
+  { medium, nodes, clients, random, wrong, watch, programs, scheduler }: World,
+  waiting: readonly Shadow[],
+): boolean {
+  const now = scheduler.now();
+  const hungry = waiting.filter(({ row }) => row.waits.length);
+  for (const shadow of waiting) {
+    for (const problem of judge(programs[shadow.program]!, shadow, 'waiting')) wrong(problem);
+    for (const { id } of shadow.row.waits) {
+      const set = shadow.waits.get(`wait/${id[0]}/${id[1]}`);
+      const isPicky = waitNode(nodes[shadow.program]!, id[0])?.isPicky === true;
+      const [event] = set ? eligible(shadow, set, isPicky, medium.tables.log.values()) : [];
+      // Woken by a clock that ran ahead: it is looked at then.
+      if (event && (shadow.row.dueAt ?? 0) <= now)
+        wrong(`E1: ${shadow.runId} waits for ${id[0]}, and event ${event.seq} is there`);
+    }
+    const children = (shadow.row.awaits ?? []).map((runId) => watch.shadows.get(runId));
+    if (children.some((child) => child?.row.endedAt !== undefined))
+      wrong(`E12: ${shadow.runId} waits for a child that has ended`);
+    if (!shadow.row.waits.length && !children.length) wrong(`I-live: ${shadow.runId} waits for nothing`);
+  }
+  if (!hungry.length) {
+    wrong('I-live: all that is left waits for each other');
+    return false;
+  }
+  const { row } = random.pick(hungry);
+  const wait = random.pick(row.waits);
+  clients.dispatch(random.pick(wait.events), wait.key, true);
+  if (random.chance(0.5)) clients.dispatch(random.pick(wait.events), wait.key, true);
+  return true;
+}
+
+/** What has to be true when all is over. */
+function finish({ medium, watch, clients, wrong, programs, storm }: World): void {
+  clients.check(new Set([...medium.tables.log.values()].map(({ id }) => id)));
+  for (const what of clients.unanswered()) wrong(`I-live: ${what} was never answered`);
+  for (const shadow of watch.shadows.values())
+    for (const problem of judge(programs[shadow.program]!, shadow, 'ended')) wrong(problem);
+  if (medium.tables.slots('lane')) wrong(`Q2: ${medium.tables.slots('lane')} slots are still held`);
+  for (const key of ['told', 'asked'] as const) {
+    const sum = medium.tables.state(key)?.value ?? 0;
+    if (sum !== watch.sums[key]) wrong(`D8: "${key}" is ${JSON.stringify(sum)}, steps have added ${watch.sums[key]}`);
+  }
+  if (!storm.isCalm) return;
+  // Nothing went wrong: whatever was done was done once for each attempt that is recorded.
+  for (const [key, executions] of watch.executions) {
+    const [runId = '', , name, occurrence] = key.split('/');
+    const shadow = watch.shadows.get(runId)!;
+    // What was taken up again, or begun anew, has forgotten what it did before.
+    if (key.endsWith('/undo') || shadow.journal.some(isNew)) continue;
+    const id = `step/${name}/${occurrence}`;
+    const recorded = (shadow.failures.get(id)?.count ?? 0) + 1;
+    if (executions > recorded) wrong(`I-atleast: ${key} was executed ${executions} times, ${recorded} are recorded`);
+  }
+}
+
+const isNew = (entry: JournalEntry) => entry.kind === 'retried' || (entry.kind === 'started' && entry.generation);
+
+function sayAll({ watch, fleet, scheduler }: World): string {
+  const runs = [...watch.shadows.values()]
+    .filter((shadow) => !hasEnded(shadow))
+    .map(({ row, journal }) => `${JSON.stringify(row)} ${journal.map(sayEntry).join(' | ')}`);
+  return [
+    ...runs,
+    ...fleet.contexts().map(({ name, state, owner }) => `${name} (${owner}) ${state}`),
+    `${scheduler.now()} ${scheduler.nextTimerAt()}`,
+  ].join('\n  ');
+}

@@ -1,0 +1,77 @@
+import type { Mix } from './mix.js';
+import type { Simulated } from './simulate.js';
+
+/*
+ * A simulator that is too tame proves nothing: of the seeds in which something interesting could happen, it has to happen
+ * in one of twenty at least.
+ */
+
+interface Interesting {
+  readonly what: string;
+  readonly could: (mix: Mix, counts: Simulated['counts']) => boolean;
+}
+
+const always = () => true;
+const aimed = (_: Mix, counts: Simulated['counts']) => counts.has('dispatches about a deadline');
+const lively = ({ kill, freeze, close }: Mix) => kill + freeze + close > 0;
+
+/** Counters of the simulation that have to move. */
+export const INTERESTING: readonly Interesting[] = [
+  { what: 'takeovers', could: ({ kill, freeze, close }) => kill + close + freeze > 0 },
+  { what: 'interruptions', could: ({ kill }) => kill > 0 },
+  { what: 'functions entered again', could: ({ kill }) => kill > 0 },
+  { what: 'late owners refused', could: ({ owners, isCalm }) => owners > 1 && !isCalm },
+  { what: 'zombies refused', could: ({ freeze, presumeDead }) => freeze > 0 && presumeDead > 0.3 },
+  { what: 'answers lost', could: ({ loseAnswer }) => loseAnswer > 0.02 },
+  { what: 'calls that failed', could: ({ failBefore }) => failBefore > 0.02 },
+  { what: 'notices dropped', could: ({ dropHint, owners }) => dropHint > 0 && owners > 1 },
+  { what: 'clocks set', could: ({ jump }) => jump > 0 },
+  { what: 'requests repeated', could: lively },
+  { what: 'duplicates recognised', could: always },
+  { what: 'starts recognised', could: always },
+  { what: 'events before their wait', could: always },
+  { what: 'commits overtaken by an event', could: aimed },
+  { what: 'timeouts', could: always },
+  { what: 'timeouts that beat an event', could: aimed },
+  { what: 'attempts that failed', could: always },
+  { what: 'handlers that threw', could: always },
+  { what: 'restarts', could: always },
+  { what: 'steps undone', could: always },
+  { what: 'children that ended', could: always },
+  { what: 'children cancelled', could: (_, counts) => counts.has('children started') && counts.has('runs cancelled') },
+  { what: 'runs cancelled', could: always },
+  { what: 'retries from outside', could: always },
+  { what: 'runs refused a slot', could: ({ concurrency, owners }) => concurrency < 3 && owners > 1 },
+];
+
+/** Sums up seeds: in how many each counter moved, and could have. */
+export function createTally() {
+  const moved = new Map<string, number>();
+  const could = new Map<string, number>();
+  const add = (map: Map<string, number>, what: string) => map.set(what, (map.get(what) ?? 0) + 1);
+  let seeds = 0;
+  let choices = 0;
+  let commits = 0;
+  const shareOf = (what: string) => (moved.get(what) ?? 0) / Math.max(1, could.get(what) ?? 0);
+  return {
+    take({ mix, counts, ...simulated }: Simulated) {
+      seeds++;
+      choices += simulated.choices;
+      commits += simulated.commits;
+      for (const { what, could: might } of INTERESTING)
+        if (might(mix, counts)) {
+          add(could, what);
+          if (counts.has(what)) add(moved, what);
+        }
+    },
+    /** What happened too seldom. */
+    tame: (): string[] =>
+      INTERESTING.filter(({ what }) => shareOf(what) < 0.05).map(
+        ({ what }) =>
+          `too tame: "${what}" in ${moved.get(what) ?? 0} of ${could.get(what) ?? 0} seeds in which it could happen`,
+      ),
+    counts: (): Record<string, number> => ({ choices, commits, ...Object.fromEntries(moved) }),
+    shares: () => INTERESTING.map(({ what }) => `${(100 * shareOf(what)).toFixed(1)} % ${what}`),
+    seeds: () => seeds,
+  };
+}
