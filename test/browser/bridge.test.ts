@@ -1,6 +1,7 @@
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type Browser, launchBrowser, type Site, servePages } from './chromium.js';
+import { type Browser, launchBrowser } from './chromium.js';
+import { type Site, servePages } from './site.js';
 
 /*
  * Pins: a page that has its engine in a dedicated worker and talks to it over the bridge (spec O5): a run survives the

@@ -1,7 +1,8 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type Browser, launchBrowser, type Site, servePages } from './chromium.js';
+import { type Browser, launchBrowser } from './chromium.js';
+import { type Site, servePages } from './site.js';
 
 /*
  * Pins: what `stepfast/encryption` seals is nowhere in the raw profile of a real Chromium; the same search finds all of
