@@ -99,7 +99,7 @@ function inTurn(machine: Machine, parts: readonly Plan[], from: number): Evaluat
   return { kind: 'ok', at, value: values };
 }
 
-/** The losers of `step.race` are withdrawn: nothing is recorded of them any more, but for what was made on the spot. */
+/** A wait that has lost a `step.race` takes nothing more; a function in flight may end before a new pass knows better. */
 function withdraw(
   { problems, isRetried, hasThrown }: Machine,
   parts: readonly Plan[],
@@ -108,7 +108,7 @@ function withdraw(
 ): void {
   if (isRetried || hasThrown) return;
   for (const [index, result] of results.entries())
-    if (result !== won && result.kind !== 'pending' && parts[index]!.kind !== 'value')
+    if (result !== won && result.kind !== 'pending' && parts[index]!.kind === 'wait')
       problems.push('E11: the loser of a race has an outcome');
 }
 
