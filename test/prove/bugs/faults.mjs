@@ -102,10 +102,7 @@ export const faults = [
     file: 'src/store/transition/scope.ts',
     find: '    wait.key === event.key &&\n',
     instead: '',
-    // A wait of another key is never looked up, so the second line of defence is only seen with one wait of two events.
     by: CONFORMANCE,
-    survives:
-      'the index by name and key, which every store has, finds no event of another key: this line is a second one',
   },
   {
     name: 'an event after the deadline still fits',

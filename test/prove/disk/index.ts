@@ -93,7 +93,8 @@ async function tryOut({ dir, base, truth }: Bench, mutant: Mutant, isDeep: boole
     const again = await withPatience(look(dir, truth));
     if (!again || again.refused) wrong.push(`it does not open again: ${again?.refused?.message}`);
     else {
-      if (!(await again.store.load('fresh').catch(() => undefined))) wrong.push('what was committed after the damage is gone');
+      if (!(await again.store.load('fresh').catch(() => undefined)))
+        wrong.push('what was committed after the damage is gone');
       for (const fact of truth.keys())
         if (
           !fact.startsWith('key ') &&

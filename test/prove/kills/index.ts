@@ -67,8 +67,8 @@ async function torment(script: string, dir: string, isTwo: boolean, kills: numbe
   for (let kill = 0; kill < kills; kill++) {
     const index = random.below(living.length);
     const life = living[index]!;
-    // The second of two may have nothing to say as long as the first one lives; its life is counted all the same.
-    if (!isTwo) await life.begun;
+    // Counted from the first sign of life; the second of two may have nothing to say as long as the first one lives.
+    await Promise.race(living.map(({ begun }) => begun));
     await pause(SHORTEST_MS + random.below(LONGEST_MS - SHORTEST_MS));
     life.child.kill('SIGKILL');
     const how = await life.ended;

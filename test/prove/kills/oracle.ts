@@ -24,6 +24,7 @@ export function createOracle(violation: (line: string) => void): Oracle {
   const finished = new Map<string, string>();
   const entered = new Set<string>();
   let swept = 0;
+  let inFlight = 0;
 
   const hear = (line: string, mine: Set<string>) => {
     const [kind, run = '', what = '', value = ''] = line.split(' ');
@@ -60,6 +61,7 @@ export function createOracle(violation: (line: string) => void): Oracle {
       return (line) => hear(line, mine);
     },
     judge(runs) {
+      inFlight = [...entered].filter((step) => !outcomes.has(step)).length; // before anybody goes on with them
       const byId = new Map(runs.map((run) => [run.row.runId, run]));
       if (byId.size !== runs.length) violation('a run is listed twice');
       const keys = runs.flatMap(({ row }) => row.idempotencyKey ?? []);
@@ -96,7 +98,7 @@ export function createOracle(violation: (line: string) => void): Oracle {
       starts: starts.size,
       outcomes: outcomes.size,
       events: events.size,
-      'in flight': [...entered].filter((step) => !outcomes.has(step)).length,
+      'in flight': inFlight,
       swept,
     }),
   };
