@@ -32,7 +32,6 @@ if (mode === 'prepare') {
   const loadedMs = sinceSpawn();
   const engine = await open(dir, options);
   const openMs = sinceSpawn();
-  const rssAtOpen = rss();
   const index = runs >> 1;
   let entered = 0;
   hooks.step = () => entered++;
@@ -41,7 +40,7 @@ if (mode === 'prepare') {
   });
   await engine.dispatch(`key-${index}`, { bonus: 7 });
   const stepMs = await resumed;
-  const found = { loadedMs, openMs, stepMs, rssAtOpen, rssAfter: rss() };
+  const found = { loadedMs, openMs, stepMs, rssAfter: rss() };
   const result = await engine.result(`run-${index}`, payloadOf(index));
   const isRight = result === sumOf(payloadOf(index)) && entered === 1;
   say(isRight ? found : { error: `result ${result}, steps run again: ${entered - 1}` });

@@ -11,7 +11,7 @@ import { ENGINES } from './engines/index.mjs';
 import { footprint } from './footprint.mjs';
 import { fsyncsPerStep, hasStrace } from './fsyncs.mjs';
 import { describeDisk, describeMachine } from './machine.mjs';
-import { installedPeers } from './peers/index.mjs';
+import { installedPeers } from './peers/install.mjs';
 import { floorOf, workloads } from './plan.mjs';
 import { median, spread } from './stats.mjs';
 
