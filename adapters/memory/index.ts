@@ -1,7 +1,7 @@
 import { StepfastError } from '../../src/errors.js';
 import { selectByPriority, withOffers } from '../../src/store/due.js';
 import type { JournalEntry } from '../../src/store/journal.js';
-import type { OpenOptions, Store, StoreListener } from '../../src/store/store.js';
+import type { CommitOutcome, OpenOptions, Store, StoreListener } from '../../src/store/store.js';
 import { listPage, Tables } from '../../src/store/tables.js';
 import { transition } from '../../src/store/transition.js';
 
@@ -31,6 +31,14 @@ export function memoryMedium(): MemoryMedium {
   };
 }
 
+/** An outcome as its caller gets it: only events, and what is awaited, are in the tables as well. */
+const released = (outcome: CommitOutcome): CommitOutcome => {
+  const isShared =
+    outcome.kind === 'overtaken' ||
+    (outcome.kind === 'committed' && outcome.offers.length + outcome.events.length + outcome.ended.length > 0);
+  return isShared ? structuredClone(outcome) : outcome;
+};
+
 /**
  * A store in memory: nothing survives the process.
  *
@@ -51,10 +59,10 @@ export function memoryStore(options: { readonly medium?: MemoryMedium } = {}): S
     for (const listener of mine) listeners.delete(listener);
   };
   /** Runs alone on the medium: the transition is asynchronous, and no other commit may come between. */
-  const alone = <T>(body: () => Promise<T>): Promise<T> => {
+  const alone = <T>(body: () => Promise<T>, copy: (found: T) => T = structuredClone): Promise<T> => {
     const result = medium.turn.then(() => {
       if (isClosed) throw new StepfastError('CLOSED', 'The memory store is closed. Create a new one to go on.');
-      return body().then((found) => structuredClone(found)); // S6
+      return body().then((found) => copy(found)); // S6
     });
     medium.turn = result.catch(() => undefined); // the caller hears of it; the queue goes on
     return result;
@@ -95,7 +103,7 @@ export function memoryStore(options: { readonly medium?: MemoryMedium } = {}): S
         for (const runId of [...writes.runs.keys(), ...writes.deletes])
           for (const listener of listeners) listener(runId, store);
         return outcome;
-      });
+      }, released);
     },
     due: (query) =>
       alone(() =>
