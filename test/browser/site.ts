@@ -1,6 +1,8 @@
+import { existsSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
 
 /*
@@ -8,17 +10,21 @@ import { build } from 'esbuild';
  * Content-Security-Policy, as those of careful users do.
  */
 
+/** This folder: also of a bundle that is run elsewhere, from the root of the repository. */
+const HERE = existsSync(new URL('pages', import.meta.url))
+  ? import.meta.url
+  : pathToFileURL(join(process.cwd(), 'test', 'browser', 'site.ts'));
 const CSP = "default-src 'none'; script-src 'self'; connect-src 'self'";
 
 /** One file of `pages/` with all that it imports, as a module script. */
 async function bundlePage(name: string): Promise<string> {
   const { outputFiles } = await build({
-    entryPoints: [fileURLToPath(new URL(`pages/${name}.ts`, import.meta.url))],
+    entryPoints: [fileURLToPath(new URL(`pages/${name}.ts`, HERE))],
     bundle: true,
     write: false,
     format: 'esm',
     target: 'es2022',
-    tsconfig: fileURLToPath(new URL('../../tsconfig.json', import.meta.url)),
+    tsconfig: fileURLToPath(new URL('../../tsconfig.json', HERE)),
     logLevel: 'error',
   });
   return outputFiles[0]!.text;

@@ -51,6 +51,12 @@ function appIn(me: string) {
       await step.sleep('nap', payload.ms);
       await step.run('wake', () => void told.worked.push('awake'));
     });
+    stepfast.job<{ parts: number }>('fill', async ({ payload, step }) => {
+      // Not compressible: the quota is of bytes on the disk.
+      const part = () => Array.from({ length: 250_000 }, () => String.fromCharCode(Math.random() * 0xd000)).join('');
+      for (let n = 0; n < payload.parts; n++) await step.run('part', part);
+      return 'full';
+    });
     open = stepfast;
     return stepfast;
   };
