@@ -19,6 +19,8 @@ import type { Owner } from './owner.js';
 export interface GuestOptions {
   readonly disk: Disk;
   readonly dir: () => string;
+  /** What this code writes. */
+  readonly format: () => number;
   readonly alone: <T>(body: () => Promise<T>) => Promise<T>;
   readonly assertOpen: () => void;
   readonly rowOf: (runId: string) => Promise<RunRow | undefined>;
@@ -91,7 +93,7 @@ export function createGuest(options: GuestOptions): Guest {
       for (;;) {
         const done = await alone(() => commitUnderLock(batch));
         if (done) return done;
-        const answered = await ask(disk, dir(), batch, async () => {
+        const answered = await ask(disk, dir(), { v: options.format(), batch }, async () => {
           assertOpen();
           return (await holder()) !== undefined;
         });

@@ -4,7 +4,6 @@ import { type ErrorCode, StepfastError } from '../../src/errors.js';
 import { FORMAT_VERSION } from '../../src/store/journal.js';
 import type { Batch, CommitOutcome } from '../../src/store/store.js';
 import { replaceFile, sweep, TEMPORARY } from './atomic-write.js';
-import { tooNew } from './damage.js';
 import type { Disk } from './disk.js';
 import { exists, freshName, namesIn, readRegular, removeFile, sumOf } from './files.js';
 
@@ -64,20 +63,19 @@ export function folderChange(folder: string, waitMs: number): Promise<void> {
 export async function ask(
   disk: Disk,
   dir: string,
-  batch: Batch,
+  request: { readonly v: number; readonly batch: Batch },
   isOwned: () => Promise<boolean>,
 ): Promise<CommitOutcome | undefined> {
   const id = freshName();
-  const request = join(dir, INBOX, `${id}.json`);
+  const file = join(dir, INBOX, `${id}.json`);
   const answer = join(dir, OUTBOX, `${id}.json`);
-  await replaceFile(disk, request, JSON.stringify({ v: FORMAT_VERSION, id, sum: sumOf(batch), batch }), {
-    durable: false,
-  });
+  const asked = { ...request, id, sum: sumOf(request.batch) };
+  await replaceFile(disk, file, JSON.stringify(asked), { durable: false });
   try {
     for (;;) {
       // Both asked before the look at the answer: one that came before the death, or before the request was removed, is seen.
       const isAlive = await isOwned();
-      const isAsked = exists(request);
+      const isAsked = exists(file);
       const reply = await takeReply(disk, answer);
       if (reply && 'outcome' in reply) return reply.outcome;
       if (reply) {
@@ -90,7 +88,7 @@ export async function ask(
       await changed;
     }
   } finally {
-    await removeFile(disk, request);
+    await removeFile(disk, file);
   }
 }
 
@@ -107,11 +105,11 @@ export interface Service {
   stop(): Promise<void>;
 }
 
-/** Serves the inbox. `commit` decides; a rejection with `CLOSED` leaves the request to the next owner. */
+/** Serves the inbox. `commit` decides, also about the format that the sender writes; a rejection with `CLOSED` leaves the request to the next owner. */
 export function serve(
   disk: Disk,
   dir: string,
-  commit: (batch: Batch) => Promise<CommitOutcome>,
+  commit: (batch: Batch, format: number) => Promise<CommitOutcome>,
   onError: (error: unknown) => void,
 ): Service {
   const underWay = new Map<string, Promise<void>>();
@@ -124,9 +122,9 @@ export function serve(
       const bytes = await readRegular(disk, request);
       if (!bytes) return; // withdrawn
       const { v, sum, batch } = JSON.parse(bytes.toString('utf8')) as { v: number; sum: string; batch: Batch };
-      if (v > FORMAT_VERSION) throw tooNew(`${INBOX}/${name}`, v);
-      if (sumOf(batch) !== sum) throw new Error('its checksum does not fit');
-      reply = { outcome: await commit(batch) };
+      // What a later format counts into its sum is not known here: it is refused by its version.
+      if (v <= FORMAT_VERSION && sumOf(batch) !== sum) throw new Error('its checksum does not fit');
+      reply = { outcome: await commit(batch, v) };
     } catch (thrown) {
       const error =
         thrown instanceof StepfastError

@@ -1,6 +1,7 @@
 import { join, resolve } from 'node:path';
 import { StepfastError } from '../../src/errors.js';
 import { selectByPriority, withOffers } from '../../src/store/due.js';
+import { FORMAT_VERSION } from '../../src/store/journal.js';
 import type { Batch, CommitOutcome, OpenOptions, Store } from '../../src/store/store.js';
 import { type Archive, createArchive } from './archive.js';
 import { sweep, TEMPORARY } from './atomic-write.js';
@@ -9,6 +10,7 @@ import { nodeDisk } from './disk.js';
 import { namesIn, storeError } from './files.js';
 import { prepareFolder, refuseNewer } from './folder.js';
 import { createFollower, type Follower } from './follower.js';
+import { assertSender, claimFormat } from './format.js';
 import { createGuest, lockedBy } from './guest.js';
 import { createHints } from './hints.js';
 import { assertSound } from './image.js';
@@ -50,6 +52,7 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
   let lock: Lock | undefined;
   let owner: Owner | undefined;
   let ownerId = '';
+  let format = FORMAT_VERSION;
   /** The latest instant that callers named: clocks are theirs. */
   let now = 0;
   let service: Service | undefined;
@@ -159,6 +162,10 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
   };
 
   const own = async (taken: Lock): Promise<Owner> => {
+    await claimFormat(disk, dir, format).catch(async (error) => {
+      await taken.release().catch(tell);
+      throw error;
+    });
     const given = { disk, dir, lock: taken, archive: archive!, isStrict, compactAt, now: () => now, onError: tell };
     const made = createOwner(given);
     try {
@@ -186,6 +193,7 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
   const guest = createGuest({
     disk,
     dir: () => dir,
+    format: () => format,
     alone,
     assertOpen,
     rowOf: (runId) =>
@@ -201,7 +209,8 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
     tell: tellChanged,
   });
 
-  const commitForeign = async (batch: Batch): Promise<CommitOutcome> => {
+  const commitForeign = async (batch: Batch, from: number): Promise<CommitOutcome> => {
+    assertSender(from, format);
     await guest.refuseClaim(batch);
     return enqueue(prepare(batch), true);
   };
@@ -247,6 +256,7 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
     async open(open: OpenOptions) {
       ({ onError, now } = open);
       ownerId = open.owner;
+      format = open.format ?? FORMAT_VERSION;
       await alone(async () => {
         prepareOnce();
         await refuseNewer(disk, dir);

@@ -1,12 +1,13 @@
-import { StepfastError } from '../../src/errors.js';
+import { isStepfastError, StepfastError } from '../../src/errors.js';
 import { withOffers } from '../../src/store/due.js';
+import { FORMAT_VERSION } from '../../src/store/journal.js';
 import type { OpenOptions, SharedWork, Store, StoreListener } from '../../src/store/store.js';
 import { check, checkText } from '../../src/values/check.js';
 import { type AppDatabase, connectionTo } from './connection.js';
 import { createWarning, requestPersistence } from './eviction.js';
 import { type Presence, presence } from './presence.js';
 import { listRuns, loadRun, pickDue } from './queries.js';
-import { type Database, type Lease, reading, STORE_NAMES, storeError, type WriteTx } from './schema.js';
+import { type Database, type Lease, raiseFormat, reading, STORE_NAMES, storeError, type WriteTx } from './schema.js';
 import { transact } from './shared-work.js';
 import { type CommitHost, committer, eventsBy, leaseKey } from './transaction.js';
 
@@ -78,6 +79,7 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
   let opened: OpenOptions | undefined;
   let channel: BroadcastChannel | undefined;
   let leasedUntil = 0;
+  let isOutdated = false;
   /** Who is alive, by the name of the database: known with the first connection. */
   let here: Presence | undefined;
   const hereIn = (db: Database): Presence =>
@@ -113,13 +115,16 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
   });
 
   const lease = (now: number): Lease | undefined => {
-    if (!opened || here?.hasLocks) return undefined;
+    if (!opened || here?.hasLocks || isOutdated) return undefined;
     return { owner: opened.owner, until: (leasedUntil = now + opened.leaseMs) };
   };
   const renew = async (now: number) => {
     if (!opened || leasedUntil - now > opened.leaseMs / 2) return;
     const renewed = lease(now);
     if (renewed) await use((db) => db.put('stepfast:meta', renewed, leaseKey(renewed.owner)));
+  };
+  const endLease = async () => {
+    if (lease(0)) await use((db) => db.delete('stepfast:meta', leaseKey(opened!.owner))).catch(opened!.onError);
   };
   const livingIn = async (db: Database, now: number): Promise<(owner: string) => boolean> => {
     const { hasLocks, living } = hereIn(db);
@@ -150,10 +155,19 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
       }),
     lease,
     wasFrozen,
+    format: () => opened?.format ?? FORMAT_VERSION,
     onCommitted(runIds) {
       tell(runIds, true);
       channel?.postMessage([...runIds]);
     },
+  };
+  /** A writer that is too old drives no more: its runs are others' now (spec O6). */
+  const passed = async (error: unknown) => {
+    if (!isStepfastError(error, 'STORE_TOO_NEW') || isOutdated) return error;
+    await endLease();
+    isOutdated = true;
+    here?.leave();
+    return error;
   };
   const commits = committer(host);
   const warn = createWarning();
@@ -175,6 +189,7 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
     async open(next) {
       assertOpen(state === 'open');
       const label = await use(async (db) => {
+        if (next.mode === 'drive') await raiseFormat(db, next.format ?? FORMAT_VERSION);
         if (opened) return db.name;
         await sweepLeases(db, next.now);
         await hereIn(db).enter(next.owner);
@@ -201,7 +216,7 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
       if (state !== 'open') return;
       state = 'closing';
       await Promise.allSettled([commits.idle(), ...shared]);
-      if (lease(0)) await use((db) => db.delete('stepfast:meta', leaseKey(opened!.owner))).catch(opened!.onError);
+      await endLease();
       leave();
     },
 
@@ -213,7 +228,7 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
       try {
         return await commits.commit(structuredClone(batch)); // the caller may go on changing it while it waits its turn
       } catch (error) {
-        throw storeError(error);
+        throw await passed(storeError(error));
       }
     },
 
@@ -259,6 +274,8 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
         shared.add(working);
         try {
           return await working;
+        } catch (error) {
+          throw await passed(error);
         } finally {
           shared.delete(working);
         }

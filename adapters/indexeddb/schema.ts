@@ -141,14 +141,28 @@ export function assertStores(db: Database, isApps: boolean): void {
   throw new StepfastError('STORE_UNAVAILABLE', `The database "${db.name}" has no object store "${missing}". ${advice}`);
 }
 
-/** Refuses what newer code has written, before anything of it is touched (spec D4). */
-export function assertFormat(format: unknown, need: keyof Format): void {
+/** Refuses what newer code has written, before anything of it is touched (spec D4, O6). */
+export function assertFormat(format: unknown, need: keyof Format, known = FORMAT_VERSION): void {
   const version = (format as Format | undefined)?.[need] ?? 1;
-  if (version <= FORMAT_VERSION) return;
+  if (version <= known) return;
   throw new StepfastError(
     'STORE_TOO_NEW',
-    `The database was written by a newer stepfast (format ${version}, this one knows ${FORMAT_VERSION}). Reload the page to get the newer code; nothing was changed.`,
+    `The database was written by a newer stepfast (format ${version}, this one knows ${known}). Reload the page to get the newer code; nothing was changed.`,
   );
+}
+
+/** Keeps code that writes an older format from writing here, from now on; refuses when this code is such. */
+export async function raiseFormat(db: Database, known: number): Promise<void> {
+  const read = async (): Promise<Format | undefined> =>
+    reading(db, 'stepfast:meta').objectStore('stepfast:meta').get('format') as Promise<Format | undefined>;
+  const isLess = (format: Format | undefined) => (format?.minWriter ?? 1) < known;
+  assertFormat(await read(), 'minWriter', known);
+  if (!isLess(await read())) return;
+  const tx = db.transaction('stepfast:meta', 'readwrite');
+  const format = (await tx.store.get('format')) as Format | undefined;
+  if (isLess(format)) await tx.store.put({ minReader: 1, ...format, minWriter: known }, 'format');
+  await tx.done;
+  assertFormat(format, 'minWriter', known);
 }
 
 const CODES = {

@@ -88,7 +88,7 @@ async function decide<Value>(
   { reads, write, meta, quietly }: ReturnType<typeof scope>,
   { tx, running, work }: { readonly tx: IDBTransaction; readonly running: Running; readonly work: SharedWork<Value> },
 ): Promise<{ readonly outcome: SharedOutcome; readonly changed: readonly string[] }> {
-  assertFormat(await meta.get('format'), 'minWriter');
+  assertFormat(await meta.get('format'), 'minWriter', host.format());
   const settle = async () => work.batchOf(await work.body(tx as never));
   void settle().then(
     (batch) => (running.said ??= { batch }),

@@ -134,6 +134,8 @@ export interface CommitHost {
   begin(names?: readonly string[]): Promise<WriteTx>;
   /** To be renewed along with the commits, where leases are in use. */
   lease(now: number): Lease | undefined;
+  /** What this code writes. */
+  format(): number;
   onCommitted(runIds: ReadonlySet<string>): void;
   /** The page was about to be frozen, and the transaction was undone for that. */
   wasFrozen(tx: IDBTransaction): boolean;
@@ -157,7 +159,7 @@ export function committer(host: CommitHost): { commit(batch: Batch): Promise<Com
       const { reads, write, meta, quietly, failures } = scope(tx);
       try {
         const [format] = await Promise.all([meta.get('format'), reads.clock()]);
-        assertFormat(format, 'minWriter');
+        assertFormat(format, 'minWriter', host.format());
         for (const { batch } of group) {
           const { outcome, writes } = await transition(reads, batch);
           outcomes.push(outcome);

@@ -1,6 +1,6 @@
 import { StepfastError } from '../../src/errors.js';
 import { selectByPriority, withOffers } from '../../src/store/due.js';
-import type { JournalEntry } from '../../src/store/journal.js';
+import { FORMAT_VERSION, type JournalEntry } from '../../src/store/journal.js';
 import type { CommitOutcome, OpenOptions, Store, StoreListener } from '../../src/store/store.js';
 import { listPage, Tables } from '../../src/store/tables.js';
 import { transition } from '../../src/store/transition.js';
@@ -16,6 +16,8 @@ export interface MemoryMedium {
   readonly journals: Map<string, JournalEntry[]>;
   readonly owners: Set<string>;
   readonly listeners: Set<(runId: string, by: Store) => void>;
+  /** The least format that code must write, to write here. */
+  minWriter: number;
   /** The tail of the queue of commits: one at a time. */
   turn: Promise<unknown>;
 }
@@ -27,6 +29,7 @@ export function memoryMedium(): MemoryMedium {
     journals: new Map(),
     owners: new Set(),
     listeners: new Set(),
+    minWriter: 1,
     turn: Promise.resolve(),
   };
 }
@@ -51,6 +54,7 @@ export function memoryStore(options: { readonly medium?: MemoryMedium } = {}): S
   const mine = new Set<(runId: string, by: Store) => void>();
   let owner: string | undefined;
   let onError: (error: unknown) => void = () => undefined;
+  let format = FORMAT_VERSION;
   let isClosed = false;
 
   const leave = () => {
@@ -67,6 +71,14 @@ export function memoryStore(options: { readonly medium?: MemoryMedium } = {}): S
     medium.turn = result.catch(() => undefined); // the caller hears of it; the queue goes on
     return result;
   };
+  const assertWriter = () => {
+    if (format >= medium.minWriter) return;
+    if (owner !== undefined) owners.delete(owner); // its runs are others' now
+    throw new StepfastError(
+      'STORE_TOO_NEW',
+      `A newer release writes to this store (format ${medium.minWriter}, this one writes ${format}). Load the newer code; nothing was changed.`,
+    );
+  };
   const stored = (runId: string) => {
     const row = tables.run(runId);
     return row && { row, journal: journals.get(runId) ?? [] };
@@ -79,6 +91,11 @@ export function memoryStore(options: { readonly medium?: MemoryMedium } = {}): S
       alone(async () => {
         owner = open.owner;
         onError = open.onError;
+        format = open.format ?? FORMAT_VERSION;
+        if (open.mode === 'drive') {
+          assertWriter();
+          medium.minWriter = format;
+        }
         owners.add(owner);
       }),
     async close() {
@@ -89,6 +106,7 @@ export function memoryStore(options: { readonly medium?: MemoryMedium } = {}): S
     commit(given) {
       const batch = structuredClone(given); // S6; at once, for the caller may change it while others commit
       return alone(async () => {
+        assertWriter();
         const { outcome, writes } = await transition(tables, batch);
         if (isClosed)
           throw new StepfastError('CLOSED', 'The memory store was closed during a commit; nothing of it was kept.');

@@ -27,6 +27,11 @@ export interface EngineOptions {
   readonly use?: readonly Plugin[];
   /** Hears of everything that went wrong and has no caller to tell: never payloads. Default: the console. */
   readonly onError?: (error: unknown) => void;
+  /**
+   * A newer release has written to the store: this engine drives and writes no more, and goes on reading. Called once, with
+   * the error (`STORE_TOO_NEW`): the moment to offer a reload. Default: `onError` hears of it.
+   */
+  readonly onOutdated?: (error: StepfastError) => void;
   /** Retries of every step, unless job, start or step say otherwise. */
   readonly retry?: RetryOptions;
   /** How long the store's word that a run is ours is good for, in milliseconds. Default 15,000. */
@@ -72,12 +77,13 @@ export interface Stepfast {
 const LEASE_MS = 15_000;
 
 function checkEngine(
-  { store, retry, replay, leaseMs, maxValueBytes, onError, use = [] }: EngineOptions,
+  { store, retry, replay, leaseMs, maxValueBytes, onError, onOutdated, use = [] }: EngineOptions,
   clock: Clock,
 ): void {
   check(typeof store?.commit === 'function', 'store', store, 'a store, for example memoryStore()');
   check(typeof clock?.setTimer === 'function', 'clock', clock, 'a clock, or leave it out');
   check(!onError || typeof onError === 'function', 'onError', onError, 'a function');
+  check(!onOutdated || typeof onOutdated === 'function', 'onOutdated', onOutdated, 'a function');
   check(['resume', 'always'].includes(replay ?? 'resume'), 'replay', replay, '"resume" or "always"');
   if (leaseMs !== undefined) checkInteger(leaseMs, 'leaseMs', 1);
   if (maxValueBytes !== undefined) checkInteger(maxValueBytes, 'maxValueBytes', 1);
@@ -109,14 +115,30 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
   });
   let isClosed = false;
   let isDriving = false;
+  /** Why this engine drives no more. */
+  let outdated: unknown;
   let opening: Promise<void> | undefined;
 
   // ---- life ---------------------------------------------------------------------------------------------------------
 
+  /** Passes the error of a store on. One that says that this release is too old ends all driving (spec O6). */
+  const refused = (error: unknown): never => {
+    if (!outdated && isStepfastError(error, 'STORE_TOO_NEW')) {
+      outdated = error;
+      scheduler.halt(error);
+      try {
+        (options.onOutdated ?? report)(error);
+      } catch (thrown) {
+        report(thrown);
+      }
+    }
+    throw error;
+  };
   const openAs = (mode: 'drive' | 'use') => store.open({ owner, now: clock.now(), leaseMs, mode, onError: report });
   const drive = async () => {
+    if (outdated) throw outdated;
     if (isDriving) return;
-    await openAs('drive');
+    await openAs('drive').catch(refused);
     isDriving = true;
   };
   /** Drives if it can; where another process does, this one uses the store through it (spec O3). */
@@ -125,7 +147,7 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
       await drive();
       return true;
     } catch (error) {
-      if (isStepfastError(error, 'STORE_LOCKED')) return false;
+      if (outdated || isStepfastError(error, 'STORE_LOCKED')) return false;
       throw error;
     }
   };
@@ -159,7 +181,7 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
       return await store.commit({ now: clock.now(), ...parts });
     } catch (error) {
       if (!isClosed) scheduler.look(); // it may have happened (S8), and nobody else would tell
-      throw error;
+      return refused(error);
     } finally {
       release?.();
     }
@@ -195,6 +217,7 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
     dispatch,
     state,
     drives: tryDrive,
+    refused,
     changed: (runId, row) => runs.changed(runId, row),
     committed: (runId, job, entries) => use.committed({ runId, job, entries }),
   });

@@ -39,6 +39,8 @@ interface SchedulerOptions
   readonly jobs: ReadonlyMap<string, AnyJob>;
   /** Opens the store for driving if it can. False: another process has it. */
   readonly drives: () => Promise<boolean>;
+  /** Hears of each commit that the store did not take, and throws it on. */
+  readonly refused: (error: unknown) => never;
   readonly changed: (runId: string, row?: RunRow) => void;
   readonly report: (error: unknown) => void;
 }
@@ -121,7 +123,7 @@ export function createScheduler(options: SchedulerOptions) {
     ...options,
     late: createLateness(),
     async commit(run, parts) {
-      const outcome = await store.commit({ now: clock.now(), run, ...parts });
+      const outcome = await store.commit({ now: clock.now(), run, ...parts }).catch(options.refused);
       const { retryAt } = outcome.kind === 'no-slot' ? outcome : {};
       if (retryAt !== undefined) lanes.fill(run.state!.slot!, retryAt, true);
       const end =
@@ -131,7 +133,7 @@ export function createScheduler(options: SchedulerOptions) {
       return outcome;
     },
     load: (runId) => store.load(runId),
-    transact: store.transact && ((work) => store.transact!(work)),
+    transact: store.transact && ((work) => store.transact!(work).catch(options.refused)),
     async enter(isSuspect) {
       if (isSuspect) suspects++;
       while (isSolo || (isSuspect ? inFlight > 0 : suspects > 0))
@@ -268,6 +270,12 @@ export function createScheduler(options: SchedulerOptions) {
       });
   };
 
+  const stop = () => {
+    isClosed = true;
+    undoTimer?.();
+    sweep.close();
+  };
+
   return {
     look,
     /** The registrations have changed: what was unfit may fit now. */
@@ -307,10 +315,13 @@ export function createScheduler(options: SchedulerOptions) {
       drivers.get(runId)?.leave(reason);
       if (isCancelled) stopChildren(runId);
     },
+    /** Drives no more, and lets go of everything without a word to the store. */
+    halt(reason: unknown) {
+      stop();
+      for (const driver of [...drivers.values()]) driver.leave(reason);
+    },
     async close() {
-      isClosed = true;
-      undoTimer?.();
-      sweep.close();
+      stop();
       await Promise.all([...drivers.values()].map((driver) => driver.release().catch(report)));
     },
   };

@@ -358,6 +358,13 @@ export interface OpenOptions {
   readonly mode: 'drive' | 'use';
   /** Hears of what the store repaired, quarantined or could not do in the background. */
   readonly onError: (error: unknown) => void;
+  /**
+   * The format that this release writes. Default `FORMAT_VERSION`. A store keeps the greatest that a driver has named, in
+   * one commit; from then on it refuses with `STORE_TOO_NEW`, whole and inside its transaction, each commit of a release
+   * that writes less, and its `open` with mode `drive`. Reading, and `open` with mode `use`, go on. Its owner counts as gone
+   * from its first such commit, so that others take its runs up.
+   */
+  readonly format?: number;
 }
 
 export interface StoreCapabilities {

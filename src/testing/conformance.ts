@@ -18,6 +18,7 @@ import { locks } from './conformance/locks.js';
 import { ownedWork } from './conformance/owners.js';
 import { priorities } from './conformance/priority.js';
 import { rates } from './conformance/rates.js';
+import { releases } from './conformance/releases.js';
 import { remembered } from './conformance/remembered.js';
 import { restarts } from './conformance/restarts.js';
 import { slots } from './conformance/slots.js';
@@ -68,6 +69,7 @@ export const conformanceCases: readonly ConformanceCase[] = [
   ...values,
   ...lists,
   ...life,
+  ...releases,
 ];
 
 /** Why a store is not asked for some cases, by the name of the case. */
@@ -107,8 +109,8 @@ async function runCase(one: ConformanceCase, freshMedium: FreshMedium): Promise<
     const store = first ?? medium();
     first = undefined;
     const onError = (error: unknown) => void background.push(error);
+    opened.push(store); // also one that could not be opened has something to let go of
     await store.open({ owner, now, leaseMs, mode, onError, ...options });
-    opened.push(store);
     return store;
   };
   const background: unknown[] = [];

@@ -132,7 +132,7 @@ async function finishSome(stepfast: Stepfast): Promise<void> {
 /** A request that nobody has answered: its sender and its owner are gone. */
 async function leaveRequest(dir: string): Promise<void> {
   const event = { id: 'golden-inboxed', name: 'golden.inboxed', payload: 'in the inbox', ttlMs: 1e12, maxBacklog: 10 };
-  void ask(nodeDisk, dir, { now: BEGUN, events: [event] }, async () => true);
+  void ask(nodeDisk, dir, { v: 1, batch: { now: BEGUN, events: [event] } }, async () => true);
   while (!readdirSync(join(dir, 'inbox')).some((name) => name.endsWith('.json')))
     await new Promise((resolve) => setTimeout(resolve, 5));
 }
