@@ -20,6 +20,8 @@ export interface Mode {
   readonly action: Action;
   /** So many operations fail before all is well again. Default 1. */
   readonly lasts?: number;
+  /** Tried at one operation in so many, another one for each flow: what takes longest and differs least. Default 1. */
+  readonly stride?: number;
 }
 
 const WRITES = ['commit', 'transact'] as const;
@@ -42,9 +44,14 @@ export const STORE_MODES: Readonly<Record<string, Mode>> = {
   'quota-long': { on: WRITES, action: fail('before', 'full'), lasts: LONG },
 };
 
-/** Of IndexedDB, inside its transactions. */
+const thinned = (name: string, stride: number) => ({ [name]: { ...STORE_MODES[name]!, stride } });
+
+/** Of IndexedDB, inside its transactions as well. */
 export const DATABASE_MODES: Readonly<Record<string, Mode>> = {
   ...STORE_MODES,
+  ...thinned('error-long', 3),
+  ...thinned('answers-lost', 3),
+  ...thinned('quota-long', 3),
   aborted: { on: ['put', 'delete'], action: fail('before', 'full') },
 };
 
@@ -52,16 +59,19 @@ const NAMES = ['create', 'rename', 'link', 'unlink'] as const;
 const CHANGES = [...NAMES, 'write', 'truncate'] as const;
 const SYNCS = ['sync', 'datasync', 'sync-folder'] as const;
 
+const DISK_CALLS = [...CHANGES, ...SYNCS, 'open', 'read', 'stat', 'chmod'] as const;
+const GROWS = ['create', 'link', 'write', 'sync', 'datasync'] as const;
+
 /** Of files, at each call of the disk. */
 export const DISK_MODES: Readonly<Record<string, Mode>> = {
   kill: { on: CHANGES, action: die('before') },
   torn: { on: ['write'], action: die('before', 'torn') },
   'power-loss': { on: [...CHANGES, ...SYNCS], action: die('before', 'synced') },
   'data-loss': { on: [...CHANGES, ...SYNCS], action: die('before', 'names') },
-  'error-once': { on: [...CHANGES, ...SYNCS, 'open', 'read', 'stat', 'chmod'], action: fail('before') },
-  'error-long': { on: [...CHANGES, ...SYNCS, 'open', 'read', 'stat', 'chmod'], action: fail('before'), lasts: LONG },
-  'full-once': { on: ['create', 'link', 'write', 'sync', 'datasync'], action: fail('before', 'full') },
-  'full-long': { on: ['create', 'link', 'write', 'sync', 'datasync'], action: fail('before', 'full'), lasts: LONG },
+  'error-once': { on: DISK_CALLS, action: fail('before'), stride: 2 },
+  'error-long': { on: DISK_CALLS, action: fail('before'), lasts: LONG, stride: 5 },
+  'full-once': { on: GROWS, action: fail('before', 'full') },
+  'full-long': { on: GROWS, action: fail('before', 'full'), lasts: LONG, stride: 3 },
   short: { on: ['write'], action: { kind: 'short' } },
 };
 

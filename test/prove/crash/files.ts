@@ -34,7 +34,8 @@ export function fileMedium(injector: Injector): Medium {
       disk = undefined;
     },
     async leftovers() {
-      // What an error left of a failed write is swept once it is old.
+      // What an error left is swept by the next owner, temporary files once they are old.
+      if (!leftIn(dir).length) return [];
       for (const name of fs.readdirSync(dir, { recursive: true, encoding: 'utf8' }))
         if (name.endsWith('.tmp')) fs.utimesSync(join(dir, name), 0, 0);
       const store = createFileStore({ dir });

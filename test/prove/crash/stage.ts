@@ -27,8 +27,11 @@ export interface World {
   count(what: string): number;
 }
 
-/** Something that the user does. `skip`: waits for the next due instant; a number: deploys the code of that version. */
-export type Act = 'skip' | number | ((stepfast: Stepfast) => Promise<unknown>);
+/**
+ * Something that the user does. `skip`: lets time pass to the next due instant, if there is one; `fix`: mends the world
+ * (`fixed` has been done); a number: deploys the code of that version.
+ */
+export type Act = 'skip' | 'fix' | number | ((stepfast: Stepfast) => Promise<unknown>);
 
 export interface Flow {
   readonly name: string;
@@ -78,6 +81,8 @@ function createCase(flow: Flow, kind: MediumKind, faults: readonly Fault[]) {
     JSON.stringify([runId, id, isUndo]);
   const hear = ({ run }: Batch) => {
     for (const entry of run?.append ?? []) {
+      if (entry.kind === 'retried')
+        for (const [, ...id] of entry.forgets) acknowledged.delete(last.get(placeOf(run!.runId, id, false)) ?? '');
       const isUndo = entry.kind === 'undone';
       if (!isUndo && !(isOutcome(entry) && entry.kind.startsWith('step-'))) continue;
       const key = last.get(placeOf(run!.runId, entry.id, isUndo));
@@ -156,6 +161,7 @@ function createCase(flow: Flow, kind: MediumKind, faults: readonly Fault[]) {
   const perform = async (app: App, act: Act): Promise<App> => {
     if (typeof act === 'function') await insist(app, () => act(app.stepfast));
     await time.quiet();
+    if (act === 'fix') world.did('fixed');
     if (act === 'skip') time.skip();
     if (act === 'skip') await time.quiet();
     if (typeof act !== 'number') return app;
@@ -166,6 +172,7 @@ function createCase(flow: Flow, kind: MediumKind, faults: readonly Fault[]) {
   };
   const rest = async (app: App) => {
     let before = '';
+    await insist(app, () => app.stepfast.ready()); // else time could pass before the app has looked
     for (let skips = 0; ; skips++) {
       await time.quiet();
       const { runs } = await insist(app, () => app.stepfast.runs.list({ limit: 1_000 }));
