@@ -49,10 +49,14 @@ export function fileMedium(injector: Injector): Medium {
   };
 }
 
-/** What no store that was closed in order leaves: temporary files, requests, answers, more than one lock. */
+/**
+ * What no store that was closed in order leaves: temporary files (but in a folder of the archive, which is swept when it
+ * is next written to), requests, answers, more than one lock.
+ */
 function leftIn(dir: string): string[] {
   const names = fs.readdirSync(dir, { recursive: true, encoding: 'utf8' });
-  const isOdd = (name: string) => /\.tmp$|\.corrupt$/.test(name) || /^(inbox|outbox)\/./.test(name);
+  const isOdd = (name: string) =>
+    /^[^/]*\.tmp$|^(log|lock|inbox|outbox)\/.*\.tmp$|\.corrupt$/.test(name) || /^(inbox|outbox)\/./.test(name);
   const several = (folder: string) => names.filter((name) => name.startsWith(`${folder}/`)).slice(1);
   const odd = new Set([...names.filter(isOdd), ...several('lock'), ...several('log')]);
   return [...odd].map((name) => name.replace(/[0-9a-f]{24}/, '<name>'));

@@ -81,13 +81,17 @@ function createCase(flow: Flow, kind: MediumKind, faults: readonly Fault[]) {
     JSON.stringify([runId, id, isUndo]);
   const hear = ({ run }: Batch) => {
     for (const entry of run?.append ?? []) {
-      if (entry.kind === 'retried')
-        for (const [, ...id] of entry.forgets) acknowledged.delete(last.get(placeOf(run!.runId, id, false)) ?? '');
       const isUndo = entry.kind === 'undone';
       if (!isUndo && !(isOutcome(entry) && entry.kind.startsWith('step-'))) continue;
       const key = last.get(placeOf(run!.runId, entry.id, isUndo));
       if (key !== undefined) acknowledged.add(key);
     }
+  };
+  /** Taken up again: what failed may be entered again, also when nobody hears that this was committed. */
+  const forgive = ({ run }: Batch) => {
+    for (const entry of run?.append ?? [])
+      if (entry.kind === 'retried')
+        for (const [, ...id] of entry.forgets) acknowledged.delete(last.get(placeOf(run!.runId, id, false)) ?? '');
   };
   const enter = (life: Life, { runId, name, occurrence, idempotencyKey, isUndo }: Entering) => {
     if (life.isOver) return;
@@ -100,6 +104,7 @@ function createCase(flow: Flow, kind: MediumKind, faults: readonly Fault[]) {
   /** Counts what is under way, and hears what was acknowledged. */
   const watched = (store: Store) =>
     wrapStore(store, async (name, given, call) => {
+      if (name === 'commit') forgive(given as Batch);
       const answer = await time.during(call);
       if (name === 'commit') commits++;
       if (name === 'commit' && (answer as { kind: string }).kind === 'committed') hear(given as Batch);
