@@ -140,12 +140,11 @@ export function createArchive(disk: Disk, dir: string, onError: (error: unknown)
           onError(error);
         }
   }
-  const count = () => {
-    let files = 0;
-    for (const shard of namesIn(join(dir, 'runs'), '')) files += namesIn(join(dir, 'runs', shard), '.json').length;
-    return files;
+  const files = function* () {
+    for (const shard of namesIn(join(dir, 'runs'), ''))
+      for (const name of namesIn(join(dir, 'runs', shard), '.json')) yield name.slice(0, -'.json'.length);
   };
-  const ended = createEnded(disk, dir, walk, count);
+  const ended = createEnded(disk, dir, walk, files);
 
   const removeRun = async ({ runId, seq, key }: Removal) => {
     const path = runPath(runId);

@@ -5,7 +5,7 @@ import type { RunRow } from '../../src/store/store.js';
 import { replaceFile } from './atomic-write.js';
 import { tooNew } from './damage.js';
 import type { Disk } from './disk.js';
-import { APPEND_OR_CREATE, freshName, openRegular, readAt, sumOf, syncFolder, writeAll } from './files.js';
+import { APPEND_OR_CREATE, freshName, hashName, openRegular, readAt, sumOf, syncFolder, writeAll } from './files.js';
 import type { Removal } from './record.js';
 
 /*
@@ -15,8 +15,8 @@ import type { Removal } from './record.js';
  * I1. When more lines are of the past than of runs that are there, the whole file is replaced by one without them. Its
  *     first line is a name of its own, by which a reader of the old file sees that it has to begin anew.
  * I2. A line says of a removed run up to which number (`seq`) it is gone, so the order of lines does not matter.
- * I3. It can be made again from the files of the archive, and is when a line of it is damaged, or when it lists fewer runs
- *     than there are files.
+ * I3. It can be made again from the files of the archive, and is when a line of it is damaged, or when there is a file that
+ *     it does not list.
  */
 
 /** Lines of the past that are never worth a new file. */
@@ -48,9 +48,14 @@ const nameLine = () => `${JSON.stringify({ v: FORMAT_VERSION, index: freshName()
 
 /**
  * @param walk All rows, as the files of the archive tell.
- * @param count How many files there are: names alone, so it is cheap.
+ * @param files The names of those files, which are hashes of run ids: none of them is opened.
  */
-export function createEnded(disk: Disk, dir: string, walk: () => AsyncIterable<RunRow>, count: () => number): Ended {
+export function createEnded(
+  disk: Disk,
+  dir: string,
+  walk: () => AsyncIterable<RunRow>,
+  files: () => Iterable<string>,
+): Ended {
   const path = join(dir, 'ended.jsonl');
   const known = new Map<string, RunRow>();
   let name: Buffer = Buffer.alloc(0);
@@ -93,9 +98,16 @@ export function createEnded(disk: Disk, dir: string, walk: () => AsyncIterable<R
     return known;
   };
 
+  /** Whether every file of the archive is listed. */
+  const isWhole = () => {
+    const listed = new Set(Array.from(known.keys(), hashName));
+    for (const file of files()) if (!listed.has(file)) return false;
+    return true;
+  };
+
   const readOn = async () => {
     const fd = await openRegular(disk, path, fs.constants.O_RDONLY);
-    if (fd === undefined) return count() > known.size ? makeAgain() : known;
+    if (fd === undefined) return isWhole() ? known : makeAgain();
     try {
       const { size } = await disk.stat(fd);
       const start = await readAt(disk, fd, 0, Math.min(NAME_LENGTH, size));
@@ -113,7 +125,7 @@ export function createEnded(disk: Disk, dir: string, walk: () => AsyncIterable<R
       takeAll(whole.toString('utf8'));
       length += whole.length;
       // A line that is gone leaves no trace but the file that it should list.
-      if (isNew && count() > known.size) isDamaged = true;
+      if (isNew && !isWhole()) isDamaged = true;
       if (isDamaged) await makeAgain();
       isDamaged ||= wasDamaged; // until the file is replaced
       return known;

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type Browser, launchBrowser, type Site, servePages } from './chromium.js';
+import { type Browser, launchBrowser } from './chromium.js';
+import { type Site, servePages } from './site.js';
 
 /*
  * Pins: the window of the Electron demo, in Chromium: drafts are started and approved over the bridge, are there after a

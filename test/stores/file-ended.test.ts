@@ -89,8 +89,8 @@ describe('the index of ended runs', () => {
     const walk = (): AsyncIterable<RunRow> => {
       throw new Error('nothing is damaged here');
     };
-    const owner = createEnded(nodeDisk, dir, walk, () => 0);
-    const reader = createEnded(nodeDisk, dir, walk, () => 0);
+    const owner = createEnded(nodeDisk, dir, walk, () => []);
+    const reader = createEnded(nodeDisk, dir, walk, () => []);
     const row = (runId: string, seq: number): RunRow => ({
       ...{ runId, seq, job: 'job', queue: 'default', createdAt: now, fence: 0, length: 1 },
       ...completed,
@@ -124,6 +124,25 @@ describe('the index of ended runs', () => {
       expect({ byte, is: await listed(reader.store) }).toEqual({ byte, is: ['live', 'c', 'a'] });
       await reader.store.close();
     }
+  });
+});
+
+describe('the index of ended runs, cut off', () => {
+  it('D3: lists what is there, also where as many lines of removed runs are left as are gone of others', async () => {
+    const dir = await archivedRuns();
+    const { store } = await openStore({ dir });
+    await committed(store, deleteOf('b'));
+    await expect.poll(() => hasFiles(dir, 'b')).toBe(false);
+    await store.close();
+    await (await compacted(dir)).store.close();
+    const index = join(dir, 'ended.jsonl');
+    const lines = readFileSync(index, 'utf8').split('\n');
+    const isOf = (runId: string) => (line: string) => line.includes(`"row":{"runId":"${runId}"`);
+    const kept = [lines[0]!, ...['a', 'b'].map((runId) => lines.find(isOf(runId))!)];
+    writeFileSync(index, `${kept.join('\n')}\n`);
+    const reader = await openStore({ dir }, 'use');
+    expect(await listed(reader.store)).toEqual(['live', 'c', 'a']);
+    await reader.store.close();
   });
 });
 

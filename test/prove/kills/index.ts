@@ -75,7 +75,11 @@ async function torment(script: string, dir: string, isTwo: boolean, kills: numbe
     if (how !== 'SIGKILL') oracle.violation(`a process ended by itself (${how}): ${life.complaint.slice(0, 300)}`);
     if (life.complaint) oracle.violation(`a process reported: ${life.complaint.slice(0, 300)}`);
     if (kill + 1 < kills) living[index] = begin();
-    else for (const other of living.filter((each) => each !== life)) other.child.kill('SIGKILL'), await other.ended;
+    else
+      for (const other of living.filter((each) => each !== life)) {
+        other.child.kill('SIGKILL');
+        await other.ended;
+      }
   }
 }
 
