@@ -412,6 +412,8 @@ onEveryStore('bad input', (medium) => {
         }
         const leaseMs = value as number;
         expectRefusal(await thrownBy(() => createStepfast({ store: w.store(), leaseMs })), refusal('leaseMs'));
+        const nothing = await thrownBy(() => createStepfast({ store: w.store(), leaseMs: 0 }));
+        expectRefusal(nothing, { code: 'INVALID_DURATION', quotes: ['leaseMs', '0'], advice: /longer than nothing/ });
       });
 
       it(`${title} is refused where a job is defined`, async () => {
@@ -524,7 +526,6 @@ onEveryStore('bad input', (medium) => {
         [{ store, replay: 'sometimes' }, ['replay', '"sometimes"']],
         [{ store, maxValueBytes: 'big' }, ['maxValueBytes', '"big"']],
         [{ store, maxValueBytes: Number.NaN }, ['maxValueBytes', 'NaN']],
-        [{ store, leaseMs: 0 }, ['leaseMs', '0']],
         [{ store, onError: 'log' }, ['onError', '"log"']],
         [{ store, clock: {} }, ['clock']],
       ] as const;

@@ -1,7 +1,7 @@
 import { createDispatch, type DispatchOptions, type Receipt } from '../door/dispatch.js';
 import type { EventType } from '../door/event.js';
 import { type AnyJob, type DefineJob, defineJob, type Job } from '../door/job.js';
-import { checkShared } from '../door/queue.js';
+import { checkShared, positiveMs } from '../door/queue.js';
 import { createStart, lostBy, type StartOptions } from '../door/start.js';
 import { createState, type State, type StateHost, stateRefusal } from '../door/state.js';
 import { isStepfastError, StepfastError } from '../errors.js';
@@ -9,7 +9,6 @@ import type { Clock, Platform } from '../platform.js';
 import type { Batch, CommitOutcome, Store } from '../store/store.js';
 import { check, checkInteger } from '../values/check.js';
 import { type Codec, createCodec } from '../values/codec.js';
-import { durationMs } from '../values/duration.js';
 import { type RetryOptions, resolveRetry } from '../values/retry.js';
 import type { Plugin } from './plugin.js';
 import { createRuns, type RunHandle, type Runs } from './runs.js';
@@ -77,7 +76,7 @@ export interface Stepfast {
 const LEASE_MS = 15_000;
 
 function checkEngine(
-  { store, retry, replay, leaseMs, maxValueBytes, onError, onOutdated, use = [] }: EngineOptions,
+  { store, retry, replay, maxValueBytes, onError, onOutdated, use = [] }: EngineOptions,
   clock: Clock,
 ): void {
   check(typeof store?.commit === 'function', 'store', store, 'a store, for example memoryStore()');
@@ -85,7 +84,6 @@ function checkEngine(
   check(!onError || typeof onError === 'function', 'onError', onError, 'a function');
   check(!onOutdated || typeof onOutdated === 'function', 'onOutdated', onOutdated, 'a function');
   check(['resume', 'always'].includes(replay ?? 'resume'), 'replay', replay, '"resume" or "always"');
-  if (leaseMs !== undefined) checkInteger(leaseMs, 'leaseMs', 1);
   if (maxValueBytes !== undefined) checkInteger(maxValueBytes, 'maxValueBytes', 1);
   resolveRetry(retry);
   checkUse(use);
@@ -95,7 +93,7 @@ function checkEngine(
 export function createEngine(platform: Platform, options: EngineOptions): Stepfast {
   const { clock } = platform;
   checkEngine(options, clock);
-  const leaseMs = options.leaseMs === undefined ? LEASE_MS : durationMs(options.leaseMs, 'leaseMs');
+  const leaseMs = options.leaseMs === undefined ? LEASE_MS : positiveMs(options.leaseMs, 'leaseMs');
   const owner = platform.newId();
   const jobs = new Map<string, AnyJob>();
   const undo: (() => void)[] = [];

@@ -49,6 +49,7 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
     const length = run.isOwner ? undefined : row.length;
     const change = { runId, fence: row.fence, length, raise, reset, append, state, takes, unless, concurrency, rate };
     const parts = draft.state.length ? { state: draft.state } : undefined;
+    const at = clock.now();
     const outcome = await host.commit(change as RunChange, parts).catch((error) => {
       takeBack(draft);
       throw error;
@@ -57,7 +58,7 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
     if (outcome.kind === 'committed') {
       const counts = { fence: outcome.fence, length: append.length + (reset ? 0 : row.length) };
       const due = outcome.offers.length > 0 && { dueAt: Math.min(state.dueAt ?? draft.now, draft.now) };
-      adopt(Object.assign(rowWith(row, state, counts), due), draft.now);
+      adopt(Object.assign(rowWith(row, state, counts), due), at);
       hear(run, outcome, outcome.offers);
       for (const { seq } of takes) run.offers.delete(seq);
       if (due && !isOffered(run)) run.isStirred = true; // it takes none of them: the row must not stay due
