@@ -147,6 +147,8 @@ export function createAftermath(options: AftermathOptions): () => Promise<void> 
     leave,
   } = options;
   const { clock } = platform;
+  /** What was done, until a commit has made it durable: should that fail, nothing is done again. */
+  let done: { readonly key: string; readonly attempt: number; readonly entry: Followed } | undefined;
   let isImpatient = false;
   let undoPatience: (() => void) | undefined;
 
@@ -172,15 +174,18 @@ export function createAftermath(options: AftermathOptions): () => Promise<void> 
     if (going.isOver()) return;
     const { maxInterruptions = 10 } = job.options;
     const isLooping = run.digest.interruptions >= maxInterruptions;
-    const doing = isLooping ? undefined : follow(options, next, signal.signal);
-    const entry = isLooping ? givenUp(next, clock.now()) : await Promise.race([doing, going.promise]);
+    const attempt = (run.digest.undoFailures.get(next.key)?.count ?? 0) + 1;
+    const isDone = done?.key === next.key && done.attempt === attempt;
+    const doing = isLooping ? givenUp(next, clock.now()) : isDone ? done!.entry : follow(options, next, signal.signal);
+    const entry = await Promise.race([doing, going.promise]);
     if (!entry || going.isOver()) return;
+    done = { key: next.key, attempt, entry };
     const draft = emptyDraft(clock.now());
     recorder.record(draft, entry);
     if (await commits.commit(draft, stateAt(draft.now))) run.isStirred = true;
   };
 
-  const givenUp = ({ key, id }: Following, at: number): JournalEntry => {
+  const givenUp = ({ key, id }: Following, at: number): Followed => {
     const what = key === TOLD_KEY ? `onFailed of job "${job.name}"` : `The undo of step "${id[0]}"`;
     const said = `${what} was interrupted too often without an end. It is given up; find what crashes.`;
     const error = new StepfastError('CRASH_LOOP', said, { runId: run.row.runId, job: job.name, step: id[0] });

@@ -157,10 +157,11 @@ export function createPass(options: PassOptions) {
     run.fault ??= turn.fault;
     withdraw(turn.withdrawn);
     setPatience(turn.isStalled);
-    if (run.fault || run.digest.end) return;
+    if (run.fault) return;
+    for (const ask of turn.opened) run.asks.set(ask.key, ask);
+    if (run.digest.end) return;
     const makes: Ask[] = [];
     for (const ask of turn.opened) {
-      run.asks.set(ask.key, ask);
       if (ask.command.kind === 'make') makes.push(ask);
       else opened(draft, ask);
     }

@@ -72,8 +72,7 @@ export function differences(expected: Ending, found: Ending): string[] {
   for (const key of new Set([...expected.entered.keys(), ...found.entered.keys()])) {
     const [wanted = 0, times = 0] = [expected.entered.get(key), found.entered.get(key)];
     // A function that was in flight at a death is entered once more; one whose context lives is not.
-    // That an undo was done is not kept over a commit that failed: it may be entered as often as its commit is tried.
-    const most = key.endsWith('/undo') ? Infinity : wanted + found.deaths;
+    const most = wanted + found.deaths;
     if (wanted === 0 || times < wanted || times > most)
       wrong.push(`${key} was entered ${times} times instead of ${wanted}, with ${found.deaths} deaths`);
   }
