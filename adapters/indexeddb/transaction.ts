@@ -158,7 +158,9 @@ export function committer(host: CommitHost): { commit(batch: Batch): Promise<Com
       const done = tx.done.catch((error: unknown) => (aborted = error));
       const { reads, write, meta, quietly, failures } = scope(tx);
       try {
-        const [format] = await Promise.all([meta.get('format'), reads.clock()]);
+        // All rows that are known to be needed are asked for at once: one after the other, each waits for the one before.
+        const known = group.flatMap(({ batch }) => (batch.run ? reads.run(batch.run.runId) : []));
+        const [format] = await Promise.all([meta.get('format'), reads.clock(), ...known]);
         assertFormat(format, 'minWriter', host.format());
         for (const { batch } of group) {
           const { outcome, writes } = await transition(reads, batch);
