@@ -7,7 +7,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { bareNode, prepare, resume, talk } from './cold.mjs';
-import { ENGINES } from './engines/index.mjs';
 import { footprint } from './footprint.mjs';
 import { fsyncsPerStep, hasStrace } from './fsyncs.mjs';
 import { describeDisk, describeMachine } from './machine.mjs';
@@ -84,6 +83,24 @@ async function measure(each, round) {
   }
 }
 
+/** All figures so far: in the file after each round, so that a run that is stopped has not been for nothing. */
+function report(roundsDone) {
+  const cells = [...samples.values()].map(({ engine, workload, unit, values, toRaw, toFloor }) => {
+    const { durability, flush } = infoOf.get(engine) ?? {};
+    return {
+      ...{ engine, workload, value: median(values), unit, spread: spread(values), samples: values.length },
+      ratioToRaw: toRaw.length ? median(toRaw) : null,
+      ratioToFloor: toFloor.length ? median(toFloor) : null,
+      ...(durability && { durability, flush }),
+      ...(peers[engine]?.node24 && { node: '24' }),
+    };
+  });
+  const seconds = Math.round((Date.now() - began) / 1000);
+  const all = { ...describeMachine(), disk, seconds, rounds: roundsDone, flags, cells, failures };
+  if (flags.json) writeFileSync(flags.json, `${JSON.stringify(all, null, 1)}\n`);
+  return { cells, seconds };
+}
+
 async function inFolder(use) {
   const dir = mkdtempSync(join(base, 'cell-'));
   try {
@@ -113,6 +130,7 @@ for (let round = 0; round < rounds; round++) {
     say(`round ${round + 1}: ${each.id} ${each.title}`);
     await measure(each, round);
   }
+  report(round + 1);
 }
 if (isWanted('fsyncs') && hasStrace())
   for (const engine of ['floor', 'stepfast file']) {
@@ -133,21 +151,7 @@ if (isWanted('W6')) {
 }
 rmSync(base, { recursive: true });
 
-const cells = [];
-for (const { engine, workload, unit, values, toRaw, toFloor } of samples.values()) {
-  const known = ENGINES[engine] ? (infoOf.get(engine) ?? {}) : {};
-  cells.push({
-    ...{ engine, workload, value: median(values), unit, spread: spread(values), samples: values.length },
-    ratioToRaw: toRaw.length ? median(toRaw) : null,
-    ratioToFloor: toFloor.length ? median(toFloor) : null,
-    ...(known.durability && { durability: known.durability, flush: known.flush }),
-    ...(peers[engine]?.node24 && { node: '24' }),
-  });
-}
-const seconds = Math.round((Date.now() - began) / 1000);
-const report = { ...describeMachine(), disk, seconds, rounds, flags, cells, failures };
-if (flags.json) writeFileSync(flags.json, `${JSON.stringify(report, null, 1)}\n`);
-
+const { cells, seconds } = report(rounds);
 const show = (value) =>
   value === null || value === undefined ? '' : value >= 100 ? value.toFixed(0) : value.toPrecision(3);
 console.log(
