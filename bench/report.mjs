@@ -61,7 +61,7 @@ const ahead = cells
   .flatMap((mine) =>
     cells
       .filter(({ engine, workload }) => workload === mine.workload && !/^(stepfast|floor|raw|bare)/.test(engine))
-      .filter((peer) => peer.flush === mine.flush || mine.flush === undefined)
+      .filter((peer) => (peer.flush === 'none') === (mine.flush === 'none'))
       .filter((peer) => (/\/s$/.test(mine.unit) ? peer.value > mine.value : peer.value < mine.value))
       .map(
         (peer) =>
@@ -107,7 +107,11 @@ ${table(
   ['', ''],
   [
     ['stepfast', `${stepfast} (${commit})`],
-    ['taken', `${date.slice(0, 10)}, ${rounds} rounds in ${seconds} s`],
+    [
+      'taken',
+      `${date.slice(0, 10)}, ${rounds} rounds in ${seconds} s${first.flags?.quick ? ', small sizes (--quick)' : ''}`,
+    ],
+    ...reports.flatMap(({ browser }) => (browser ? [['browser', browser]] : [])),
     ['machine', `${cpu}, ${memoryGiB} GiB, ${system}, load ${load.toFixed(1)} at the end`],
     ['disk', `${disk?.type ?? '?'}`],
     ['Node', node],

@@ -10,4 +10,4 @@ export function quantile(values, at) {
 export const median = (values) => quantile(values, 0.5);
 
 /** The distance between the least and the greatest, as a part of the median. */
-export const spread = (values) => (Math.max(...values) - Math.min(...values)) / median(values);
+export const spread = (values) => (Math.max(...values) - Math.min(...values)) / (median(values) || 1);
