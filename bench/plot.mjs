@@ -36,7 +36,7 @@ export function plot(groups) {
     top += 14;
   }
   const style = 'text{font:12px system-ui,sans-serif;fill:#212529}.t{font-weight:600;font-size:14px}';
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${top}" width="${WIDTH}" height="${top}"><style>${style}</style><rect width="${WIDTH}" height="${top}" fill="#fff"/>${parts.join('\n')}</svg>\n`;
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${top}" width="${WIDTH}" height="${top}"><title>Figures of the bench</title><style>${style}</style><rect width="${WIDTH}" height="${top}" fill="#fff"/>${parts.join('\n')}</svg>\n`;
 }
 
 /** Curves over a logarithmic axis: what does not grow is flat. */
@@ -75,5 +75,5 @@ export function curves(title, series, unit) {
     parts.push(`<text x="${WIDTH - 230}" y="${lastY + 4 + index}">${escaped(engine)}</text>`);
   }
   const style = 'text{font:12px system-ui,sans-serif;fill:#212529}.t{font-weight:600;font-size:14px}';
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}"><style>${style}</style><rect width="${WIDTH}" height="${height}" fill="#fff"/>${parts.join('\n')}</svg>\n`;
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}"><title>${escaped(title)}</title><style>${style}</style><rect width="${WIDTH}" height="${height}" fill="#fff"/>${parts.join('\n')}</svg>\n`;
 }
