@@ -1,3 +1,4 @@
+import { isStepfastError } from '../../src/errors.js';
 import type { ListPage, ListQuery, RunRow, StoredRun } from '../../src/store/store.js';
 import { listPage } from '../../src/store/tables.js';
 import type { Archive } from './archive.js';
@@ -36,7 +37,11 @@ export function takeDownRun(source: ReadSource, runId: string): TakenDown<Stored
   const { disk, archive, segment, onDamage, onError } = source;
   if (segment) assertSound(segment.image, runId);
   const row = segment?.image.tables.run(runId);
-  if (!segment || !row) return () => archivedRun(archive, segment?.image, runId);
+  if (!segment || !row)
+    return () =>
+      archivedRun(archive, segment?.image, runId).catch((error: unknown) => {
+        throw storeError(error, 'reading', 'runs');
+      });
   const { ranges } = locate(segment, row);
   const file = `${LOG}/${segmentName(segment.image.segment)}`;
   segment.readers++; // held from now on, also if the segment is replaced before the read begins
@@ -55,7 +60,10 @@ export function takeDownRun(source: ReadSource, runId: string): TakenDown<Stored
   };
 }
 
-/** Takes down one page of runs. One damaged run does not hide the others. */
+/**
+ * Takes down one page of runs. One damaged run does not hide the others; a disk that fails does not pass for a run that is
+ * not there.
+ */
 export async function takeDownPage(source: ReadSource, query: ListQuery): Promise<TakenDown<ListPage>> {
   const { archive, segment, onError } = source;
   const rows = new Map<string, RunRow>();
@@ -73,6 +81,7 @@ export async function takeDownPage(source: ReadSource, query: ListQuery): Promis
         const run = await read();
         if (run) runs.push(run);
       } catch (error) {
+        if (isStepfastError(error, 'STORE_UNAVAILABLE')) throw error;
         onError(error);
       }
     return { runs, ...rest };

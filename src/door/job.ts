@@ -135,7 +135,7 @@ export interface DefineJob {
     name: string,
     options: JobOptions<Payload, Result, Input>,
     handler: Handler<Payload, Result>,
-  ): Job<Payload, Result, Input>;
+  ): Job<Payload, Result, unknown extends Input ? Payload : Input>; // a schema may not say what it takes
   <Payload = undefined, Result = unknown>(name: string, handler: Handler<Payload, Result>): Job<Payload, Result>;
 }
 

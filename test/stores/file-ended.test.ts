@@ -146,6 +146,21 @@ describe('the index of ended runs, cut off', () => {
   });
 });
 
+it('D5: a disk that fails in the middle of a list fails it: a run that could not be read does not pass for none', async () => {
+  const dir = await archivedRuns();
+  let broken = false;
+  const failing = () => Promise.reject(Object.assign(new Error('i/o'), { code: 'EIO' }));
+  const disk: Disk = { ...nodeDisk, read: (...given) => (broken ? failing() : nodeDisk.read(...given)) };
+  const { store } = await openStore({ dir }, 'use', { disk });
+  expect(await listed(store)).toEqual(['live', 'c', 'b', 'a']);
+  broken = true;
+  await expect(store.list({ limit: 10 })).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
+  await expect(store.load('a')).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
+  broken = false;
+  expect(await listed(store)).toEqual(['live', 'c', 'b', 'a']);
+  await store.close();
+});
+
 describe('a writer killed with SIGKILL', () => {
   const children: Child[] = [];
   afterAll(() => {
