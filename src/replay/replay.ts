@@ -214,6 +214,7 @@ export function createReplay(options: ReplayOptions) {
     /** After the stall limit: goes on without the outcomes that are in the way, and tells which (spec R7). */
     skip(): { readonly ids: readonly Recorded[]; readonly slack: number } {
       const wanted = queue.findIndex(({ key }, at) => at >= head && pending.has(key));
+      if (wanted < 0) return { ids: [], slack: 0 }; // it has lost a race since
       const skipped = queue.slice(head, wanted);
       for (const recorded of skipped) aside.set(recorded.key, recorded);
       head = wanted;

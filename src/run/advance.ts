@@ -69,6 +69,7 @@ export function createAdvance({ host, run, job, pass, recorder, commits, leave }
       run.fault = undefined;
       isCareful = false;
       await recorder.takeFacts(draft, true);
+      run.isStirred = true; // a handler that has ended may have waited for nothing but these
       if (hasFault) draft.later.splice(0, Infinity, pass.restart); // a new pass finds the fault again
       return;
     }

@@ -7,6 +7,7 @@ import { undosLeft } from '../replay/digest.js';
 import { type Identity, identityKey, type JournalEntry } from '../store/journal.js';
 import type { RunRow, RunState } from '../store/store.js';
 import type { Codec } from '../values/codec.js';
+import type { Json } from '../values/json.js';
 import { callUndo, idempotencyKeyOf } from './attempt.js';
 import type { Commits } from './commits.js';
 import { type Functions, lateResult } from './functions.js';
@@ -71,10 +72,11 @@ interface AftermathOptions {
 type Followed = Extract<JournalEntry, { readonly kind: 'undone' | 'undo-failed' | 'undo-attempt-failed' }>;
 
 /** Does one of the things that follow, and tells how it went; `undefined`: the code for it is not there. */
-export async function follow(
+async function follow(
   { run, job, codec, platform, recorder, report }: AftermathOptions,
   { key, id }: Following,
   signal: AbortSignal,
+  late: Json | undefined,
 ): Promise<Followed | undefined> {
   const { digest } = run;
   const failures = digest.undoFailures.get(key)?.count ?? 0;
@@ -85,14 +87,11 @@ export async function follow(
 
   function undoOf({ undo }: FunctionCommand) {
     const outcome = digest.outcomes.find((recorded) => recorded.key === key)?.entry;
-    const isUnknown = outcome?.kind !== 'step-completed';
+    const value = outcome?.kind === 'step-completed' ? outcome.value : late;
+    const result = value === undefined ? undefined : codec.decode(value);
     const generation = digest.generation + (digest.generations.get(key) ?? 0);
     const idempotencyKey = `${idempotencyKeyOf(run.row.runId, generation, id)}/undo`;
-    return async () => {
-      const value = isUnknown ? await lateResult(run.late.get(key), { platform }) : outcome.value;
-      const result = value === undefined ? undefined : codec.decode(value);
-      return callUndo({ run, codec, platform }, undo!, id, { result, attempt, idempotencyKey, signal });
-    };
+    return () => callUndo({ run, codec, platform }, undo!, id, { result, attempt, idempotencyKey, signal });
   }
 
   const outcome = await call();
@@ -170,13 +169,17 @@ export function createAftermath(options: AftermathOptions): () => Promise<void> 
       const at = clock.now();
       if (!(await commits.commit(emptyDraft(at), stateAt(at))) || !next) return next ? undefined : leave();
     }
-    if (!(await commits.isConfirmed())) return;
-    if (going.isOver()) return;
+    const late = await Promise.race([lateResult(run.late.get(next.key), { platform }), going.promise]);
+    if (going.isOver() || !(await commits.isConfirmed()) || going.isOver()) return;
     const { maxInterruptions = 10 } = job.options;
     const isLooping = run.digest.interruptions >= maxInterruptions;
     const attempt = (run.digest.undoFailures.get(next.key)?.count ?? 0) + 1;
     const isDone = done?.key === next.key && done.attempt === attempt;
-    const doing = isLooping ? givenUp(next, clock.now()) : isDone ? done!.entry : follow(options, next, signal.signal);
+    const doing = isLooping
+      ? givenUp(next, clock.now())
+      : isDone
+        ? done!.entry
+        : follow(options, next, signal.signal, late ?? undefined);
     const entry = await Promise.race([doing, going.promise]);
     if (!entry || going.isOver()) return;
     done = { key: next.key, attempt, entry };

@@ -175,7 +175,8 @@ export function createPass(options: PassOptions) {
     if (isStalled)
       undoPatience = platform.patience(LIMITS.stallMs, () => {
         const { ids, slack } = run.replay!.skip();
-        drift = { kind: 'drift', at: platform.clock.now(), ids: ids.map(({ key }) => JSON.parse(key)), slack };
+        if (ids.length || slack)
+          drift = { kind: 'drift', at: platform.clock.now(), ids: ids.map(({ key }) => JSON.parse(key)), slack };
         undoPatience = undefined;
         stir();
       });
