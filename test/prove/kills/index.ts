@@ -36,7 +36,9 @@ const ended = (child: ChildProcess) =>
   );
 
 function live(script: string, dir: string, name: string, mode: string, oracle: Oracle): Life {
-  const child = spawn(process.execPath, [script, dir, name, mode], { stdio: ['ignore', 'pipe', 'pipe'] });
+  // Advice for developers is no complaint: an id out of 64 letters may well contain `NaN`.
+  const env = { ...process.env, NODE_ENV: 'production' };
+  const child = spawn(process.execPath, [script, dir, name, mode], { stdio: ['ignore', 'pipe', 'pipe'], env });
   const hear = oracle.process();
   let rest = '';
   let begin = () => {};
