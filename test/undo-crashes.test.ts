@@ -1,28 +1,10 @@
 import { expect, it } from 'vitest';
-import { FatalError, type Stepfast } from '../src/index.js';
+import type { Stepfast } from '../src/index.js';
 import { crashEverywhere, everyWay } from './crash-everywhere.js';
 import type { World } from './harness.js';
+import { fatal, kindsOf, logged } from './undo-kit.js';
 
 // Pins: spec F7 and R1 over crashes: each undo happens, and none that is recorded happens again.
-
-const kindsOf = async (stepfast: Stepfast, id: string, kinds: RegExp) =>
-  (await stepfast.runs.timeline(id))
-    .filter(({ kind }) => kinds.test(kind))
-    .map(({ kind, name, occurrence }) => `${kind} ${name}${occurrence === 1 ? '' : ` ${occurrence}`}`);
-
-/** Takes back what a step has logged. */
-const logged = (w: World, name: string, result: unknown = name.toUpperCase()) =>
-  [
-    name,
-    () => {
-      w.log.push(name);
-      return result;
-    },
-    { undo: (context: { readonly result: unknown }) => void w.log.push(`undo ${context.result}`) },
-  ] as const;
-const fatal = () => {
-  throw new FatalError('no way');
-};
 
 everyWay(
   'undo over crashes',

@@ -1,28 +1,9 @@
 import { expect, it } from 'vitest';
 import { FatalError, type Stepfast } from '../src/index.js';
 import { everyWay } from './crash-everywhere.js';
-import type { World } from './harness.js';
+import { fatal, kindsOf, logged } from './undo-kit.js';
 
 // Pins: spec F7: what is undone when a run fails or is cancelled, in which order, and with what in hand.
-
-const kindsOf = async (stepfast: Stepfast, id: string, kinds: RegExp) =>
-  (await stepfast.runs.timeline(id))
-    .filter(({ kind }) => kinds.test(kind))
-    .map(({ kind, name, occurrence }) => `${kind} ${name}${occurrence === 1 ? '' : ` ${occurrence}`}`);
-
-/** Takes back what a step has logged. */
-const logged = (w: World, name: string, result: unknown = name.toUpperCase()) =>
-  [
-    name,
-    () => {
-      w.log.push(name);
-      return result;
-    },
-    { undo: (context: { readonly result: unknown }) => void w.log.push(`undo ${context.result}`) },
-  ] as const;
-const fatal = () => {
-  throw new FatalError('no way');
-};
 
 everyWay('undo', (open) => {
   it('F7: a run that fails undoes its completed steps in reverse order; the one that failed is not undone', async () => {

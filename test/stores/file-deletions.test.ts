@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type Disk, nodeDisk } from '../../adapters/file/disk.js';
 import type { Store } from '../../src/store/store.js';
+import { archivedRuns, listed, runPath } from './file-archived.js';
 import { compacted, endings, patience, segmentsIn } from './file-compact.js';
 import { freshDir } from './file-folders.js';
 import {
-  archivePath,
   committed,
   deleteOf,
   dispatchOf,
@@ -24,21 +24,6 @@ import {
  * Pins: a deleted run does not come back (spec Q6, D2): not from the log, not from the archive, not after a crash at any
  * point between the record that says so and the removal of the last file.
  */
-
-const runPath = (dir: string, runId: string) => archivePath(dir, 'runs', runId);
-const listed = async (store: Store) => (await store.list({ limit: 100 })).runs.map(({ row }) => row.runId);
-
-/** A folder whose archive holds the ended runs a, b and c with a key each, and whose log holds the run `live`. */
-async function archivedRuns(): Promise<string> {
-  const dir = freshDir();
-  const { store } = await openStore({ dir });
-  for (const runId of ['a', 'b', 'c']) await ended(store, runId, { idempotencyKey: `key ${runId}`, tags: ['t'] });
-  await committed(store, startOf('live'));
-  await store.close();
-  await (await compacted(dir)).store.close();
-  for (const runId of ['a', 'b', 'c']) expect(existsSync(runPath(dir, runId))).toBe(true);
-  return dir;
-}
 
 async function assertWithout(store: Store, runId: string): Promise<void> {
   expect(await store.load(runId)).toBeUndefined();

@@ -3,42 +3,17 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { type Disk, nodeDisk } from '../../adapters/file/disk.js';
 import { createEnded } from '../../adapters/file/ended.js';
-import type { RunRow, Store } from '../../src/store/store.js';
+import type { RunRow } from '../../src/store/store.js';
+import { archivedRuns, listed, runPath } from './file-archived.js';
 import { compacted, patience } from './file-compact.js';
 import { freshDir, tempFolder } from './file-folders.js';
-import {
-  archivePath,
-  committed,
-  completed,
-  deleteOf,
-  ended,
-  keyPath,
-  newRun,
-  now,
-  openStore,
-  startOf,
-} from './file-kit.js';
+import { committed, completed, deleteOf, ended, keyPath, newRun, now, openStore } from './file-kit.js';
 import { type Child, childScript, startChild } from './file-process.js';
 
 /*
  * Pins: the index of ended runs tells the truth and does not grow for ever (spec Q6); a killed writer brings no deleted
  * run back (D1).
  */
-
-const runPath = (dir: string, runId: string) => archivePath(dir, 'runs', runId);
-const listed = async (store: Store) => (await store.list({ limit: 100 })).runs.map(({ row }) => row.runId);
-
-/** A folder whose archive holds the ended runs a, b and c with a key each, and whose log holds the run `live`. */
-async function archivedRuns(): Promise<string> {
-  const dir = freshDir();
-  const { store } = await openStore({ dir });
-  for (const runId of ['a', 'b', 'c']) await ended(store, runId, { idempotencyKey: `key ${runId}`, tags: ['t'] });
-  await committed(store, startOf('live'));
-  await store.close();
-  await (await compacted(dir)).store.close();
-  for (const runId of ['a', 'b', 'c']) expect(existsSync(runPath(dir, runId))).toBe(true);
-  return dir;
-}
 
 const hasFiles = (dir: string, runId: string) =>
   existsSync(runPath(dir, runId)) || existsSync(keyPath(dir, `key ${runId}`));
