@@ -2,17 +2,19 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { ensurePackages, findChromium, installChromium, run } from './setup.mjs';
 
 const skipsBrowsers = process.env.STEPFAST_SKIP_BROWSERS === '1';
 const results = { passed: 0, failed: 0, skipped: 0 };
+/** What failed, said once more at the end: the beginning of a long output is often cut off. */
+const failures = [];
 
 function check(title, command, args, options) {
   console.log(`\n== ${title}`);
   const ok = run(command, args, options);
   results[ok ? 'passed' : 'failed']++;
-  if (!ok) console.log(`FAILED: ${title}`);
+  if (!ok) failures.push(title);
   return ok;
 }
 
@@ -35,8 +37,24 @@ function tests(title, projects) {
   results.passed += counts.numPassedTests ?? 0;
   results.failed += counts.numFailedTests ?? 0;
   results.skipped += (counts.numPendingTests ?? 0) + (counts.numTodoTests ?? 0);
+  failures.push(...failedTests(counts));
   // A file that can not be loaded, or an error outside of a test, fails no test by itself.
-  if (status !== 0 && !counts.numFailedTests) results.failed++;
+  if (status !== 0 && !counts.numFailedTests) {
+    results.failed++;
+    failures.push(`${title}: a file that can not be loaded, or an error outside of a test`);
+  }
+}
+
+/** Each failed test of a report: where it stands, its name, and the head of its message. */
+function failedTests({ testResults = [] }) {
+  return testResults.flatMap(({ name, assertionResults }) =>
+    assertionResults
+      .filter((test) => test.status === 'failed')
+      .map((test) => {
+        const head = (test.failureMessages[0] ?? '').split('\n').slice(0, 12).join('\n    ');
+        return `${relative('.', name)} > ${test.fullName}\n    ${head}`;
+      }),
+  );
 }
 
 ensurePackages();
@@ -56,10 +74,12 @@ else {
   console.log('\nNo Chromium was found, and none could be installed. Install it (Debian: apt-get install chromium),');
   console.log('name it in STEPFAST_CHROMIUM, or set STEPFAST_SKIP_BROWSERS=1 to leave the browser suite out.');
   results.failed++;
+  failures.push('the suite in real Chromium: no Chromium');
 }
 for (const project of projects) tests(`tests: ${project}`, [project]);
 check('proofs (npm run prove)', process.execPath, ['scripts/prove.mjs']);
 
+for (const failure of failures) console.log(`\nFAILED: ${failure}`);
 const skipped = results.skipped ? `, ${results.skipped} skipped` : '';
 console.log(`\n${results.passed} passed, ${results.failed} failed${skipped}`);
 process.exitCode = results.failed ? 1 : 0;
