@@ -4,6 +4,7 @@ import { FORMAT_VERSION, type JournalEntry } from '../../src/store/journal.js';
 import type { CommitOutcome, OpenOptions, Store, StoreListener } from '../../src/store/store.js';
 import { listPage, Tables } from '../../src/store/tables.js';
 import { transition } from '../../src/store/transition.js';
+import { copyOf } from './copy.js';
 
 /*
  * The smallest store, the one to read first. Nothing outlives the process: for tests, and for pages that have no
@@ -39,7 +40,7 @@ const released = (outcome: CommitOutcome): CommitOutcome => {
   const isShared =
     outcome.kind === 'overtaken' ||
     (outcome.kind === 'committed' && outcome.offers.length + outcome.events.length + outcome.ended.length > 0);
-  return isShared ? structuredClone(outcome) : outcome;
+  return isShared ? copyOf(outcome) : outcome;
 };
 
 /**
@@ -63,7 +64,7 @@ export function memoryStore(options: { readonly medium?: MemoryMedium } = {}): S
     for (const listener of mine) listeners.delete(listener);
   };
   /** Runs alone on the medium: the transition is asynchronous, and no other commit may come between. */
-  const alone = <T>(body: () => Promise<T>, copy: (found: T) => T = structuredClone): Promise<T> => {
+  const alone = <T>(body: () => Promise<T>, copy: (found: T) => T = copyOf): Promise<T> => {
     const result = medium.turn.then(() => {
       if (isClosed) throw new StepfastError('CLOSED', 'The memory store is closed. Create a new one to go on.');
       return body().then((found) => copy(found)); // S6
@@ -104,7 +105,7 @@ export function memoryStore(options: { readonly medium?: MemoryMedium } = {}): S
     },
     abandon: leave,
     commit(given) {
-      const batch = structuredClone(given); // S6; at once, for the caller may change it while others commit
+      const batch = copyOf(given); // S6; at once, for the caller may change it while others commit
       return alone(async () => {
         assertWriter();
         const { outcome, writes } = await transition(tables, batch);
@@ -124,7 +125,7 @@ export function memoryStore(options: { readonly medium?: MemoryMedium } = {}): S
       }, released);
     },
     due: (query) =>
-      alone(() =>
+      alone(async () =>
         withOffers(
           tables,
           selectByPriority(tables.dueRows(), query, (id) => owners.has(id)),

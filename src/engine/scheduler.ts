@@ -4,8 +4,8 @@ import { isStepfastError, StepfastError } from '../errors.js';
 import { createDriver, type Driver } from '../run/driver.js';
 import { createLateness } from '../run/functions.js';
 import type { DriverHost } from '../run/host.js';
-import { stampOf } from '../store/due.js';
-import type { DueRun, RunRow, Store } from '../store/store.js';
+import { isHeldBy, stampOf } from '../store/due.js';
+import type { Batch, DueRun, RunRow, Store } from '../store/store.js';
 import { createSweep } from './sweep.js';
 
 /*
@@ -119,11 +119,19 @@ export function createScheduler(options: SchedulerOptions) {
       else if (driver.row().parentId !== undefined) driver.verify();
   };
 
+  const committed = async (batch: Batch) => {
+    try {
+      return await store.commit(batch);
+    } catch (error) {
+      return options.refused(error);
+    }
+  };
+
   const host: DriverHost = {
     ...options,
     late: createLateness(),
     async commit(run, parts) {
-      const outcome = await store.commit({ now: clock.now(), run, ...parts }).catch(options.refused);
+      const outcome = await committed(Object.assign({ now: clock.now(), run }, parts));
       const { retryAt } = outcome.kind === 'no-slot' ? outcome : {};
       if (retryAt !== undefined) lanes.fill(run.state!.slot!, retryAt, true);
       const end =
@@ -208,7 +216,11 @@ export function createScheduler(options: SchedulerOptions) {
     const full = [...used.keys()].filter(isFull);
     // What is being taken up has not been claimed yet: the store would return it again.
     const left = new Map(skip);
-    for (const driver of drivers.values()) if (driver.isHeld()) left.set(driver.runId, stampOf(driver.row()));
+    for (const driver of drivers.values()) {
+      const row = driver.row();
+      // The store leaves what it sees held by us, unless somebody has woken it.
+      if (driver.isHeld() && (row.woken || !isHeldBy(row, owner))) left.set(driver.runId, stampOf(row));
+    }
     const query = { now: clock.now(), owner, jobs: versions, limit: PAGE, graceMs: GRACE_MS, skip: left, full };
     const page = await store.due(query);
     if (isClosed) return;
@@ -248,13 +260,12 @@ export function createScheduler(options: SchedulerOptions) {
     isLooking = true;
     const release = clock.hold?.();
     const loop = async () => {
-      for (let looks = 1; ; looks++) {
+      do {
+        // What is asked for together (by runs that end in one group of commits) is given by one look.
+        await new Promise<void>((resolve) => platform.hop(resolve));
         looksAgain = false;
-        await lookOnce();
-        if (!looksAgain || isClosed) return;
-        // Runs that end together (a group of commits) call one by one: their slots are given out by one look.
-        if (looks > 1) await new Promise<void>((resolve) => platform.hop(resolve));
-      }
+        if (!isClosed) await lookOnce();
+      } while (looksAgain && !isClosed);
     };
     loop()
       .catch((error) => {

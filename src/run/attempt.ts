@@ -33,7 +33,8 @@ interface AttemptHost {
 
 /** Run, generation and identity as one text that fits into an HTTP header; injective, as each part is escaped. */
 export const idempotencyKeyOf = (runId: string, generation: number, [name, occurrence]: Identity): string => {
-  const safe = (text: string) => encodeURIComponent(JSON.stringify(text).slice(1, -1));
+  const safe = (text: string) =>
+    /^[\w.-]*$/.test(text) ? text : encodeURIComponent(JSON.stringify(text).slice(1, -1));
   return `${safe(runId)}/${generation}/${safe(name)}/${occurrence}`;
 };
 
@@ -53,12 +54,13 @@ export const stepLog = ({ run, codec, platform }: Pick<AttemptHost, 'run' | 'cod
 /** What became of a function: the value is encoded. */
 export type Outcome = { readonly value: Json } | { readonly error: unknown };
 
-/** Calls a function that may also throw at once. */
-const settled = async <Value>(
+/** Calls a function that may also throw at once; `keep` makes of its value what is kept. */
+const settled = async <Value, Kept = Value>(
   fn: () => Value | PromiseLike<Value>,
-): Promise<{ readonly value: Value } | { readonly error: unknown }> => {
+  keep: (value: Value) => Kept = (value) => value as never,
+): Promise<{ readonly value: Kept } | { readonly error: unknown }> => {
   try {
-    return { value: await fn() };
+    return { value: keep(await fn()) };
   } catch (error) {
     return { error };
   }
@@ -137,10 +139,10 @@ export function beginAttempt(
     };
     undoTimer = platform.clock.setTimer(platform.clock.now() + timeoutMs, timer);
   }
-  const late = settled(async () => {
-    const value = await platform.inStep(() => fn(context, call.inner));
-    return codec.encode(value, `what step "${id[0]}" returned`);
-  });
+  const late = settled(
+    () => platform.inStep(() => fn(context, call.inner)),
+    (value) => codec.encode(value, `what step "${id[0]}" returned`),
+  );
   void late.then((outcome) => finish(outcome, 'value' in outcome && shared ? shared.changes() : []));
   return {
     late,

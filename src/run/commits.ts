@@ -50,10 +50,13 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
     const change = { runId, fence: row.fence, length, raise, reset, append, state, takes, unless, concurrency, rate };
     const parts = draft.state.length ? { state: draft.state } : undefined;
     const at = clock.now();
-    const outcome = await host.commit(change as RunChange, parts).catch((error) => {
+    let outcome: CommitOutcome;
+    try {
+      outcome = await host.commit(change as RunChange, parts);
+    } catch (error) {
       takeBack(draft);
       throw error;
-    });
+    }
     run.isBlind = false;
     if (outcome.kind === 'committed') {
       const counts = { fence: outcome.fence, length: append.length + (reset ? 0 : row.length) };
@@ -114,12 +117,13 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
   };
 
   /** Whether the store's word that the run is ours is fresh (spec F5): an answer may be old when it comes. */
+  const isFresh = () => {
+    const ageMs = clock.now() - run.confirmedAt;
+    return ageMs >= 0 && ageMs < host.leaseMs; // below 0: the clock was set back
+  };
   const isConfirmed = async () => {
-    for (;;) {
-      const ageMs = clock.now() - run.confirmedAt;
-      if (ageMs >= 0 && ageMs < host.leaseMs) return true; // below 0: the clock was set back
-      if (!(await confirm())) return false;
-    }
+    while (!isFresh()) if (!(await confirm())) return false;
+    return true;
   };
 
   /** Sets memory back to what is durable (D3). */
@@ -168,5 +172,5 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
     run.row = rowWith(run.row, state, { fence: outcome.fence, length: length + entries.length });
   };
 
-  return { commit, confirm, isConfirmed, letGo, rebuild, reread };
+  return { commit, confirm, isFresh, isConfirmed, letGo, rebuild, reread };
 }

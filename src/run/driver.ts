@@ -82,7 +82,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     recorder,
     leave: (why, retryAt) => leave(lostBy(runId), why, retryAt),
   });
-  const { commit, confirm, isConfirmed, letGo } = commits;
+  const { commit, confirm, isFresh, isConfirmed, letGo } = commits;
   const functions = createFunctions({
     host,
     run,
@@ -132,7 +132,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
 
   const round = async (): Promise<void> => {
     if (run.digest.end) return finish();
-    await readEnds(run, host);
+    if (run.news.size) await readEnds(run, host);
     const now = clock.now();
     const draft = emptyDraft(now);
     recorder.checkLimits(draft, circumstances(now).deadline);
@@ -149,7 +149,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     const next = draft.isReset ? restarted(draft) : stateOf(run, atWork, circumstances(now));
     run.nextAt = next.nextAt;
     // Before the commit that says `running`: a run that only waits behind a suspect must not be blamed for its crashes.
-    if (starting.length || next.state.undoing) await functions.takeTurn();
+    if ((starting.length || next.state.undoing) && !functions.hasTurn()) await functions.takeTurn();
     if (isGone) return functions.giveTurn();
     if (run.isBlind) draft.unless.push(...openWaits(run).map(({ wait }) => wait));
     if (needsCommit(draft, next.state)) {
@@ -159,7 +159,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
       if (!run.row.unsettled && !run.digest.end) return leave(undefined, 'lost');
       host.idle(run.row);
     }
-    if (starting.length && !(await isConfirmed())) return;
+    if (starting.length && !isFresh() && !(await isConfirmed())) return;
     if (isGone) return; // closed or lost while the commit was under way: nothing is entered any more
     run.facts = run.facts.filter((fact) => !draft.facts.has(fact));
     for (const then of draft.later) then();

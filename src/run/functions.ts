@@ -66,6 +66,7 @@ export function createFunctions({ host, run, isGone, pump, stir, lost }: Functio
   const takeTurn = async () => {
     turn ??= await host.enter(isSuspect());
   };
+  const hasTurn = () => turn !== undefined;
   const giveTurn = () => {
     turn?.();
     turn = undefined;
@@ -136,7 +137,7 @@ export function createFunctions({ host, run, isGone, pump, stir, lost }: Functio
     return late;
   };
 
-  return { enter, share, takeTurn, giveTurn, watchNetwork, stop };
+  return { enter, share, hasTurn, takeTurn, giveTurn, watchNetwork, stop };
 }
 
 /** What a function returned late. One that does not end in time is undone without its result. */

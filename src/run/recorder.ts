@@ -174,7 +174,8 @@ export function createRecorder({ run, job, owner, codec, platform, retry, react,
 
   const takeDue = async (draft: Draft) => {
     while (!run.fault && !run.ending && !run.digest.end) {
-      await judge(draft);
+      const open = unjudged(run);
+      if (open.length) await judge(draft, open);
       const next = nextDue(run, draft);
       if (!next) return;
       await settleDue(draft, next);
@@ -182,8 +183,8 @@ export function createRecorder({ run, job, owner, codec, platform, retry, react,
   };
 
   /** Asks waits with `match` or `schema` about the events that fit them otherwise (spec E9). */
-  const judge = async (draft: Draft) => {
-    for (const { asked, event } of unjudged(run)) {
+  const judge = async (draft: Draft, open: ReturnType<typeof unjudged>) => {
+    for (const { asked, event } of open) {
       const { ask, set } = asked;
       const { judge: ofWait } = ask.command as Extract<Ask['command'], { kind: 'wait' }>;
       const key = verdictKey(asked, event);

@@ -1,5 +1,6 @@
 import type { DuePage, DueQuery, DueRun, RunRow } from './store.js';
-import { offersFor, type Reads } from './transition/scope.js';
+import { offersFor, type Reads, storedEvents } from './transition/scope.js';
+import { type Awaitable, perform, type Work } from './transition/work.js';
 
 /*
  * What an engine should do next, out of the rows that have something due.
@@ -7,6 +8,11 @@ import { offersFor, type Reads } from './transition/scope.js';
 
 /** Changes with everything that can make a run fit to be driven: its owner, its journal, a wake-up. */
 export const stampOf = (row: RunRow): string => `${row.fence}:${row.length}:${row.woken ?? ''}`;
+
+/** Whether this owner is at the run, and no look of its own has to find it. */
+export const isHeldBy = (row: RunRow, owner: string): boolean => row.owner === owner && isAtWork(row);
+
+const isAtWork = ({ status, unsettled, undoing }: RunRow) => status === 'running' || !!unsettled || !!undoing;
 
 export interface Picked {
   readonly runs: Omit<DueRun, 'offers'>[];
@@ -26,13 +32,12 @@ export function selectDue(rows: Iterable<RunRow>, query: DueQuery, isAlive: (own
     if (runs.length >= query.limit) break;
     if (dueAt === undefined || !(row.version <= (query.jobs[row.job] ?? 0))) continue;
     if (dueAt > query.now) return { runs, nextDueAt: dueAt, foreign };
-    const isHeld = row.status === 'running' || row.unsettled || row.undoing;
-    if (owner === query.owner && isHeld && !row.woken) continue;
+    if (isHeldBy(row, query.owner) && !row.woken) continue;
     if (row.slot === undefined && query.full?.includes(row.queue)) continue;
     const left = query.skip?.get(row.runId);
     if (left !== undefined && left === stampOf(row)) continue;
     const mine = owner === undefined || owner === query.owner;
-    if (!mine && isAlive(owner) && (isHeld || dueAt > query.now - query.graceMs)) {
+    if (!mine && isAlive(owner) && (isAtWork(row) || dueAt > query.now - query.graceMs)) {
       foreign = true;
       continue;
     }
@@ -61,9 +66,12 @@ export function selectByPriority(
 }
 
 /** The rest of a look for work: the events that each picked run may take. */
-export async function withOffers(reads: Pick<Reads, 'events'>, picked: Picked, now: number): Promise<DuePage> {
+export const withOffers = (reads: Pick<Reads, 'events'>, picked: Picked, now: number): Awaitable<DuePage> =>
+  perform(offering(reads, picked, now));
+
+function* offering(reads: Pick<Reads, 'events'>, picked: Picked, now: number): Work<DuePage> {
   const runs: DueRun[] = [];
   for (const run of picked.runs)
-    runs.push({ ...run, offers: await offersFor(reads, run.row.runId, run.row.waits, now) });
+    runs.push({ ...run, offers: yield* offersFor(storedEvents(reads), run.row.runId, run.row.waits, now) });
   return { ...picked, runs };
 }

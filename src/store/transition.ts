@@ -2,9 +2,10 @@ import type { Batch, CommitOutcome, EventOutcome, StartOutcome, StateOutcome } f
 import { deleteRun, forgetExpired } from './transition/deletions.js';
 import { dispatch } from './transition/events.js';
 import { changeRun, noteEnded } from './transition/runs.js';
-import { type Reads, scopeOf, type Writes } from './transition/scope.js';
+import { type Reads, type Scope, scopeOf, type Writes } from './transition/scope.js';
 import { start } from './transition/starts.js';
 import { changeState } from './transition/state.js';
+import { type Awaitable, perform, type Work } from './transition/work.js';
 
 /*
  * What a commit does, once for all stores: a function from a batch and what the store holds to the outcome and the
@@ -19,36 +20,46 @@ import { changeState } from './transition/state.js';
  *     `dueAt` of its row change (spec E4, E12). The one exception is cancelling, which ends its children as well.
  */
 
-/** Decides a batch. The caller writes `writes` when, and only when, the outcome is `committed`. */
-export async function transition(reads: Reads, batch: Batch): Promise<{ outcome: CommitOutcome; writes: Writes }> {
-  const scope = await scopeOf(reads, batch.now);
-  const outcome = await decide(scope, batch);
+/**
+ * Decides a batch: at once where the store's reads answer at once. The caller writes `writes` when, and only when, the
+ * outcome is `committed`.
+ */
+export const transition = (reads: Reads, batch: Batch): Awaitable<Transition> => perform(transitionOf(reads, batch));
+
+export interface Transition {
+  readonly outcome: CommitOutcome;
+  readonly writes: Writes;
+}
+
+function* transitionOf(reads: Reads, batch: Batch): Work<Transition> {
+  const scope = yield* scopeOf(reads, batch.now);
+  const outcome = yield* decide(scope, batch);
   return { outcome, writes: scope.writes };
 }
 
-async function decide(scope: Awaited<ReturnType<typeof scopeOf>>, batch: Batch): Promise<CommitOutcome> {
-  const run = batch.run ? await changeRun(scope, batch.run) : { fence: 0, offers: [], ended: [] };
+function* decide(scope: Scope, batch: Batch): Work<CommitOutcome> {
+  const run = batch.run ? yield* changeRun(scope, batch.run) : { fence: 0, offers: [], ended: [] };
   if ('kind' in run) return run;
   const state: StateOutcome[] = [];
   for (const [index, change] of (batch.state ?? []).entries()) {
-    const done = await changeState(scope, change, index);
+    const done = yield* changeState(scope, change, index);
     if ('kind' in done) return done;
     state.push(done);
   }
   const starts: StartOutcome[] = [];
-  for (const each of batch.starts ?? []) starts.push(await start(scope, each));
-  const ended = batch.run?.state ? await noteEnded(scope, batch.run.runId) : run.ended;
+  for (const each of batch.starts ?? []) starts.push(yield* start(scope, each));
+  const ended = batch.run?.state ? yield* noteEnded(scope, batch.run.runId) : run.ended;
   const events: EventOutcome[] = [];
   for (const [index, event] of (batch.events ?? []).entries()) {
-    const done = await dispatch(scope, event, index);
+    const done = yield* dispatch(scope, event, index);
     if ('acceptedAt' in done) events.push(done);
     else return done;
   }
   for (const each of batch.deletes ?? []) {
-    const refused = await deleteRun(scope, each);
+    const refused = yield* deleteRun(scope, each);
     if (refused) return refused;
   }
-  await forgetExpired(scope);
+  yield* forgetExpired(scope);
   const { fence, offers } = run;
   return { kind: 'committed', fence, offers, ended, state, starts, events };
 }

@@ -1,32 +1,33 @@
 import type { CommitOutcome, EventOutcome, EventRow, NewEvent } from '../store.js';
 import { mayTake, pairKey, type Scope } from './scope.js';
+import { read, type Work } from './work.js';
 
 /** Accepts an event, and wakes the runs that wait for it (spec E1, E4, E7, E8). */
-export async function dispatch(scope: Scope, event: NewEvent, index: number): Promise<EventOutcome | CommitOutcome> {
+export function* dispatch(scope: Scope, event: NewEvent, index: number): Work<EventOutcome | CommitOutcome> {
   const { reads, writes, now } = scope;
   const pair = pairKey(event.name, event.key);
-  const first = await findFirst(scope, event, pair);
+  const first = yield* findFirst(scope, event, pair);
   if (first) {
     const { id, seq, acceptedAt, resumed, payload } = first;
     return { kind: 'deduplicated', id, seq, acceptedAt, resumed, payload };
   }
   if (event.runId !== undefined) {
-    const row = await scope.run(event.runId);
+    const row = yield* scope.run(event.runId);
     if (!row || row.endedAt !== undefined) return { kind: 'refused', code: 'RUN_NOT_FOUND', index };
   }
   const change = scope.fresh(pair).reduce((sum, { taken }) => sum + (taken ? -1 : 1), 0);
-  if ((await reads.backlog(pair)) + change >= event.maxBacklog) {
+  if ((yield* read(reads.backlog(pair))) + change >= event.maxBacklog) {
     // The count may hold events that have expired and are not swept yet: look closely before refusing.
-    const open = (await scope.events(pair, 0)).filter((old) => !old.taken && old.expiresAt > now);
+    const open = (yield* scope.events(pair, 0)).filter((old) => !old.taken && old.expiresAt > now);
     if (open.length >= event.maxBacklog) return { kind: 'refused', code: 'EVENT_BACKLOG_FULL', index };
   }
-  for (const old of await reads.expired(now)) writes.drops.add(old.seq);
+  for (const old of yield* read(reads.expired(now))) writes.drops.add(old.seq);
   const seq = scope.tick();
   const acceptedAt = now;
   const { ttlMs, maxBacklog: _, ...given } = event;
   const accepted: EventRow = { ...given, seq, acceptedAt, expiresAt: acceptedAt + ttlMs, resumed: [] };
   const resumed: string[] = [];
-  for (const row of await scope.waiting(pair)) {
+  for (const row of yield* scope.waiting(pair)) {
     if (!row.waits.some((wait) => mayTake(wait, accepted, row.runId))) continue;
     resumed.push(row.runId);
     scope.wake(row);
@@ -36,13 +37,13 @@ export async function dispatch(scope: Scope, event: NewEvent, index: number): Pr
 }
 
 /** The living event of the same id, or of the same idempotency key on this pair. */
-async function findFirst(scope: Scope, { id, idempotencyKey }: NewEvent, pair: string): Promise<EventRow | undefined> {
+function* findFirst(scope: Scope, { id, idempotencyKey }: NewEvent, pair: string): Work<EventRow | undefined> {
   const { reads, writes, now } = scope;
   const live = (found: EventRow | undefined) => (found && found.expiresAt > now ? found : undefined);
-  const same = live([...writes.events.values()].find((other) => other.id === id) ?? (await reads.eventById(id)));
+  const same = live([...writes.events.values()].find((other) => other.id === id) ?? (yield* read(reads.eventById(id))));
   if (same || idempotencyKey === undefined) return same;
   return live(
     scope.fresh(pair).find((other) => other.idempotencyKey === idempotencyKey) ??
-      (await reads.eventByKey(pair, idempotencyKey)),
+      (yield* read(reads.eventByKey(pair, idempotencyKey))),
   );
 }

@@ -1,6 +1,7 @@
 import type { CommitOutcome, EventRow, RunChange, RunRow, RunState } from '../store.js';
-import { holderOf, offersFor, rowWith, type Scope } from './scope.js';
+import { holderOf, offersFor, rowWith, type Scope, storedEvents } from './scope.js';
 import { takeRate } from './state.js';
+import { read, type Work } from './work.js';
 
 /** What a committed change of a run answers. */
 interface Changed {
@@ -10,9 +11,9 @@ interface Changed {
 }
 
 /** The transition of one run, and what its end means for those around it. */
-export async function changeRun(scope: Scope, run: RunChange): Promise<CommitOutcome | Changed> {
+export function* changeRun(scope: Scope, run: RunChange): Work<CommitOutcome | Changed> {
   const { reads, now, writes } = scope;
-  const row = await scope.run(run.runId);
+  const row = yield* scope.run(run.runId);
   if (!row) return { kind: 'fenced', fence: 0 };
   if (run.fence === 'any') {
     if (row.endedAt !== undefined) return { kind: 'ended', status: row.status };
@@ -22,32 +23,33 @@ export async function changeRun(scope: Scope, run: RunChange): Promise<CommitOut
   const { state } = run;
   const ended = row.ended ?? [];
   if (!state) return { fence, offers: [], ended };
-  const overtaking = await offersFor(reads, row.runId, run.unless ?? [], now);
+  const overtaking = yield* offersFor(storedEvents(reads), row.runId, run.unless ?? [], now);
   if (overtaking.length) return { kind: 'overtaken', offers: overtaking };
   for (const { seq, untaken } of run.takes ?? []) {
-    const event = await reads.event(seq);
+    const event = yield* read(reads.event(seq));
     if (untaken && event?.taken)
-      return { kind: 'overtaken', offers: await offersFor(reads, row.runId, row.waits, now) };
+      return { kind: 'overtaken', offers: yield* offersFor(storedEvents(reads), row.runId, row.waits, now) };
     if (event && !event.taken) writes.events.set(seq, { ...event, taken: true });
   }
   if (state.slot !== undefined && state.slot !== row.slot) {
-    if (run.concurrency !== undefined && (await reads.slots(state.slot)) >= run.concurrency) return { kind: 'no-slot' };
-    const refused = run.rate && (await takeRate(scope, state.slot, run.rate));
+    if (run.concurrency !== undefined && (yield* read(reads.slots(state.slot))) >= run.concurrency)
+      return { kind: 'no-slot' };
+    const refused = run.rate && (yield* takeRate(scope, state.slot, run.rate));
     if (refused) return refused;
   }
-  if (run.unique && (await holderOf(scope, row.job, run.unique)) !== undefined)
+  if (run.unique && (yield* holderOf(scope, row.job, run.unique)) !== undefined)
     return { kind: 'fenced', fence: row.fence };
   const length = run.append.length + (run.reset ? 0 : row.length);
   const known = new Set(row.woken ? [] : row.waits.map((wait) => JSON.stringify(wait.id)));
   const opened = state.waits.filter((wait) => !known.has(JSON.stringify(wait.id)));
-  const offers = await offersFor(scope, row.runId, opened, now);
+  const offers = yield* offersFor(scope.events, row.runId, opened, now);
   const before = run.unique ? { ...row, unique: run.unique } : row;
   const born = rowWith(before, leftOver(row, state, run, now), { fence, length });
   // Should its owner die before it takes them, nothing else would tell the next one to look.
   const next = offers.length ? { ...born, dueAt: Math.min(born.dueAt ?? now, now) } : born;
   scope.put(next, run.append, run.reset);
-  if (state.endedAt !== undefined && row.endedAt === undefined) await tellEnd(scope, next);
-  if (state.endedAt === undefined && row.endedAt !== undefined) await takeBackEnd(scope, next);
+  if (state.endedAt !== undefined && row.endedAt === undefined) yield* tellEnd(scope, next);
+  if (state.endedAt === undefined && row.endedAt !== undefined) yield* takeBackEnd(scope, next);
   return { fence, offers, ended };
 }
 
@@ -55,15 +57,15 @@ export async function changeRun(scope: Scope, run: RunChange): Promise<CommitOut
  * Of the runs that a written one awaits, those that are known to have ended, or are found so when first awaited; one
  * that is not there counts as ended. Comes after the starts of the batch: a run may await what it starts.
  */
-export async function noteEnded(scope: Scope, runId: string): Promise<readonly string[]> {
-  const row = await scope.run(runId);
+export function* noteEnded(scope: Scope, runId: string): Work<readonly string[]> {
+  const row = yield* scope.run(runId);
   if (!row?.awaits || row.endedAt !== undefined) return [];
-  const before = await scope.reads.run(runId);
+  const before = yield* read(scope.reads.run(runId));
   const ended: string[] = [];
   for (const awaited of row.awaits) {
     if (before?.ended?.includes(awaited)) ended.push(awaited);
     else if (!before?.awaits?.includes(awaited)) {
-      const child = await scope.run(awaited);
+      const child = yield* scope.run(awaited);
       if (!child || child.endedAt !== undefined) ended.push(awaited);
     }
   }
@@ -77,26 +79,26 @@ const leftOver = (row: RunRow, state: RunState, { fence }: Pick<RunChange, 'fenc
   fence === 'any' && state.endedAt !== undefined && row.undoable ? { ...state, undoing: true, dueAt: now } : state;
 
 /** A run that is taken up again has not ended, for those who await it and have not noted it yet. */
-async function takeBackEnd(scope: Scope, { runId }: RunRow): Promise<void> {
-  for (const parent of await scope.awaiting(runId))
+function* takeBackEnd(scope: Scope, { runId }: RunRow): Work<void> {
+  for (const parent of yield* scope.awaiting(runId))
     if (parent.ended?.includes(runId)) scope.put({ ...parent, ended: parent.ended.filter((each) => each !== runId) });
 }
 
 /** Wakes those who await the end of this run; its children do not outlive its being cancelled (spec E12, F9). */
-async function tellEnd(scope: Scope, { runId, status }: RunRow): Promise<void> {
+function* tellEnd(scope: Scope, { runId, status }: RunRow): Work<void> {
   const { now } = scope;
-  for (const parent of await scope.awaiting(runId)) {
+  for (const parent of yield* scope.awaiting(runId)) {
     if (parent.endedAt !== undefined || parent.ended?.includes(runId)) continue;
     scope.wake({ ...parent, ended: [...(parent.ended ?? []), runId] });
   }
   if (status !== 'cancelled') return;
-  for (const child of await scope.children(runId)) {
+  for (const child of yield* scope.children(runId)) {
     if (child.endedAt !== undefined) continue;
     const { version, startedAt } = child;
     const state: RunState = { status: 'cancelled', version, startedAt, waits: [], endedAt: now };
     const counts = { fence: child.fence + 1, length: child.length + 1 };
     const next = rowWith(child, leftOver(child, state, { fence: 'any' }, now), counts);
     scope.put(next, [{ kind: 'cancelled', at: now }]);
-    await tellEnd(scope, next);
+    yield* tellEnd(scope, next);
   }
 }

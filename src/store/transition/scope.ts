@@ -1,11 +1,10 @@
 import type { JournalEntry } from '../journal.js';
 import type { EventRow, OpenWait, RunRow, RunState, StateRow, Unique } from '../store.js';
+import { type Awaitable, read, type Work } from './work.js';
 
 /*
  * What a transition reads and writes: the store as it was, and over it what this batch has written so far (T1).
  */
-
-type Awaitable<T> = T | PromiseLike<T>;
 
 /** The last sequence number that a store has given out. */
 export interface StoreClock {
@@ -106,33 +105,44 @@ export function mayTake(wait: OpenWait, event: EventRow, runId: string): boolean
 }
 
 /** Events that some of these waits may take, oldest first. */
-export async function offersFor(
-  reads: Pick<Reads, 'events'>,
+export function* offersFor(
+  events: (pair: string, after: number) => Work<readonly EventRow[]>,
   runId: string,
   waits: readonly OpenWait[],
   now: number,
-): Promise<readonly EventRow[]> {
+): Work<readonly EventRow[]> {
+  if (!waits.length) return [];
   const found = new Map<number, EventRow>();
   for (const wait of waits)
     for (const name of wait.events) {
       const after = wait.lookbackFrom === undefined ? afterOf(wait, name) : 0;
-      for (const event of await reads.events(pairKey(name, wait.key), after))
+      for (const event of yield* events(pairKey(name, wait.key), after))
         if (event.expiresAt > now && mayTake(wait, event, runId)) found.set(event.seq, event);
     }
   return [...found.values()].sort((a, b) => a.seq - b.seq);
 }
 
-export type Scope = Awaited<ReturnType<typeof scopeOf>>;
+/** Events as the store has them, for `offersFor`. */
+export const storedEvents =
+  (reads: Pick<Reads, 'events'>) =>
+  (pair: string, after: number): Work<readonly EventRow[]> =>
+    read(reads.events(pair, after));
+
+export type Scope = ReturnType<typeof scopeOver>;
 
 /** The scope of one batch. */
-export async function scopeOf(reads: Reads, now: number) {
+export function* scopeOf(reads: Reads, now: number): Work<Scope> {
+  return scopeOver(reads, now, yield* read(reads.clock()));
+}
+
+function scopeOver(reads: Reads, now: number, clock: StoreClock) {
   const writes: Writes = {
     runs: new Map(),
     events: new Map(),
     drops: new Set(),
     state: new Map(),
     deletes: new Set(),
-    clock: await reads.clock(),
+    clock,
   };
   const overlaid = (rows: readonly RunRow[], fits: (row: RunRow) => boolean): RunRow[] => {
     const found = new Map(rows.map((row) => [row.runId, row]));
@@ -158,21 +168,27 @@ export async function scopeOf(reads: Reads, now: number) {
     /** Somebody has to look at the run now. */
     wake: (row: RunRow) =>
       put(Object.assign({}, row, { woken: true, dueAt: Math.min(row.dueAt ?? now, now) } as const)),
-    run: async (runId: string) => writes.runs.get(runId)?.row ?? (await reads.run(runId)),
-    waiting: async (pair: string) =>
-      overlaid(await reads.waiting(pair), ({ waits }) =>
+    *run(runId: string): Work<RunRow | undefined> {
+      return writes.runs.get(runId)?.row ?? (yield* read(reads.run(runId)));
+    },
+    *waiting(pair: string): Work<readonly RunRow[]> {
+      return overlaid(yield* read(reads.waiting(pair)), ({ waits }) =>
         waits.some((wait) => wait.events.some((name) => pairKey(name, wait.key) === pair)),
-      ),
-    awaiting: async (runId: string) =>
-      overlaid(await reads.awaiting(runId), ({ awaits }) => awaits?.includes(runId) ?? false),
-    children: async (runId: string) => overlaid(await reads.children(runId), ({ parentId }) => parentId === runId),
-    events: async (pair: string, after: number) => [
-      ...(await reads.events(pair, after)).filter((event) => !writes.events.has(event.seq)),
-      ...fresh(pair).filter((event) => event.seq > after),
-    ],
+      );
+    },
+    *awaiting(runId: string): Work<readonly RunRow[]> {
+      return overlaid(yield* read(reads.awaiting(runId)), ({ awaits }) => awaits?.includes(runId) ?? false);
+    },
+    *children(runId: string): Work<readonly RunRow[]> {
+      return overlaid(yield* read(reads.children(runId)), ({ parentId }) => parentId === runId);
+    },
+    *events(pair: string, after: number): Work<readonly EventRow[]> {
+      const found = (yield* read(reads.events(pair, after))).filter((event) => !writes.events.has(event.seq));
+      return [...found, ...fresh(pair).filter((event) => event.seq > after)];
+    },
     /** A state row that has not expired. */
-    async state(key: string): Promise<StateRow | undefined> {
-      const row = writes.state.has(key) ? writes.state.get(key) : await reads.state(key);
+    *state(key: string): Work<StateRow | undefined> {
+      const row = writes.state.has(key) ? writes.state.get(key) : yield* read(reads.state(key));
       return row && (row.expiresAt ?? Infinity) > now ? row : undefined;
     },
     tick,
@@ -185,5 +201,9 @@ export const written = ({ writes }: Scope, fits: (row: RunRow) => boolean): stri
   [...writes.runs.values()].find(({ row }) => fits(row))?.row.runId;
 
 /** The id of the run of the job that holds a unique key. */
-export const holderOf = async (scope: Scope, job: string, { key }: Unique): Promise<string | undefined> =>
-  written(scope, (row) => row.job === job && row.unique?.key === key) ?? scope.reads.runByUnique(job, key);
+export function* holderOf(scope: Scope, job: string, { key }: Unique): Work<string | undefined> {
+  return (
+    written(scope, (row) => row.job === job && row.unique?.key === key) ??
+    (yield* read(scope.reads.runByUnique(job, key)))
+  );
+}

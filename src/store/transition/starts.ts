@@ -3,48 +3,49 @@ import type { NewRun, RunRow, RunState, StartOutcome } from '../store.js';
 import { noteEnded } from './runs.js';
 import { holderOf, holdsUnique, offersFor, type Scope, written } from './scope.js';
 import { tombstoneKeys } from './state.js';
+import { read, type Work } from './work.js';
 
 /** Creates a run, unless it is there, is remembered, or another holds its unique key (spec Q1, Q2). */
-export async function start(scope: Scope, given: NewRun): Promise<StartOutcome> {
+export function* start(scope: Scope, given: NewRun): Work<StartOutcome> {
   const { entries, state, moves: _, dueAt, ...rest } = given;
   const { runId, version } = given;
   // The copy of a run that has ended, or started, does not hold what that run held before.
   const unique = given.unique && state && !holdsUnique(given.unique, state) ? undefined : given.unique;
-  const known = (await findKnown(scope, given)) ?? (unique && (await findUnique(scope, { ...given, unique })));
+  const known = (yield* findKnown(scope, given)) ?? (unique && (yield* findUnique(scope, { ...given, unique })));
   if (known) return known;
   const first: RunState = state ?? { status: dueAt > scope.now ? 'scheduled' : 'queued', version, dueAt, waits: [] };
   const said = Object.entries(Object.assign(rest, { unique })).filter(([, value]) => value !== undefined);
   const counts = { seq: scope.tick(), createdAt: entries[0]!.at, fence: 0, length: entries.length };
   scope.put(Object.assign(Object.fromEntries(said) as typeof rest, first, counts), entries);
-  if (state) await catchUp(scope, runId, state);
+  if (state) yield* catchUp(scope, runId, state);
   return { kind: 'created', runId };
 }
 
 /** A copy may wait for what is there already: nothing else would wake it (rules S3, S9). */
-async function catchUp(scope: Scope, runId: string, { waits }: RunState): Promise<void> {
-  await noteEnded(scope, runId);
-  const offers = await offersFor(scope, runId, waits, scope.now);
-  if (offers.length) scope.wake((await scope.run(runId))!);
+function* catchUp(scope: Scope, runId: string, { waits }: RunState): Work<void> {
+  yield* noteEnded(scope, runId);
+  const offers = yield* offersFor(scope.events, runId, waits, scope.now);
+  if (offers.length) scope.wake((yield* scope.run(runId))!);
 }
 
-async function findKnown(scope: Scope, { runId, job, idempotencyKey }: NewRun): Promise<StartOutcome | undefined> {
-  if (await scope.run(runId)) return { kind: 'exists', runId };
+function* findKnown(scope: Scope, { runId, job, idempotencyKey }: NewRun): Work<StartOutcome | undefined> {
+  if (yield* scope.run(runId)) return { kind: 'exists', runId };
   if (idempotencyKey !== undefined) {
     const same = (row: RunRow) => row.job === job && row.idempotencyKey === idempotencyKey;
-    const found = written(scope, same) ?? (await scope.reads.runByKey(job, idempotencyKey));
+    const found = written(scope, same) ?? (yield* read(scope.reads.runByKey(job, idempotencyKey)));
     if (found !== undefined) return { kind: 'exists', runId: found };
   }
   for (const key of tombstoneKeys({ runId, job, idempotencyKey })) {
-    const remembered = await scope.state(key);
+    const remembered = yield* scope.state(key);
     if (remembered) return { kind: 'exists', ...(remembered.value as { runId: string; fingerprint: string }) };
   }
   return undefined;
 }
 
-async function findUnique(scope: Scope, { job, unique, moves, dueAt }: NewRun): Promise<StartOutcome | undefined> {
+function* findUnique(scope: Scope, { job, unique, moves, dueAt }: NewRun): Work<StartOutcome | undefined> {
   if (!unique) return undefined;
-  const runId = await holderOf(scope, job, unique);
-  const row = runId === undefined ? undefined : await scope.run(runId);
+  const runId = yield* holderOf(scope, job, unique);
+  const row = runId === undefined ? undefined : yield* scope.run(runId);
   if (!row?.unique) return undefined;
   if (!moves || row.unique.until === 'end') return { kind: 'exists', runId: row.runId, isUnique: true };
   if (row.status !== 'scheduled' || row.dueAt! <= scope.now) {

@@ -1,5 +1,6 @@
 import type { CommitOutcome, RunChange, RunRow, StateChange, StateOutcome } from '../store.js';
 import type { Scope } from './scope.js';
+import type { Work } from './work.js';
 
 /** Under these keys of the shared state a deleted run is remembered (spec Q1). */
 export const tombstoneKeys = ({ runId, job, idempotencyKey }: Pick<RunRow, 'runId' | 'job' | 'idempotencyKey'>) => [
@@ -8,13 +9,13 @@ export const tombstoneKeys = ({ runId, job, idempotencyKey }: Pick<RunRow, 'runI
 ];
 
 /** One write to the shared state (spec D8). */
-export async function changeState(
+export function* changeState(
   scope: Scope,
   change: StateChange,
   index: number,
-): Promise<StateOutcome | (CommitOutcome & { kind: 'refused' })> {
+): Work<StateOutcome | (CommitOutcome & { kind: 'refused' })> {
   const { key } = change;
-  const row = await scope.state(key);
+  const row = yield* scope.state(key);
   const refuse = (code: 'STATE_CHANGED' | 'NOT_A_NUMBER') => ({ kind: 'refused', code, index }) as const;
   switch (change.kind) {
     case 'set': {
@@ -50,14 +51,14 @@ export async function changeState(
 }
 
 /** Counts a slot that is given out against the rate of its queue (spec Q2). */
-export async function takeRate(
+export function* takeRate(
   scope: Scope,
   queue: string,
   { limit, perMs }: NonNullable<RunChange['rate']>,
-): Promise<CommitOutcome | undefined> {
+): Work<CommitOutcome | undefined> {
   const key = `stepfast:rate:${queue}`;
   const { now } = scope;
-  const given = ((await scope.state(key))?.value ?? []) as readonly number[];
+  const given = ((yield* scope.state(key))?.value ?? []) as readonly number[];
   // What a clock that ran ahead has left does not count (spec Q4).
   const recent = given.filter((at) => at > now - perMs && at <= now);
   if (recent.length >= limit) return { kind: 'no-slot', retryAt: recent[recent.length - limit]! + perMs };
