@@ -329,7 +329,7 @@ describe('what is shipped', () => {
       string,
       object
     >;
-    expect(Object.keys(dependencies!)).toEqual(['idb', 'ms', 'nanoid']);
+    expect(Object.keys(dependencies!)).toEqual(['idb', 'ms']);
     expect(Object.keys(scripts!).filter((name) => /install|^prepare$/.test(name))).toEqual([]);
   });
 });
