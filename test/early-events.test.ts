@@ -199,3 +199,29 @@ everyWay('events that are there already', (open) => {
     expect(await run(engine)).toMatchObject({ status: 'completed', result: 'this' });
   });
 });
+
+everyWay('events of a clock that was set back', (open) => {
+  it('E3, E5: one that came too late for a wait, before a younger one in time, is taken by the next wait', async () => {
+    const w = open();
+    const define: Define = (stepfast) => {
+      stepfast.job('waits', async ({ step }) => {
+        const first = await step.waitForEvent<string>('e', { timeout: '1h' });
+        const second = await step.waitForEvent<string>('e', { timeout: '4h' });
+        return [first.payload, second.payload];
+      });
+    };
+    const engine = w.engine(define);
+    await engine.start('waits', undefined, { id: 'r' });
+    await w.clock.idle();
+    w.crash(engine);
+    const begun = w.clock.now();
+    const sender = w.engine();
+    w.clock.jump(begun + 2 * 3_600_000);
+    await sender.dispatch('e', 'too late for the first');
+    w.clock.jump(begun + 1_800_000);
+    await sender.dispatch('e', 'in time');
+    await sender.close();
+    const after = await reopen(w, define);
+    expect(await run(after)).toMatchObject({ result: ['in time', 'too late for the first'] });
+  });
+});

@@ -348,6 +348,25 @@ for (const name of ['memory', 'indexeddb'])
     expect(ones.filter(({ created }) => created)).toHaveLength(1);
   });
 
+for (const name of ['memory', 'indexeddb'])
+  it(`Q2: a slot that another context gives back is taken at once, and not when a timer looks again (${name})`, async () => {
+    const w = world(media[name]!);
+    const gate = gates();
+    const define = (job: string) => (stepfast: Stepfast) =>
+      stepfast.job(job, { queue: { name: 'q', concurrency: 1 } }, ({ step }) => step.run('go', () => gate.pass(job)));
+    const [theirs, ours] = [w.engine(define('theirs')), w.engine(define('ours'))];
+    await theirs.start('theirs');
+    await until(() => gate.inFlight().includes('theirs'));
+    const run = await ours.start('ours');
+    for (let turns = 0; turns < 50; turns++) await new Promise((resolve) => setImmediate(resolve));
+    expect(await run.status()).toBe('queued');
+    gate.let('theirs');
+    await until(() => gate.inFlight().includes('ours')); // nobody moves the clock
+    gate.let('ours');
+    await run.result();
+    expect(gate.most()).toBe(1);
+  });
+
 it('Q2: two jobs must agree on what a queue is, and are refused where they do not', () => {
   const engine = () => createStepfast({ store: memoryStore() });
   const refused = (option: string) =>

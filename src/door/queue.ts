@@ -126,6 +126,12 @@ export type Lanes = ReturnType<typeof createLanes>;
 /** What an engine knows of the queues: what its jobs say of them, and which are full for a while. */
 export function createLanes(jobs: ReadonlyMap<string, AnyJob>, clock: Clock) {
   const full = new Map<string, { readonly until: number; readonly since: number; readonly isRate: boolean }>();
+  /** Queues of which one slot may be free again. */
+  const stirred = new Set<string>();
+  const clear = (queue: string) => {
+    full.delete(queue);
+    stirred.delete(queue);
+  };
   const find = <K extends 'concurrency' | 'rateLimit'>(queue: string, option: K): QueueOptions[K] => {
     for (const job of jobs.values()) {
       const own = queueOf(job);
@@ -143,15 +149,23 @@ export function createLanes(jobs: ReadonlyMap<string, AnyJob>, clock: Clock) {
     /** Until then the queue counts as full: others hold its slots, or its rate is used up. */
     fill(queue: string, until: number, isRate: boolean) {
       full.set(queue, { until, since: clock.now(), isRate });
+      stirred.delete(queue);
     },
-    /** A slot of ours is free. */
+    /** A slot of ours is free, or one was given to us: what was thought of others is over. True: something was. */
     freed(queue: string) {
-      if (!full.get(queue)?.isRate) full.delete(queue);
+      const isThought = full.has(queue) && !full.get(queue)!.isRate;
+      if (isThought) clear(queue);
+      return isThought;
     },
+    /** Other contexts have committed something, perhaps the end of what held a slot: one run at a time finds out. */
+    stir() {
+      for (const [queue, { isRate }] of full) if (!isRate) stirred.add(queue);
+    },
+    stirred,
     /** Queues that count as full, and until when. Not by a clock that has been set back since (spec Q4). */
     full(): ReadonlyMap<string, number> {
       const now = clock.now();
-      for (const [queue, { until, since }] of full) if (until <= now || since > now) full.delete(queue);
+      for (const [queue, { until, since }] of full) if (until <= now || since > now) clear(queue);
       return new Map([...full].map(([queue, { until }]) => [queue, until]));
     },
   };

@@ -5,7 +5,7 @@ import { createDriver, type Driver } from '../run/driver.js';
 import { createLateness } from '../run/functions.js';
 import type { DriverHost } from '../run/host.js';
 import { isHeldBy, stampOf } from '../store/due.js';
-import type { Batch, DueRun, RunRow, Store } from '../store/store.js';
+import type { Batch, DueRun, RunRow, Store, StoredRun } from '../store/store.js';
 import { createSweep } from './sweep.js';
 
 /*
@@ -67,6 +67,8 @@ export function createScheduler(options: SchedulerOptions) {
   let suspects = 0;
   let isLooking = false;
   let looksAgain = false;
+  /** While a look is under way. */
+  let letGo: (() => void) | undefined;
   let isClosed = false;
   /** The store has been opened for driving. */
   let isDriving = false;
@@ -119,7 +121,7 @@ export function createScheduler(options: SchedulerOptions) {
       else if (driver.row().parentId !== undefined) driver.verify();
   };
 
-  const committed = async (batch: Batch) => {
+  const write = async (batch: Batch) => {
     try {
       return await store.commit(batch);
     } catch (error) {
@@ -131,9 +133,11 @@ export function createScheduler(options: SchedulerOptions) {
     ...options,
     late: createLateness(),
     async commit(run, parts) {
-      const outcome = await committed(Object.assign({ now: clock.now(), run }, parts));
+      const outcome = await write(Object.assign({ now: clock.now(), run }, parts));
       const { retryAt } = outcome.kind === 'no-slot' ? outcome : {};
       if (retryAt !== undefined) lanes.fill(run.state!.slot!, retryAt, true);
+      if (outcome.kind === 'committed' && run.raise && run.state?.slot !== undefined && lanes.freed(run.state.slot))
+        look();
       const end =
         outcome.kind === 'committed' && run.append.find(({ kind }) => /^(completed|failed|cancelled)$/.test(kind));
       if (end && end.kind === 'cancelled') stopChildren(run.runId);
@@ -168,7 +172,7 @@ export function createScheduler(options: SchedulerOptions) {
       if (why === 'lost') look();
       if (why !== 'no-slot') return freed(driver);
       const { queue } = driver.row();
-      // Other contexts hold the slots: no hint tells when one is free, so look again in a while.
+      // Other contexts hold the slots: look again when they have committed something, or in a while (hints may be lost).
       if (!lanes.full().has(queue)) lanes.fill(queue, clock.now() + LIVENESS_MS, false);
       hasMore = true;
       arm(lanes.full().get(queue)!);
@@ -190,16 +194,20 @@ export function createScheduler(options: SchedulerOptions) {
       const { queue } = driver.row();
       if (driver.isActive()) used.set(queue, (used.get(queue) ?? 0) + 1);
     }
-    for (const queue of lanes.full().keys()) used.set(queue, Infinity);
+    for (const queue of lanes.full().keys()) {
+      const taken = lanes.stirred.has(queue) ? lanes.concurrency(queue) - 1 : Infinity;
+      used.set(queue, Math.max(used.get(queue) ?? 0, taken));
+    }
     return used;
   };
 
-  const takeUp = async ({ row, offers, interrupted }: DueRun) => {
-    const known = drivers.get(row.runId);
-    if (known?.wake(row, offers)) return;
+  /** The journal of a run that is to be taken up here. */
+  const read = async ({ row, offers }: DueRun): Promise<StoredRun | undefined> =>
+    drivers.get(row.runId)?.wake(row, offers) || !jobs.has(row.job) ? undefined : store.load(row.runId);
+
+  const takeUp = ({ row, offers, interrupted }: DueRun, stored: StoredRun | undefined) => {
     const job = jobs.get(row.job);
-    const stored = job && (await store.load(row.runId));
-    if (!stored || stored.row.fence !== row.fence || isClosed || drivers.has(row.runId)) return;
+    if (!job || !stored || stored.row.fence !== row.fence || isClosed || drivers.has(row.runId)) return;
     if (drivers.size >= MAX_RESIDENT) [...drivers.values()].find((driver) => !driver.isHeld())?.leave();
     const driver = createDriver(host, job, stored, { offers, interrupted });
     drivers.set(row.runId, driver);
@@ -231,16 +239,19 @@ export function createScheduler(options: SchedulerOptions) {
       if (slot === undefined) used.set(queue, (used.get(queue) ?? 0) + 1);
       taken.push(run);
     }
-    // Together: each reads its journal, and a store may make every read wait for a write.
-    await Promise.all(
-      taken.map((run) =>
-        takeUp(run).catch((error) => {
-          if (isClosed) return;
-          report(error);
-          platform.patience(LIVENESS_MS, look); // nothing else would bring it up again
-        }),
-      ),
-    );
+    const failed = (error: unknown): undefined => {
+      if (isClosed) return;
+      report(error);
+      platform.patience(LIVENESS_MS, look); // nothing else would bring it up again
+    };
+    // Read together, for a store may make every read wait for a write; taken up in their order (spec Q2).
+    const found = await Promise.all(taken.map((run) => read(run).catch(failed)));
+    for (const [index, run] of taken.entries())
+      try {
+        takeUp(run, found[index]);
+      } catch (error) {
+        failed(error);
+      }
     const isPage = page.runs.length === PAGE;
     hasMore = isPage || [...used.keys()].some(isFull);
     looksAgain ||= isPage && ![...used.keys()].every(isFull);
@@ -258,7 +269,7 @@ export function createScheduler(options: SchedulerOptions) {
       return;
     }
     isLooking = true;
-    const release = clock.hold?.();
+    letGo = clock.hold?.();
     const loop = async () => {
       do {
         // What is asked for together (by runs that end in one group of commits) is given by one look.
@@ -277,12 +288,13 @@ export function createScheduler(options: SchedulerOptions) {
         isLooking = false;
         if (looksAgain) look();
         else if (isDriving) sweep.poke();
-        release?.();
+        letGo?.();
       });
   };
 
   const stop = () => {
     isClosed = true;
+    letGo?.();
     undoTimer?.();
     sweep.close();
   };
@@ -319,6 +331,7 @@ export function createScheduler(options: SchedulerOptions) {
     /** Another context has changed this run, or (`undefined`) any. */
     hint(runId: string | undefined) {
       for (const driver of runId === undefined ? drivers.values() : [drivers.get(runId)]) driver?.verify();
+      lanes.stir();
       look();
     },
     /** Ends what this engine does for a run that was changed from outside, and for its children if it was cancelled. */

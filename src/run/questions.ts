@@ -3,7 +3,7 @@ import { type Digest, undosLeft } from '../replay/digest.js';
 import type { Ask } from '../replay/replay.js';
 import type { JournalEntry } from '../store/journal.js';
 import type { EventRow, OpenWait, RunRow, RunState } from '../store/store.js';
-import { mayTake, pairKey } from '../store/transition/scope.js';
+import { hears, mayTake, pairKey } from '../store/transition/scope.js';
 import type { ChildEnd, Draft, LiveRun } from './live-run.js';
 
 /*
@@ -61,13 +61,16 @@ const isTaken = ({ takenSeqs, lastTaken, left }: Digest, row: RunRow, { seq, nam
   return seq <= (lastTaken.get(pair) ?? 0) && !left.get(pair)?.includes(seq);
 };
 
-/** Offered events that fit a wait by name and key, and that the run has not taken, oldest first. */
-const candidates = ({ row, digest, offers }: LiveRun, { wait, set }: AskedWait): EventRow[] =>
+/** Offered events that a wait hears of by name and key, and that the run has not taken, oldest first. */
+const heard = ({ row, digest, offers }: LiveRun, { wait, set }: AskedWait): EventRow[] =>
   [...offers.values()]
     // Kept in memory since an earlier wait was offered it, and over by now: the store would not offer it (spec E7).
     .filter(({ expiresAt }) => expiresAt > set.at)
-    .filter((event) => !isTaken(digest, row, event) && mayTake(wait, event, row.runId))
+    .filter((event) => !isTaken(digest, row, event) && hears(wait, event, row.runId))
     .sort((a, b) => a.seq - b.seq);
+/** Of these, the ones that came in time. */
+const candidates = (run: LiveRun, asked: AskedWait): EventRow[] =>
+  heard(run, asked).filter((event) => mayTake(asked.wait, event, run.row.runId));
 
 const judges = ({ ask }: AskedWait) => ask.command.kind === 'wait' && ask.command.judge;
 
@@ -93,7 +96,7 @@ export function offered(run: LiveRun, asked: AskedWait): EventRow | undefined {
 export const passedOver = (run: LiveRun, asked: AskedWait, { seq, name, key }: EventRow): number[] => {
   const last = Math.max(run.row.seq, run.digest.lastTaken.get(pairKey(name, key)) ?? 0);
   const isNew = (event: EventRow) => event.name === name && event.seq < seq && event.seq > last;
-  return candidates(run, asked).flatMap((event) => (isNew(event) ? event.seq : []));
+  return heard(run, asked).flatMap((event) => (isNew(event) ? event.seq : []));
 };
 
 /** Something whose instant has come. */

@@ -276,8 +276,9 @@ export type CommitOutcome =
       /** The run's fence after the commit; 0 without `run`. */
       readonly fence: number;
       /**
-       * Events that its open waits may take, oldest first: those of waits opened now, and all after a wake-up. With any,
-       * the run is due at once, until a commit that is offered none: should its owner die, the next one looks.
+       * Events that its open waits may take, oldest first: those of waits opened now, and all after a wake-up; with each,
+       * the older ones of its pair that came too late for the wait (a clock was set back). With any, the run is due at
+       * once, until a commit that is offered none: should its owner die, the next one looks.
        */
       readonly offers: readonly EventRow[];
       /** Of the runs that it awaits, those that have ended. */

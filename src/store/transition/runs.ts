@@ -1,5 +1,5 @@
 import type { CommitOutcome, EventRow, RunChange, RunRow, RunState } from '../store.js';
-import { holderOf, offersFor, rowWith, type Scope, storedEvents } from './scope.js';
+import { holderOf, mayTake, offersFor, rowWith, type Scope, storedEvents } from './scope.js';
 import { takeRate } from './state.js';
 import { read, type Work } from './work.js';
 
@@ -23,7 +23,9 @@ export function* changeRun(scope: Scope, run: RunChange): Work<CommitOutcome | C
   const { state } = run;
   const ended = row.ended ?? [];
   if (!state) return { fence, offers: [], ended };
-  const overtaking = yield* offersFor(storedEvents(reads), row.runId, run.unless ?? [], now);
+  const unless = run.unless ?? [];
+  const heard = yield* offersFor(storedEvents(reads), row.runId, unless, now);
+  const overtaking = heard.filter((event) => unless.some((wait) => mayTake(wait, event, row.runId)));
   if (overtaking.length) return { kind: 'overtaken', offers: overtaking };
   for (const { seq, untaken } of run.takes ?? []) {
     const event = yield* read(reads.event(seq));

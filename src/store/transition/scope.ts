@@ -93,18 +93,26 @@ export const afterOf = ({ after, afters, events }: OpenWait, name: string): numb
   Math.max(after, afters?.[events.indexOf(name)] ?? 0);
 
 /** Whether this wait of this run may take the event (spec E3, E4, E5). */
-export function mayTake(wait: OpenWait, event: EventRow, runId: string): boolean {
+export const mayTake = (wait: OpenWait, event: EventRow, runId: string): boolean =>
+  hears(wait, event, runId) && isInTime(wait, event);
+
+const isInTime = ({ deadline }: OpenWait, { acceptedAt }: EventRow) => deadline === undefined || acceptedAt <= deadline;
+
+/** Whether this wait of this run is asked about the event, be it too late. */
+export function hears(wait: OpenWait, event: EventRow, runId: string): boolean {
   return (
     wait.events.includes(event.name) &&
     wait.key === event.key &&
     (event.runId === undefined || event.runId === runId) &&
-    (wait.deadline === undefined || event.acceptedAt <= wait.deadline) &&
     (event.seq > afterOf(wait, event.name) ||
       (wait.lookbackFrom !== undefined && !event.taken && event.acceptedAt >= wait.lookbackFrom))
   );
 }
 
-/** Events that some of these waits may take, oldest first. */
+/**
+ * Events that some of these waits may take, oldest first. With each, the older ones of its pair that came too late: where
+ * a clock was set back there are some, and the run leaves them to its next wait (spec E3).
+ */
 export function* offersFor(
   events: (pair: string, after: number) => Work<readonly EventRow[]>,
   runId: string,
@@ -116,8 +124,12 @@ export function* offersFor(
   for (const wait of waits)
     for (const name of wait.events) {
       const after = wait.lookbackFrom === undefined ? afterOf(wait, name) : 0;
-      for (const event of yield* events(pairKey(name, wait.key), after))
-        if (event.expiresAt > now && mayTake(wait, event, runId)) found.set(event.seq, event);
+      const late: EventRow[] = [];
+      for (const event of yield* events(pairKey(name, wait.key), after)) {
+        if (event.expiresAt <= now || !hears(wait, event, runId)) continue;
+        late.push(event);
+        if (isInTime(wait, event)) for (const each of late.splice(0)) found.set(each.seq, each);
+      }
     }
   return [...found.values()].sort((a, b) => a.seq - b.seq);
 }

@@ -231,6 +231,24 @@ fact('an event that was accepted before the deadline is offered long after it', 
   equal(ids((await commit(store, { now: now + 1_000_000, run })).offers), ['in time'], 'the events');
 });
 
+fact(
+  'E3: an event that came too late is offered before a younger one that is in time: a clock was set back',
+  async ({ open }) => {
+    const store = await open();
+    await claimed(store, 'r');
+    for (const [id, at] of [
+      ['late', now + 11],
+      ['in time', now + 10],
+      ['late too', now + 12],
+    ] as const)
+      await dispatch(store, id, {}, at);
+    const run = { runId: 'r', fence: 1, append: [], state: waiting([openWait({ deadline: now + 10 })]) };
+    equal(ids((await commit(store, { now: now + 1_000_000, run })).offers), ['late', 'in time'], 'the events');
+    const taken = { runId: 'r', fence: 1, append: [], unless: [openWait({ deadline: now + 5 })], state: waiting([]) };
+    equal((await store.commit({ now: now + 1_000_000, run: taken })).kind, 'committed', 'late ones overtake nothing');
+  },
+);
+
 fact('a wait for any of several events is offered each of them, oldest first', async ({ open }) => {
   const store = await open();
   await claimed(store, 'r');
