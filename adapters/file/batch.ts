@@ -1,4 +1,5 @@
 import { StepfastError } from '../../src/errors.js';
+import { copyOf } from '../../src/store/copy.js';
 import type { JournalEntry } from '../../src/store/journal.js';
 import type { Batch, CommitOutcome, NewRun } from '../../src/store/store.js';
 
@@ -7,7 +8,7 @@ import type { Batch, CommitOutcome, NewRun } from '../../src/store/store.js';
  *
  * B1. Journal entries become text at the door and stay text: they go to the log as they are, and memory keeps none of
  *     them. Copying them whole, and encoding them again for the log, was a quarter of the store's own time.
- * B2. Everything else of a batch is small, may stay in memory (states, events, shared values), and is copied by way of JSON.
+ * B2. Everything else of a batch is small, may stay in memory (states, events, shared values), and is copied.
  */
 
 /** A batch on its way into the log, with the text of each of its journal entries. */
@@ -15,9 +16,6 @@ export interface Prepared {
   readonly batch: Batch;
   readonly texts: ReadonlyMap<JournalEntry, string>;
 }
-
-/** What is kept is JSON, so nothing is lost. */
-export const copy = <T>(value: T): T => JSON.parse(JSON.stringify(value)) as T;
 
 /** What a failed encoding means: the batch's own fault. `undefined` for any other failure. */
 export const notSerializable = (error: unknown): StepfastError | undefined =>
@@ -39,7 +37,7 @@ const encoding = <T>(body: () => T): T => {
 };
 
 /** A batch for another process. @throws {StepfastError} `NOT_SERIALIZABLE` */
-export const copyBatch = (batch: Batch): Batch => encoding(() => copy(batch));
+export const copyBatch = (batch: Batch): Batch => encoding(() => JSON.parse(JSON.stringify(batch)) as Batch);
 
 /** Takes over a batch. @throws {StepfastError} `NOT_SERIALIZABLE` when a value is nested too deep to be written. */
 export const prepare = (batch: Batch): Prepared => encoding(() => takeOver(batch));
@@ -52,16 +50,16 @@ function takeOver({ now, run, state, starts, events, deletes }: Batch): Prepared
     return own;
   };
   const changed = ({ append, ...rest }: NonNullable<typeof run>) =>
-    Object.assign(copy(rest), { append: append.map(keep) });
+    Object.assign(copyOf(rest), { append: append.map(keep) });
   const born = ({ entries, moves, ...rest }: NewRun): NewRun =>
-    Object.assign(copy(rest), { entries: entries.map(keep) }, moves && { moves: keep(moves) });
+    Object.assign(copyOf(rest), { entries: entries.map(keep) }, moves && { moves: keep(moves) });
   const batch: Batch = {
     now,
     ...(run && { run: changed(run) }),
-    ...(state && { state: copy(state) }),
+    ...(state && { state: copyOf(state) }),
     ...(starts && { starts: starts.map(born) }),
-    ...(events && { events: copy(events) }),
-    ...(deletes && { deletes: copy(deletes) }),
+    ...(events && { events: copyOf(events) }),
+    ...(deletes && { deletes: copyOf(deletes) }),
   };
   return { batch, texts };
 }
@@ -72,5 +70,5 @@ export function released(outcome: CommitOutcome): CommitOutcome {
     outcome.kind === 'overtaken' ||
     (outcome.kind === 'committed' &&
       (outcome.offers.length > 0 || outcome.events.length > 0 || outcome.ended.length > 0));
-  return isShared ? copy(outcome) : outcome;
+  return isShared ? copyOf(outcome) : outcome;
 }

@@ -1,8 +1,8 @@
 import { isStepfastError } from '../../src/errors.js';
+import { copyOf } from '../../src/store/copy.js';
 import type { ListPage, ListQuery, RunRow, StoredRun } from '../../src/store/store.js';
 import { listPage } from '../../src/store/tables.js';
 import type { Archive } from './archive.js';
-import { copy } from './batch.js';
 import { corrupt } from './damage.js';
 import type { Disk } from './disk.js';
 import { storeError } from './files.js';
@@ -49,7 +49,7 @@ export function takeDownRun(source: ReadSource, runId: string): TakenDown<Stored
     try {
       const journal = await reading(disk, segment, () => readJournal(bytesOf(disk, segment), file, runId, ranges));
       if (journal.length !== row.length) throw corrupt({ runId, file, offset: ranges[0] ?? 0 });
-      return { row: copy(row), journal };
+      return { row: copyOf(row), journal };
     } catch (error) {
       onDamage();
       throw storeError(error, 'reading', file);

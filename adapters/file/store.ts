@@ -1,11 +1,12 @@
 import { join, resolve } from 'node:path';
 import { StepfastError } from '../../src/errors.js';
+import { copyOf } from '../../src/store/copy.js';
 import { selectByPriority, withOffers } from '../../src/store/due.js';
 import { FORMAT_VERSION } from '../../src/store/journal.js';
 import type { Batch, CommitOutcome, OpenOptions, Store } from '../../src/store/store.js';
 import { type Archive, createArchive } from './archive.js';
 import { sweep, TEMPORARY } from './atomic-write.js';
-import { copy, copyBatch, type Prepared, prepare, released } from './batch.js';
+import { copyBatch, type Prepared, prepare, released } from './batch.js';
 import { nodeDisk } from './disk.js';
 import { namesIn, storeError } from './files.js';
 import { prepareFolder, refuseNewer } from './folder.js';
@@ -314,7 +315,7 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
         now = query.now;
         // Only this engine can be alive: it holds the lock.
         const picked = selectByPriority(tables.dueRows(), query, (id) => id === ownerId);
-        return copy(await withOffers(tables, picked, query.now));
+        return copyOf(await withOffers(tables, picked, query.now));
       }),
     async load(runId) {
       const read = await alone(async () => takeDownRun(await source(), runId));
@@ -328,7 +329,7 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
       alone(async () => {
         const segment = await present();
         const row = segment && stateOf(segment.image, key, now);
-        return row && copy(row);
+        return row && copyOf(row);
       }),
     watch(listener) {
       const remove = hints.add(listener);

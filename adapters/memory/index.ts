@@ -1,10 +1,10 @@
 import { StepfastError } from '../../src/errors.js';
+import { copyOf } from '../../src/store/copy.js';
 import { selectByPriority, withOffers } from '../../src/store/due.js';
 import { FORMAT_VERSION, type JournalEntry } from '../../src/store/journal.js';
 import type { CommitOutcome, OpenOptions, Store, StoreListener } from '../../src/store/store.js';
 import { listPage, Tables } from '../../src/store/tables.js';
 import { transition } from '../../src/store/transition.js';
-import { copyOf } from './copy.js';
 
 /*
  * The smallest store, the one to read first. Nothing outlives the process: for tests, and for pages that have no
@@ -35,12 +35,15 @@ export function memoryMedium(): MemoryMedium {
   };
 }
 
+/** Values here may hold what JSON can not say. */
+const copy = <T>(value: T): T => copyOf(value, structuredClone);
+
 /** An outcome as its caller gets it: only events, and what is awaited, are in the tables as well. */
 const released = (outcome: CommitOutcome): CommitOutcome => {
   const isShared =
     outcome.kind === 'overtaken' ||
     (outcome.kind === 'committed' && outcome.offers.length + outcome.events.length + outcome.ended.length > 0);
-  return isShared ? copyOf(outcome) : outcome;
+  return isShared ? copy(outcome) : outcome;
 };
 
 /**
@@ -64,10 +67,10 @@ export function memoryStore(options: { readonly medium?: MemoryMedium } = {}): S
     for (const listener of mine) listeners.delete(listener);
   };
   /** Runs alone on the medium: the transition is asynchronous, and no other commit may come between. */
-  const alone = <T>(body: () => Promise<T>, copy: (found: T) => T = copyOf): Promise<T> => {
+  const alone = <T>(body: () => Promise<T>, take: (found: T) => T = copy): Promise<T> => {
     const result = medium.turn.then(() => {
       if (isClosed) throw new StepfastError('CLOSED', 'The memory store is closed. Create a new one to go on.');
-      return body().then((found) => copy(found)); // S6
+      return body().then((found) => take(found)); // S6
     });
     medium.turn = result.catch(() => undefined); // the caller hears of it; the queue goes on
     return result;
@@ -105,7 +108,7 @@ export function memoryStore(options: { readonly medium?: MemoryMedium } = {}): S
     },
     abandon: leave,
     commit(given) {
-      const batch = copyOf(given); // S6; at once, for the caller may change it while others commit
+      const batch = copy(given); // S6; at once, for the caller may change it while others commit
       return alone(async () => {
         assertWriter();
         const { outcome, writes } = await transition(tables, batch);

@@ -145,9 +145,13 @@ export interface StepHost {
   readonly platform: Platform;
   readonly start: Start;
   readonly dispatch: Dispatch;
-  replay(): Replay;
   /** Whether the store shares a database with the app. */
   readonly transact?: unknown;
+}
+
+interface StepPass {
+  readonly host: StepHost;
+  replay(): Replay;
   /** A step that can be undone was asked for. */
   undoable(key: string, command: FunctionCommand): void;
 }
@@ -170,8 +174,8 @@ const checkOptions = (given: unknown, what: string): void =>
   );
 
 /** Makes the step object of one pass. */
-export function createStep(host: StepHost): Step {
-  const { codec, platform, replay } = host;
+export function createStep({ host, replay, undoable }: StepPass): Step {
+  const { codec, platform } = host;
   /** Which asks a promise of ours belongs to, for `race`: one, or those of a race within it. */
   const keys = new WeakMap<object, readonly string[]>();
   /** What is made of it with `then`, `catch` or `finally` stands in a race for the same asks. */
@@ -212,7 +216,7 @@ export function createStep(host: StepHost): Step {
     });
     promise.catch(() => undefined); // R8: a step nobody awaits never reaches the process as an unhandled rejection
     if (key !== undefined) claim(promise, [key]);
-    if (key !== undefined && value && 'fn' in value && value.undo) host.undoable(key, value);
+    if (key !== undefined && value && 'fn' in value && value.undo) undoable(key, value);
     return promise;
   };
 

@@ -5,12 +5,13 @@ import type { Platform } from '../platform.js';
 import type { FunctionCommand } from '../replay/command.js';
 import { undosLeft } from '../replay/digest.js';
 import { type Identity, identityKey, type JournalEntry } from '../store/journal.js';
-import type { RunRow, RunState } from '../store/store.js';
+import type { RunState } from '../store/store.js';
 import type { Codec } from '../values/codec.js';
 import type { Json } from '../values/json.js';
 import { callUndo, idempotencyKeyOf } from './attempt.js';
 import type { Commits } from './commits.js';
 import { type Functions, lateResult } from './functions.js';
+import type { DriverHost } from './host.js';
 import { errorOf } from './inspect.js';
 import { emptyDraft, type LiveRun } from './live-run.js';
 import type { createPass } from './pass.js';
@@ -50,10 +51,9 @@ export function followings({ digest }: Pick<LiveRun, 'digest'>, job: AnyJob): Fo
 }
 
 interface AftermathOptions {
+  readonly host: DriverHost;
   readonly run: LiveRun;
   readonly job: AnyJob;
-  readonly codec: Codec;
-  readonly platform: Platform;
   readonly pass: ReturnType<typeof createPass>;
   readonly recorder: Recorder;
   readonly commits: Commits;
@@ -64,8 +64,6 @@ interface AftermathOptions {
   readonly functions: Pick<Functions, 'stop' | 'takeTurn'>;
   pump(): void;
   stateAt(now: number): RunState;
-  blocked(row: RunRow, error: Error): void;
-  report(error: unknown): void;
   leave(reason?: unknown): void;
 }
 
@@ -73,11 +71,12 @@ type Followed = Extract<JournalEntry, { readonly kind: 'undone' | 'undo-failed' 
 
 /** Does one of the things that follow, and tells how it went; `undefined`: the code for it is not there. */
 async function follow(
-  { run, job, codec, platform, recorder, report }: AftermathOptions,
+  { host, run, job, recorder }: AftermathOptions,
   { key, id }: Following,
   signal: AbortSignal,
   late: Json | undefined,
 ): Promise<Followed | undefined> {
+  const { codec, platform, report } = host;
   const { digest } = run;
   const failures = digest.undoFailures.get(key)?.count ?? 0;
   const attempt = failures + 1;
@@ -128,23 +127,8 @@ export const undoMissing = (jobName: string, [name]: Identity): StepfastError =>
 
 /** Makes what drives a run on after its end: call it for each thing that is left. */
 export function createAftermath(options: AftermathOptions): () => Promise<void> {
-  const {
-    run,
-    job,
-    codec,
-    platform,
-    pass,
-    recorder,
-    commits,
-    signal,
-    going,
-    functions,
-    pump,
-    stateAt,
-    blocked,
-    report,
-    leave,
-  } = options;
+  const { host, run, job, pass, recorder, commits, signal, going, functions, pump, stateAt, leave } = options;
+  const { codec, platform, report } = host;
   const { clock } = platform;
   /** What was done, until a commit has made it durable: should that fail, nothing is done again. */
   let done: { readonly key: string; readonly attempt: number; readonly entry: Followed } | undefined;
@@ -154,8 +138,10 @@ export function createAftermath(options: AftermathOptions): () => Promise<void> 
   /** One step of what follows the end (D5); the run is left when nothing does. */
   const finish = async (): Promise<void> => {
     run.isStirred = false;
-    const ended = new StepfastError('LEASE_LOST', `Run ${run.row.runId} has ended.`, { runId: run.row.runId });
-    if (run.running.size || run.facts.length) run.late = functions.stop(ended);
+    if (run.running.size || run.facts.length) {
+      const { runId } = run.row;
+      run.late = functions.stop(new StepfastError('LEASE_LOST', `Run ${runId} has ended.`, { runId }));
+    }
     const now = clock.now();
     const next = followings(run, job)[0];
     if (!next && !run.row.undoing) return leave();
@@ -213,7 +199,7 @@ export function createAftermath(options: AftermathOptions): () => Promise<void> 
     const error = run.fault ?? undoMissing(job.name, next.id);
     commits.rebuild();
     if (run.isOwner) await commits.letGo(clock.now(), []);
-    blocked(run.row, error);
+    host.blocked(run.row, error);
     leave(error);
     return false;
   };

@@ -58,7 +58,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   const hold = () => clock.hold?.() ?? (() => undefined);
 
   const pass = createPass({
-    ...host,
+    host,
     run,
     job,
     abort: runAbort,
@@ -66,13 +66,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     made: (draft, ask) => recorder.make(draft, ask),
     pump: () => void pump(),
   });
-  const recorder = createRecorder({
-    ...host,
-    run,
-    job,
-    react: (draft) => pass.react(draft),
-    report: (error) => host.report(error),
-  });
+  const recorder = createRecorder({ host, run, job, react: (draft) => pass.react(draft) });
 
   const commits = createCommits({
     host,
@@ -101,7 +95,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     leave: (reason) => leave(reason),
   });
   const finish = createAftermath({
-    ...host,
+    host,
     run,
     job,
     pass,
@@ -112,8 +106,6 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     functions,
     pump: () => void pump(),
     stateAt: (now) => stateOf(run, 0, circumstances(now)).state,
-    blocked: (row, error) => host.blocked(row, error),
-    report: (error) => host.report(error),
     leave: (reason) => leave(reason),
   });
 

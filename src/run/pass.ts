@@ -1,7 +1,5 @@
-import type { Dispatch } from '../door/dispatch.js';
 import type { AnyJob } from '../door/job.js';
-import type { Start } from '../door/start.js';
-import { createState, type StateHost } from '../door/state.js';
+import { createState } from '../door/state.js';
 import { LIMITS } from '../limits.js';
 import type { Platform } from '../platform.js';
 import { functionOf } from '../replay/command.js';
@@ -9,7 +7,7 @@ import { mismatch } from '../replay/mismatch.js';
 import { type Ask, createReplay } from '../replay/replay.js';
 import { createStep } from '../replay/step.js';
 import type { JournalEntry } from '../store/journal.js';
-import type { Codec } from '../values/codec.js';
+import type { DriverHost } from './host.js';
 import type { Draft, LiveRun } from './live-run.js';
 import { createLog } from './log.js';
 
@@ -19,13 +17,9 @@ import { createLog } from './log.js';
  */
 
 interface PassOptions {
+  readonly host: DriverHost;
   readonly run: LiveRun;
   readonly job: AnyJob;
-  readonly codec: Codec;
-  readonly platform: Platform;
-  readonly start: Start;
-  readonly dispatch: Dispatch;
-  readonly state: StateHost;
   /** Aborts when the run is lost, cancelled or let go. */
   readonly abort: ReturnType<Platform['newAbort']>;
   /** The handler asked for something. */
@@ -36,8 +30,8 @@ interface PassOptions {
   pump(): void;
 }
 
-export function createPass(options: PassOptions) {
-  const { run, job, codec, platform, abort, opened, made, pump } = options;
+export function createPass({ host, run, job, abort, opened, made, pump }: PassOptions) {
+  const { codec, platform } = host;
   const { runId, job: jobName } = run.row;
   let drift: Extract<JournalEntry, { kind: 'drift' }> | undefined;
   let undoPatience: (() => void) | undefined;
@@ -74,8 +68,8 @@ export function createPass(options: PassOptions) {
   };
   const state = createState({
     // The handler may see an outcome before it is durable; the state is asked when the commit that carries it is.
-    read: (key) => durable(() => options.state.read(key)),
-    commit: (changes) => durable(() => options.state.commit(changes)),
+    read: (key) => durable(() => host.state.read(key)),
+    commit: (changes) => durable(() => host.state.commit(changes)),
     codec,
     platform,
     check(word) {
@@ -93,7 +87,7 @@ export function createPass(options: PassOptions) {
     const context = {
       payload: codec.decode(digest.payload) as never,
       step: createStep({
-        ...options,
+        host,
         replay: () => replay,
         undoable: (key, command) => void run.undos.set(key, command),
       }),

@@ -1,15 +1,14 @@
 import { type AnyJob, validate } from '../door/job.js';
 import { type ErrorCode, isStepfastError, StepfastError } from '../errors.js';
 import { LIMITS } from '../limits.js';
-import type { Platform } from '../platform.js';
 import { type FunctionCommand, functionOf } from '../replay/command.js';
 import { extend } from '../replay/digest.js';
 import type { Ask, Ending } from '../replay/replay.js';
 import type { JournalEntry, OutcomeEntry, RecordedError } from '../store/journal.js';
 import { afterOf } from '../store/transition/scope.js';
-import type { Codec } from '../values/codec.js';
 import { durationMs } from '../values/duration.js';
 import { type RetryOptions, type RetryPolicy, resolveRetry, retryDelayMs } from '../values/retry.js';
+import type { DriverHost } from './host.js';
 import type { Draft, Fact, LiveRun } from './live-run.js';
 import { type Due, nextDue, openWaits, passedOver, unjudged, verdictKey } from './questions.js';
 
@@ -22,21 +21,17 @@ import { type Due, nextDue, openWaits, passedOver, unjudged, verdictKey } from '
  */
 
 interface RecorderOptions {
+  readonly host: Pick<DriverHost, 'owner' | 'codec' | 'platform' | 'retry' | 'report'>;
   readonly run: LiveRun;
   readonly job: AnyJob;
-  readonly owner: string;
-  readonly codec: Codec;
-  readonly platform: Platform;
-  /** Retry options of the engine. */
-  readonly retry: RetryOptions | undefined;
   /** Lets the handler react to what was fed to it. */
   react(draft: Draft): Promise<void>;
-  report(error: unknown): void;
 }
 
 export type Recorder = ReturnType<typeof createRecorder>;
 
-export function createRecorder({ run, job, owner, codec, platform, retry, react, report }: RecorderOptions) {
+export function createRecorder({ host, run, job, react }: RecorderOptions) {
+  const { owner, codec, platform, retry, report } = host;
   const { runId, job: jobName } = run.row;
   const place = { runId, job: jobName };
   const policyOf = (step?: RetryOptions): RetryPolicy => {

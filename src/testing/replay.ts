@@ -80,10 +80,7 @@ export async function replay(exported: ReplayableRun, job: AnyJob): Promise<Repl
     const context = {
       payload: codec.decode(over.payload) as never,
       step: createStep({
-        codec,
-        platform,
-        start: nothing,
-        dispatch: nothing,
+        host: { codec, platform, start: nothing, dispatch: nothing },
         replay: () => pass,
         undoable: () => undefined,
       }),
