@@ -180,3 +180,90 @@ test('E1: a wake-up of a run that is only listened to is seen, also when it was 
   expect(medium.tables.run(id)?.status).toBe('completed');
   await second.close();
 });
+
+test('Q4: the store is not asked again and again while a step is undone', async () => {
+  const store = memoryStore();
+  const due = store.due.bind(store);
+  let looks = 0;
+  store.due = (query) => {
+    looks++;
+    return due(query);
+  };
+  let end: (() => void) | undefined;
+  const undo = () => new Promise<void>((resolve) => (end = resolve));
+  const stepfast = createStepfast({ store, ...quiet }); // by a real clock: what is overdue calls at once
+  const failing = stepfast.job('failing', async ({ step }) => {
+    await step.run('a', () => 1, { undo });
+    throw new FatalError('no way');
+  });
+  const other = stepfast.job('other', ({ step }) => step.run('b', () => 2));
+  const failed = await stepfast.start(failing);
+  await until(() => end);
+  await (await stepfast.start(other)).result();
+  looks = 0;
+  for (let turns = 0; turns < 200; turns++) await new Promise((resolve) => setTimeout(resolve, 0));
+  expect(looks).toBeLessThan(10);
+  end!();
+  await until(async () => (await stepfast.runs.timeline(failed.id)).some(({ kind }) => kind === 'undone'));
+  await stepfast.close();
+});
+
+/** An engine that claims a run again before it hears that the commit which made the run due has happened. */
+const overtaken = (kind: 'retried' | 'cancelled') => {
+  const { medium, engine } = newWorld();
+  const store = memoryStore({ medium });
+  const commit = store.commit.bind(store);
+  let answer: (() => void) | undefined;
+  store.commit = async (batch) => {
+    const outcome = await commit(batch);
+    if (kindsOf(batch).includes(kind)) await new Promise<void>((resolve) => (answer = resolve));
+    return outcome;
+  };
+  return { medium, stepfast: engine({ store }), answered: () => answer };
+};
+
+test('F6: a run goes on that was claimed before the answer to its retry has come', async () => {
+  const { medium, stepfast, answered } = overtaken('retried');
+  let entered = 0;
+  let go: (() => void) | undefined;
+  const job = stepfast.job('job', ({ step }) =>
+    step.run('a', async () => {
+      if (++entered === 1) throw new FatalError('once');
+      await new Promise<void>((resolve) => (go = resolve));
+    }),
+  );
+  const { id } = await stepfast.start(job);
+  await until(() => medium.tables.run(id)?.status === 'failed');
+  const retried = stepfast.runs.retry(id);
+  await until(answered);
+  await stepfast.ready(); // it looks for work
+  await until(() => go);
+  answered()!();
+  await retried;
+  go!();
+  await until(() => medium.tables.run(id)?.status === 'completed');
+  await stepfast.close();
+  expect(entered).toBe(2);
+});
+
+test('F7, F9: steps are undone of a run that was claimed before the answer to its cancelling has come', async () => {
+  const { medium, stepfast, answered } = overtaken('cancelled');
+  let go: (() => void) | undefined;
+  const undo = () => new Promise<void>((resolve) => (go = resolve));
+  const job = stepfast.job('job', async ({ step }) => {
+    await step.run('a', () => 1, { undo });
+    await step.waitForEvent('never');
+  });
+  const { id } = await stepfast.start(job);
+  await until(() => medium.tables.run(id)?.status === 'waiting');
+  const cancelled = stepfast.runs.cancel(id);
+  await until(answered);
+  await stepfast.ready();
+  await until(() => go);
+  answered()!();
+  await cancelled;
+  go!();
+  await until(() => !medium.tables.run(id)?.undoing);
+  expect((await stepfast.runs.timeline(id)).at(-1)).toMatchObject({ kind: 'undone' });
+  await stepfast.close();
+});

@@ -178,7 +178,7 @@ export function createRuns({
       );
     if (outcome.kind !== 'committed') return;
     const reason = new StepfastError('LEASE_LOST', `Run ${runId} was ended or taken up again from outside.`);
-    scheduler.stop(runId, reason, state.status === 'cancelled');
+    scheduler.stop(runId, outcome.fence, reason, state.status === 'cancelled');
     changed(runId);
     scheduler.look();
   };

@@ -334,9 +334,13 @@ export function createScheduler(options: SchedulerOptions) {
       lanes.stir();
       look();
     },
-    /** Ends what this engine does for a run that was changed from outside, and for its children if it was cancelled. */
-    stop(runId: string, reason: unknown, isCancelled: boolean) {
-      drivers.get(runId)?.leave(reason);
+    /**
+     * Ends what this engine does for a run that a command has raised to this fence, and for its children if it was
+     * cancelled. Found due, the run may be driven anew by the time the command hears that it was done: that goes on.
+     */
+    stop(runId: string, fence: number, reason: unknown, isCancelled: boolean) {
+      const driver = drivers.get(runId);
+      if (driver && driver.row().fence < fence) driver.leave(reason);
       if (isCancelled) stopChildren(runId);
     },
     /** Drives no more, and lets go of everything without a word to the store. */

@@ -283,8 +283,11 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     isActive,
     /** No look of this engine would find it again, was it put out of memory. */
     isHeld: () => isActive() || run.row.unsettled || run.row.undoing,
-    /** When to pump it by the engine's own timer: instants that its row, held by us, does not show as due. */
-    timerAt: () => (driver.isHeld() ? run.nextAt : Infinity),
+    /**
+     * When to pump it by the engine's own timer: instants that its row, held by us, does not show as due. Not while it is
+     * at work: a round that lasts (an undo, a turn that is waited for) would call again and again for what it does.
+     */
+    timerAt: () => (driver.isHeld() && !isPumping && !isTroubled ? run.nextAt : Infinity),
     /** A look found the run due or woken. False: it is no longer ours, and to be taken up anew. */
     wake(row: RunRow, events: readonly EventRow[]): boolean {
       const isBusy = isPumping || isTroubled;
