@@ -200,6 +200,6 @@ export function createFleet(host: FleetHost) {
       }
     },
     live,
-    closeAll: () => live().forEach(close),
+    closeAllButOne: () => live().slice(1).forEach(close),
   };
 }

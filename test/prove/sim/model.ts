@@ -23,6 +23,8 @@ interface Machine {
   readonly open: Set<string>;
   readonly seen: Set<string>;
   readonly problems: string[];
+  /** Set aside by a replay that they had kept waiting for too long: they are there whenever they are asked for. */
+  readonly aside: ReadonlySet<string>;
   /** Taken up again: what was undone may have been done otherwise. */
   readonly isRetried: boolean;
   /** A pass has ended before it heard of all that its steps did. */
@@ -41,6 +43,10 @@ function order(journal: readonly JournalEntry[], counted: Shadow['outcomes']): O
   }
   return list.map(({ entry }) => entry).filter((entry) => counted.get(keyOf(entry))?.entry === entry);
 }
+const setAside = (entry: JournalEntry): string[] =>
+  entry.kind === 'drift'
+    ? entry.ids.map(([namespace, name, occurrence]) => keyOfId(namespace, [name, occurrence]))
+    : [];
 const keyOf = (entry: OutcomeEntry) => keyOfId(namespaceOf(entry), entry.id);
 
 const first = (results: readonly Evaluated[], ...kinds: Evaluated['kind'][]) =>
@@ -126,8 +132,9 @@ function leaf(machine: Machine, plan: Plan, from: number, last: Value): Evaluate
     return pending;
   }
   const { place, entry } = found;
-  if (place < from) machine.problems.push(`R4: ${key} has outcome ${place}, and was asked for after ${from}`);
-  const at = place + 1;
+  if (place < from && !machine.aside.has(key))
+    machine.problems.push(`R4: ${key} has outcome ${place}, and was asked for after ${from}`);
+  const at = Math.max(from, place + 1);
   switch (entry.kind) {
     case 'step-completed':
     case 'value-made':
@@ -165,6 +172,7 @@ export function judge(program: Program, shadow: Shadow, state: 'waiting' | 'ende
     open: new Set(),
     seen: new Set(),
     problems: [],
+    aside: new Set(journal.flatMap(setAside)),
     isRetried,
     hasThrown,
   };

@@ -2,6 +2,7 @@ import { memoryMedium } from '../../../adapters/memory/index.js';
 import type { JournalEntry } from '../../../src/store/journal.js';
 import type { Batch, RunRow } from '../../../src/store/store.js';
 import { type Clients, createClients } from './clients.js';
+import { plainClone } from './clone.js';
 import { createFleet, type Fleet } from './fleet.js';
 import { type Mix, mixOf } from './mix.js';
 import { judge } from './model.js';
@@ -38,10 +39,28 @@ export interface Simulated {
 
 /** After the storm nothing takes longer than what the runs themselves wait for, and this. */
 const PATIENCE_MS = 15 * 60_000;
-const MAX_CHOICES = 100_000;
+/** In the storm less is waited for without anybody doing anything. */
+const DULL_MS = 2 * 60_000;
+const MAX_CHOICES = 20_000;
+/** So long nothing is committed before all but one context are closed. */
+const DULL_CHOICES = 200;
 const MAX_INTERRUPTIONS = 1_000;
 
 export async function simulate(seed: number, options: SimulateOptions = {}): Promise<Simulated> {
+  const { stackTraceLimit } = Error;
+  const { structuredClone } = globalThis;
+  // Where an error was made is worth its time only to those who read.
+  if (!options.log) Error.stackTraceLimit = 0;
+  globalThis.structuredClone = plainClone;
+  try {
+    return await play(seed, options);
+  } finally {
+    Object.assign(Error, { stackTraceLimit });
+    globalThis.structuredClone = structuredClone;
+  }
+}
+
+async function play(seed: number, options: SimulateOptions): Promise<Simulated> {
   const { log, tamper = (batch: Batch) => batch } = options;
   const random = randomOf(seed);
   const storm = mixOf(random);
@@ -98,7 +117,7 @@ export async function simulate(seed: number, options: SimulateOptions = {}): Pro
       else fleet.suffer();
       if (random.chance(0.3)) clients.askAgain();
       await scheduler.drained();
-    } else if (!(await scheduler.choose(storm))) {
+    } else if (isDull(scheduler, random) || !(await scheduler.choose(storm))) {
       acts++;
       clients.act();
       if (!storm.isCalm) fleet.suffer();
@@ -112,6 +131,10 @@ export async function simulate(seed: number, options: SimulateOptions = {}): Pro
   if (!wrongs.length) finish(world);
   return { seed, mix: storm, programs, wrongs, counts, choices: scheduler.choices(), commits: watch.commits() };
 }
+
+/** Nothing happens before an instant that is far away: most often somebody does something before. */
+const isDull = (scheduler: World['scheduler'], random: World['random']) =>
+  scheduler.isIdle() && (scheduler.nextTimerAt() ?? Infinity) - scheduler.now() > DULL_MS && random.chance(0.8);
 
 interface World {
   readonly scheduler: ReturnType<typeof createScheduler>;
@@ -136,10 +159,11 @@ const rests = ({ row }: Shadow, now: number, isQuiet: boolean) =>
 
 /** Lets everything go on, and dispatches what runs wait for, until all have ended (I-live). */
 async function settle(world: World): Promise<void> {
-  const { scheduler, watch, clients, random, wrong } = world;
+  const { scheduler, watch, clients, fleet, random, wrong } = world;
   const last = scheduler.choices() + MAX_CHOICES;
   let commits = -1;
   let until = 0;
+  let changedAt = 0;
   for (;;) {
     if (clients.askAgain()) await scheduler.drained();
     const now = scheduler.now();
@@ -148,6 +172,7 @@ async function settle(world: World): Promise<void> {
     if (commits < watch.commits()) {
       // As long as there are commits something goes on; then all that may come is what the rows say, and a little more.
       commits = watch.commits();
+      changedAt = scheduler.choices();
       const instants = left.flatMap(({ row, waits, sleeps }) => [
         row.dueAt ?? 0,
         ...[...waits.values()].map(({ deadline = 0 }) => deadline),
@@ -155,6 +180,8 @@ async function settle(world: World): Promise<void> {
       ]);
       until = Math.max(now, ...instants) + PATIENCE_MS;
     }
+    // For weeks the others would see every few seconds whether the owner of a handler that may be about to ask is alive.
+    if (scheduler.choices() - changedAt > DULL_CHOICES) fleet.closeAllButOne();
     const areHungry = (isQuiet: boolean) => left.length > 0 && left.every((shadow) => rests(shadow, now, isQuiet));
     const isFed = scheduler.isIdle() && areHungry(false) && random.chance(0.5);
     if (isFed || !(await scheduler.choose({ hurry: 0, until }))) {
