@@ -267,3 +267,81 @@ test('F7, F9: steps are undone of a run that was claimed before the answer to it
   expect((await stepfast.runs.timeline(id)).at(-1)).toMatchObject({ kind: 'undone' });
   await stepfast.close();
 });
+
+test('E3: of two runs that look back for one event, the one that comes too late waits for the next', async () => {
+  const { medium, clock, engine } = newWorld();
+  const stepfast = engine();
+  const job = stepfast.job('job', async ({ step }) => {
+    const { payload } = await step.waitForEvent<number>('tick', { lookback: 'any' });
+    return payload;
+  });
+  await stepfast.dispatch('tick', 1);
+  const runs = await Promise.all([stepfast.start(job), stepfast.start(job)]);
+  const ended = () => runs.filter(({ id }) => medium.tables.run(id)?.endedAt);
+  await until(() => ended().length);
+  await clock.idle();
+  expect(runs.map(({ id }) => medium.tables.run(id)?.status).sort()).toEqual(['completed', 'waiting']);
+  await stepfast.dispatch('tick', 2);
+  expect((await Promise.all(runs.map((run) => run.result()))).sort()).toEqual([1, 2]);
+  await stepfast.close();
+});
+
+test('E3: an event that came too late for a wait is left for the next one, also when the clock was set back since', async () => {
+  const { medium, clock, engine } = newWorld();
+  const define = (stepfast: Stepfast) =>
+    stepfast.job('job', async ({ step }) => {
+      const first = await step.waitForEvent<number>('tick', { name: 'first', timeout: '1m', onTimeout: 'continue' });
+      const second = await step.waitForEvent<number>('tick', { name: 'second', timeout: '1m', onTimeout: 'continue' });
+      return [first, second].map((event) => !event.timedOut && event.payload);
+    });
+  const before = engine();
+  const { id } = await before.start(define(before));
+  await until(() => medium.tables.run(id)?.status === 'waiting');
+  await before.close();
+  const sender = engine();
+  const now = clock.now();
+  clock.jump(now + 90_000);
+  await sender.dispatch('tick', 1);
+  clock.jump(now + 45_000);
+  await sender.dispatch('tick', 2);
+  await sender.close();
+  const after = engine();
+  define(after);
+  await after.ready();
+  await until(async () => {
+    await clock.advance('1m');
+    return medium.tables.run(id)?.endedAt;
+  });
+  expect((await after.runs.get(id))?.result).toEqual([2, 1]);
+  await after.close();
+});
+
+test('O6: a run that newer code takes up while it is being cancelled stays of the newer version', async () => {
+  const { medium, engine } = newWorld();
+  const store = memoryStore({ medium });
+  const commit = store.commit.bind(store);
+  let go: (() => void) | undefined;
+  store.commit = async (batch) => {
+    if (kindsOf(batch).includes('cancelled')) await new Promise<void>((resolve) => (go = resolve));
+    return commit(batch);
+  };
+  const old = engine({ store });
+  const { id } = await old.start('job', undefined, { allowUnregistered: true });
+  const cancelled = old.runs.cancel(id);
+  await until(() => go);
+  const other = engine();
+  const undone: string[] = [];
+  other.job('job', { version: 2 }, async ({ step }) => {
+    await step.run('a', () => 1, { undo: () => undone.push('a') });
+    await step.waitForEvent('never');
+  });
+  await other.ready();
+  await until(() => medium.tables.run(id)?.status === 'waiting');
+  const { version, startedAt } = medium.tables.run(id)!;
+  go!();
+  await cancelled;
+  expect(medium.tables.run(id)).toMatchObject({ status: 'cancelled', version, startedAt });
+  expect(version).toBe(2);
+  await until(() => undone.length && !medium.tables.run(id)?.undoing);
+  await Promise.all([old.close(), other.close()]);
+});

@@ -70,6 +70,9 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
     }
     takeBack(draft);
     if (outcome.kind === 'overtaken') {
+      // Another run may have taken what this one looked back for: forgotten, and asked for anew.
+      const lost = takes.filter(({ untaken, seq }) => untaken && run.offers.delete(seq));
+      run.isBlind = lost.length > 0;
       hear(run, {}, outcome.offers);
       rebuild();
       run.isStirred = true;
