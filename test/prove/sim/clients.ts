@@ -128,13 +128,19 @@ export function createClients({ random, scheduler, programs, contexts, shadows, 
       keep: () => wrong(`Q1: start ${key} with another payload was accepted`),
       mayRefuse: isRefusal('IDEMPOTENCY_CONFLICT'),
     });
-  const dispatch = (name: string, correlationKey: string | undefined, idempotent: boolean, times = 1) => {
+  const dispatch = (
+    name: string,
+    correlationKey: string | undefined,
+    idempotent: boolean,
+    { times = 1, runId }: { readonly times?: number; readonly runId?: string } = {},
+  ) => {
     const n = ++numbers;
     const key = idempotent ? `e${n}` : undefined;
     const options = {
       ttl: TTL_MS,
       ...(correlationKey !== undefined && { correlationKey }),
       ...(key && { idempotencyKey: key }),
+      ...(runId !== undefined && { runId }),
     };
     for (let copy = 0; copy < times; copy++)
       request({
@@ -147,6 +153,11 @@ export function createClients({ random, scheduler, programs, contexts, shadows, 
           if (known && known !== id) wrong(`E8: dispatch ${key} gave ${known}, and then ${id}`);
           events.set(key ?? id, id);
           if (deduplicated) count('duplicates recognised');
+        },
+        mayRefuse(error) {
+          if (runId === undefined || !isStepfastError(error, 'RUN_NOT_FOUND')) return false;
+          if (!shadows.get(runId)?.ends.length) wrong(`E4: an event for ${runId} was refused, and it had never ended`);
+          return true;
         },
       });
   };
@@ -178,7 +189,8 @@ export function createClients({ random, scheduler, programs, contexts, shadows, 
   const aim = (shadow: Shadow) => {
     const wait = random.pick(shadow.row.waits);
     const ms = wait.deadline === undefined ? 0 : wait.deadline - scheduler.now() + random.between(-30, 30);
-    const send = () => dispatch(random.pick(wait.events), wait.key, random.chance(0.5));
+    const only = random.chance(0.2) && { runId: shadow.runId };
+    const send = () => dispatch(random.pick(wait.events), wait.key, random.chance(0.5), { ...only });
     if (wait.deadline !== undefined) count('dispatches about a deadline');
     if (ms > 0) scheduler.after(undefined, ms, 'a dispatch about a deadline', send);
     else send();
@@ -198,7 +210,10 @@ export function createClients({ random, scheduler, programs, contexts, shadows, 
       const correlationKey =
         random.chance(0.6) && known.length ? random.pick(known) : random.pick(['shared', undefined]);
       const isTwice = random.chance(0.2);
-      dispatch(random.pick(EVENTS), correlationKey, isTwice || random.chance(0.5), isTwice ? 2 : 1);
+      dispatch(random.pick(EVENTS), correlationKey, isTwice || random.chance(0.5), {
+        times: isTwice ? 2 : 1,
+        ...(random.chance(0.1) && known.length && { runId: random.pick(known) }),
+      });
     } else if ((kind === 9 || kind === 10) && known.length && random.chance(0.7)) {
       const parents = known.filter((runId) => shadows.get(runId)!.row.awaits);
       cancel(random.pick(parents.length && random.chance(0.8) ? parents : known));

@@ -11,6 +11,8 @@ import type { Life, Scheduler } from './scheduler.js';
 
 export interface Context extends Life {
   readonly clock: OwnClock;
+  /** Of the job that it has. */
+  readonly version: number;
   readonly platform: Platform;
   engine: Stepfast;
   /** The engine's own name for itself, once its store is open. */
@@ -68,6 +70,8 @@ export function ownClock(trueNow: () => number, skew: { readonly rate: number; r
 }
 
 const standard = systemPlatform();
+/** How often an engine may ask for the time in one turn. */
+const MAX_CALLS = 20_000;
 
 /** What the platform gives an engine in here. */
 export function platformOf(
@@ -77,6 +81,7 @@ export function platformOf(
     random,
     clock,
     report,
+    wrong,
     isOnline,
     wakes,
   }: {
@@ -84,12 +89,23 @@ export function platformOf(
     readonly random: Random;
     readonly clock: OwnClock;
     readonly report: (error: unknown) => void;
+    readonly wrong: (what: string) => void;
     readonly isOnline: () => boolean;
     readonly wakes: Set<() => void>;
   },
 ): Platform {
   let ids = 0;
   let isSync = false;
+  let choice = 0;
+  let calls = 0;
+  /** A loop without a macrotask would never come back: it asks for the time, though, and is told where it ends. */
+  const now = () => {
+    if (scheduler.choices() !== choice) calls = 0;
+    choice = scheduler.choices();
+    if (++calls <= MAX_CALLS) return clock.now();
+    wrong(`Q4: ${life.name} spins`);
+    throw new Error('The engine spins.');
+  };
   const within = <T>(value: boolean, fn: () => T): T => {
     const before = isSync;
     isSync = value;
@@ -102,7 +118,7 @@ export function platformOf(
   return {
     ...standard,
     clock: {
-      now: clock.now,
+      now,
       // As in a real one: how long is worked out once, and then time itself counts, whatever the clock is set to.
       setTimer: (at, callback) => scheduler.after(life, (at - clock.now()) / clock.rate(), 'timer', callback),
     },

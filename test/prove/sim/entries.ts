@@ -1,6 +1,7 @@
 import type { MemoryMedium } from '../../../adapters/memory/index.js';
 import { isOutcome, type JournalEntry } from '../../../src/store/journal.js';
 import type { Batch } from '../../../src/store/store.js';
+import type { Mix } from './mix.js';
 import {
   blankJournal,
   type EntryOf,
@@ -23,7 +24,7 @@ export interface EntriesHost {
   readonly wrong: (what: string) => void;
   readonly count: (what: string) => void;
   readonly shadows: ReadonlyMap<string, Shadow>;
-  readonly maxInterruptions: number;
+  readonly storm: Pick<Mix, 'maxInterruptions' | 'timeoutMs' | 'tells'>;
   /** Sums of what steps have added to the shared values. */
   readonly sums: { told: number; asked: number };
 }
@@ -31,11 +32,17 @@ export interface EntriesHost {
 /** Kinds that may stand behind the end of a run (rule J4). */
 const AFTERMATH = /^(claimed|released|undone|undo-attempt-failed|undo-failed|logged|retried)$/;
 
+/** Under which it is recorded that the job was told of a failure. */
+export const TOLD = 'stepfast:onFailed';
+
 /** Attempts that a handler has, and words that are no functions of the user. */
 const MAX_ATTEMPTS = 5;
 
 export function createEntries(host: EntriesHost) {
-  const { medium, wrong, count, sums } = host;
+  const { medium, wrong, count, sums, storm } = host;
+  /** Numbers of events that some run has taken. */
+  const takers = new Set<number>();
+  const log = () => ({ events: medium.tables.log.values(), takers });
 
   const said = (shadow: Shadow, entry: JournalEntry, what: string) =>
     wrong(`${shadow.runId}: ${what}: ${JSON.stringify(entry).slice(0, 300)}`);
@@ -48,19 +55,24 @@ export function createEntries(host: EntriesHost) {
     const nodes = host.nodes(shadow.program);
     const bad = (what: string) => said(shadow, entry, what);
     if (shadow.endedBy !== undefined && !AFTERMATH.test(entry.kind)) bad('J4: an entry behind the end of the run');
+    const { interruptions } = shadow;
     if (!/^(claimed|released|logged)$/.test(entry.kind)) shadow.interruptions = 0;
     if (isOutcome(entry)) {
       if (shadow.outcomes.has(key)) bad('R1: a second outcome of one identity');
-      shadow.outcomes.set(key, { entry, commit });
+      shadow.outcomes.set(key, { entry, commit, index: shadow.seen });
       shadow.handlerFailures = 0;
     }
     switch (entry.kind) {
+      case 'started':
+        if (entry.generation) shadow.begunAt = entry.at;
+        break;
       case 'claimed':
+        shadow.begunAt ??= entry.at;
         if (entry.fence !== shadow.row.fence) bad(`O1: a claim with another fence than the row (${shadow.row.fence})`);
-        if (entry.interrupted) {
-          shadow.interruptions++;
-          count('interruptions');
-        }
+        if (!entry.interrupted) break;
+        count('interruptions');
+        if (++shadow.interruptions > storm.maxInterruptions && shadow.endedBy === undefined)
+          bad(`F5: interrupted ${shadow.interruptions} times in a row, and not given up`);
         break;
       case 'attempt-failed':
       case 'step-failed': {
@@ -115,14 +127,17 @@ export function createEntries(host: EntriesHost) {
         childEnded(shadow, entry);
         break;
       case 'undo-set':
-        shadow.undos.add(key);
+        shadow.undos.set(key, shadow.seen);
         break;
       case 'undone':
       case 'undo-failed':
         if (shadow.endedBy === undefined) bad('F7: undone before the end');
-        if (shadow.undone.has(key)) bad('F7: undone twice');
+        undone(shadow, entry, key, interruptions);
         shadow.undone.set(key, { kind: entry.kind, commit });
-        count('steps undone');
+        break;
+      case 'upgraded':
+        count('upgrades');
+        if (shadow.row.version !== entry.to) bad(`O6: upgraded, and of version ${shadow.row.version}`);
         break;
       case 'handler-failed':
         if (++shadow.handlerFailures >= MAX_ATTEMPTS) bad(`F1: the handler is tried more than ${MAX_ATTEMPTS} times`);
@@ -134,6 +149,9 @@ export function createEntries(host: EntriesHost) {
       case 'drift':
         count('drifts');
         break;
+      case 'failed':
+        failed(shadow, entry, interruptions);
+        break;
       default:
         break;
     }
@@ -141,6 +159,41 @@ export function createEntries(host: EntriesHost) {
       shadow.ends.push(entry);
       shadow.endedBy = commit;
       shadow.isCancelledOutside = entry.kind === 'cancelled' && batch.run?.fence === 'any';
+    }
+  };
+
+  /** Steps are undone the last one first, by their ends or, of unknown outcome, by their beginnings; then the job is told. */
+  const undone = (
+    shadow: Shadow,
+    entry: EntryOf<'undone' | 'undo-failed'>,
+    key: string,
+    interruptions: number,
+  ): void => {
+    const bad = (what: string) => said(shadow, entry, what);
+    if (shadow.undone.has(key)) bad('F7: undone twice');
+    const isLoop = entry.kind === 'undo-failed' && entry.error.code === 'CRASH_LOOP';
+    if (isLoop && interruptions < storm.maxInterruptions) bad(`F5: given up after ${interruptions} interruptions`);
+    const isTold = entry.id[0] === TOLD;
+    count(isTold ? 'jobs told of a failure' : 'steps undone');
+    if (isTold && !(storm.tells && shadow.ends.at(-1)?.kind === 'failed')) bad('F6: told of what did not fail');
+    if (!isTold && !shadow.undos.has(key)) bad('F7: undone, and not begun');
+    const placeOf = (each: string) => shadow.outcomes.get(each)?.index ?? shadow.undos.get(each) ?? -1;
+    const own = isTold ? -1 : placeOf(key);
+    for (const other of shadow.undos.keys())
+      if (!shadow.undone.has(other) && other !== key && placeOf(other) > own)
+        bad(`F7: ${other} came later, and is not undone`);
+  };
+
+  const failed = (shadow: Shadow, entry: EntryOf<'failed'>, interruptions: number): void => {
+    const bad = (what: string) => said(shadow, entry, what);
+    const { code } = entry.error;
+    if (code === 'CRASH_LOOP') {
+      count('runs given up');
+      if (interruptions !== storm.maxInterruptions) bad(`F5: given up after ${interruptions} interruptions`);
+    } else if (code === 'RUN_TIMEOUT') {
+      count('runs out of time');
+      if (!storm.timeoutMs || entry.at < (shadow.begunAt ?? Infinity) + storm.timeoutMs)
+        bad('out of time before its time');
     }
   };
 
@@ -154,10 +207,13 @@ export function createEntries(host: EntriesHost) {
     }
     if (shadow.taken.has(entry.seq)) bad('E4: the run takes the event twice');
     if (JSON.stringify(event.payload) !== JSON.stringify(entry.payload)) bad('E1: the payload is another');
-    const fitting = eligible(shadow, wait, isPicky, medium.tables.log.values());
+    const fitting = eligible(shadow, wait, isPicky, log());
     if (!fitting.includes(event)) bad('E3: the event does not fit the wait');
     else if (fitting[0] !== event) bad(`E3: an older one (${fitting[0]!.seq}) fits`);
     shadow.taken.add(entry.seq);
+    takers.add(entry.seq);
+    if (entry.seq <= shadow.row.seq) count('events from before the run');
+    if (event.runId !== undefined) count('events for one run');
     const pair = JSON.stringify([event.name, event.key]);
     if (!isPicky && entry.seq < (shadow.lastTaken.get(pair) ?? 0)) count('events taken after younger ones');
     shadow.lastTaken.set(pair, entry.seq);
@@ -174,11 +230,11 @@ export function createEntries(host: EntriesHost) {
     }
     if (entry.deadline !== wait.deadline) bad(`E5: the deadline was ${wait.deadline}`);
     if (entry.at < (wait.deadline ?? Infinity)) bad('E5: before its deadline');
-    const [event] = eligible(shadow, wait, isPicky, medium.tables.log.values());
+    const [event] = eligible(shadow, wait, isPicky, log());
     if (event) bad(`E5: event ${event.seq} was accepted in time (${event.acceptedAt})`);
     const late = { ...wait, deadline: Infinity };
     count('timeouts');
-    if (eligible(shadow, late, isPicky, medium.tables.log.values()).length) count('timeouts that beat an event');
+    if (eligible(shadow, late, isPicky, log()).length) count('timeouts that beat an event');
   };
 
   const childEnded = (shadow: Shadow, entry: EntryOf<'child-completed' | 'child-failed'>): void => {
@@ -207,6 +263,7 @@ export function createEntries(host: EntriesHost) {
     }
     shadow.undone.clear();
     shadow.handlerFailures = 0;
+    shadow.begunAt = undefined;
     shadow.endedBy = undefined;
     shadow.isCancelledOutside = false;
     count('retries from outside');
@@ -219,12 +276,15 @@ export function createEntries(host: EntriesHost) {
     if (first.generation !== before + 1) said(shadow, first, `generation ${before + 1} was to come`);
     if (shadow.endedBy !== undefined) said(shadow, first, 'J4: begun anew after its end');
     // Outcomes of the very commit are in no journal; what they have taken, and write to the shared state, is known.
-    for (const { seq } of batch.run?.takes ?? []) shadow.taken.add(seq);
+    for (const { seq } of batch.run?.takes ?? []) {
+      shadow.taken.add(seq);
+      takers.add(seq);
+    }
     for (const { key } of batch.state ?? []) if (key === 'told' || key === 'asked') sums[key]++;
     Object.assign(shadow, blankJournal());
     shadow.seen = 0;
     count('restarts');
   };
 
-  return { look, restart };
+  return { look, restart, log };
 }

@@ -1,4 +1,4 @@
-import type { HandlerContext } from '../../../src/door/job.js';
+import type { FailedContext, HandlerContext } from '../../../src/door/job.js';
 import { createEngine } from '../../../src/engine/engine.js';
 import { type Context, ownClock, platformOf } from './context.js';
 import type { Mix } from './mix.js';
@@ -16,7 +16,6 @@ interface FleetHost extends Omit<WireHost, 'commit' | 'answered'> {
   readonly programs: readonly Program[];
   readonly watch: Watch;
   readonly wrong: (what: string) => void;
-  readonly maxInterruptions: number;
 }
 
 interface Member {
@@ -38,8 +37,10 @@ export function createFleet(host: FleetHost) {
 
   const outsideOf = (context: Context): Outside => ({
     programs,
+    version: context.version,
     entered: (_, step) => watch.entered(context, step),
     undoes: (_, { idempotencyKey }) => watch.undoes(context, idempotencyKey),
+    told: (runId) => watch.told(context, runId),
     passes(run, name) {
       const key = `${run.id}/${run.generation}/${name}`;
       passes.set(key, (passes.get(key) ?? 0) + 1);
@@ -56,14 +57,21 @@ export function createFleet(host: FleetHost) {
       'job',
       {
         queue: { name: 'lane', concurrency: storm.concurrency },
-        maxInterruptions: host.maxInterruptions,
+        version: context.version,
+        maxInterruptions: storm.maxInterruptions,
         retention: Infinity,
+        ...(storm.timeoutMs && { timeout: storm.timeoutMs }),
+        ...(storm.tells && {
+          onFailed({ run }: FailedContext<Payload>) {
+            if (outside.told(run.id) === 1 && random.chance(0.3)) throw new Error('could not be told');
+          },
+        }),
       },
       (given: HandlerContext<Payload>) => performRun(outside, given),
     );
   };
 
-  const open = () => {
+  const open = (version = random.chance(storm.old) ? 1 : 2) => {
     const isSkewed = random.chance(mix().skew);
     const clock = ownClock(scheduler.now, {
       rate: isSkewed ? random.pick([0.5, 0.9, 1.1, 2]) : 1,
@@ -75,6 +83,7 @@ export function createFleet(host: FleetHost) {
       state: 'live',
       parked: [],
       clock,
+      version,
       owner: undefined,
       isOnline: true,
       isClosing: false,
@@ -89,7 +98,15 @@ export function createFleet(host: FleetHost) {
       const said = String((error as { readonly stack?: unknown } | undefined)?.stack ?? error);
       if (/^(TypeError|ReferenceError|RangeError)/.test(said)) wrong(`${context.name} reports ${said}`);
     };
-    const platform = platformOf(context, { scheduler, random, clock, report, wakes, isOnline: () => context.isOnline });
+    const platform = platformOf(context, {
+      scheduler,
+      random,
+      clock,
+      report,
+      wrong,
+      wakes,
+      isOnline: () => context.isOnline,
+    });
     const wire = wireOf({ ...host, commit: watch.commit, answered: watch.answered }, context);
     const { leaseMs, replay } = storm;
     const engine = createEngine(platform, {
@@ -102,7 +119,7 @@ export function createFleet(host: FleetHost) {
     Object.assign(context, { platform, engine });
     const member: Member = { context, wire, hasJob: false };
     members.push(member);
-    log?.(`${context.name} opens`);
+    log?.(`${context.name} opens${version > 1 ? '' : ', of the release before'}`);
     if (random.chance(mix().partial)) log?.(`${context.name} has not loaded the job`);
     else define(member);
     engine.ready().catch(() => undefined);
@@ -169,7 +186,7 @@ export function createFleet(host: FleetHost) {
       [offline, goOffline, live()],
       [1, define, lacking],
     ];
-    if (live().length + frozen.length < owners) choices.push([1.5, open, members]);
+    if (live().length + frozen.length < owners) choices.push([1.5, () => open(), members]);
     const possible = choices.filter(([weight, , from]) => weight > 0 && from.length);
     let at = random.next() * possible.reduce((sum, [weight]) => sum + weight, 0);
     for (const [weight, what, from] of possible) {
@@ -193,13 +210,16 @@ export function createFleet(host: FleetHost) {
         if (!context.isOnline) goOffline(member);
         if (!member.hasJob) define(member);
       }
-      if (!live().length) open();
+      if (!live().some(({ context }) => context.version > 1)) open(2);
       for (const { context } of live()) {
         context.engine.ready().catch(() => undefined);
         context.wake();
       }
     },
     live,
-    closeAllButOne: () => live().slice(1).forEach(close),
+    closeAllButOne() {
+      const kept = live().find(({ context }) => context.version > 1);
+      for (const member of live()) if (member !== kept) close(member);
+    },
   };
 }

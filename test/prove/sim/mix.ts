@@ -40,6 +40,14 @@ export interface Mix {
   readonly concurrency: number;
   /** Contexts that lack one of the jobs. */
   readonly partial: number;
+  /** Contexts with the release before: version 1 of the job, where the others have version 2. */
+  readonly old: number;
+  /** A run that was interrupted so often in a row is given up. */
+  readonly maxInterruptions: number;
+  /** Of the job: its runs fail when they take longer. 0: they may take for ever. */
+  readonly timeoutMs: number;
+  /** The job is told of runs that failed. */
+  readonly tells: boolean;
 }
 
 export function mixOf(random: Random): Mix {
@@ -72,5 +80,9 @@ export function mixOf(random: Random): Mix {
     replay: random.chance(0.2) ? 'always' : 'resume',
     concurrency: random.pick([1, 1, 2, 3, 8]),
     partial: share(0.1, 0.6),
+    old: random.chance(0.5) ? share(0.2, 0.8) : 0,
+    maxInterruptions: random.chance(0.3) ? random.between(2, 5) : 1_000,
+    timeoutMs: random.chance(0.08) ? random.pick([20_000, 120_000, 3_600_000]) : 0,
+    tells: random.chance(0.4),
   };
 }

@@ -1,6 +1,6 @@
 import { isOutcome, type JournalEntry, type OutcomeEntry } from '../../../src/store/journal.js';
 import { witness } from './perform.js';
-import type { Plan, Program } from './plan.js';
+import { type Plan, type Program, treeOf } from './plan.js';
 import { keyOfId, namespaceOf, type Shadow } from './shadow.js';
 
 /*
@@ -161,7 +161,7 @@ function leaf(machine: Machine, plan: Plan, from: number, last: Value): Evaluate
 
 /** What the journal of a run has that its program does not permit. `waiting`: it is at rest. */
 export function judge(program: Program, shadow: Shadow, state: 'waiting' | 'ended'): string[] {
-  const { journal, runId } = shadow;
+  const { journal, runId, row } = shadow;
   const outcomes = order(journal, shadow.outcomes);
   const places = new Map(outcomes.map((entry, place) => [keyOf(entry), { place, entry }]));
   const isRetried = journal.some(({ kind }) => kind === 'retried');
@@ -176,7 +176,7 @@ export function judge(program: Program, shadow: Shadow, state: 'waiting' | 'ende
     isRetried,
     hasThrown,
   };
-  const result = evaluate(machine, program.parts, 0);
+  const result = evaluate(machine, treeOf(program, row.version), 0);
   const { problems } = machine;
   // What was undone and done again may have another outcome, and lead elsewhere.
   for (const key of places.keys())
@@ -188,7 +188,7 @@ export function judge(program: Program, shadow: Shadow, state: 'waiting' | 'ende
     else if (JSON.stringify(result.value) !== JSON.stringify(end.value))
       problems.push(`R3: completed with ${JSON.stringify(end.value)}, which should be ${JSON.stringify(result.value)}`);
   } else if (end?.kind === 'failed') {
-    const isThrown = /^thrown by /.test(end.error.message);
+    const isThrown = /^thrown by /.test(end.error.message) || /^(CRASH_LOOP|RUN_TIMEOUT)$/.test(String(end.error.code));
     if (!isThrown && result.kind !== 'error')
       problems.push(`failed with ${end.error.message}, though it is ${result.kind}`);
     else if (result.kind === 'error' && end.error.step !== result.name)

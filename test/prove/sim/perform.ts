@@ -1,7 +1,7 @@
 import type { HandlerContext } from '../../../src/door/job.js';
 import { FatalError } from '../../../src/errors.js';
 import type { StepContext, UndoContext } from '../../../src/replay/command.js';
-import { type Keyed, type Plan, type Program, type RunPlan, TTL_MS, type WaitPlan } from './plan.js';
+import { type Keyed, type Plan, type Program, type RunPlan, TTL_MS, treeOf, type WaitPlan } from './plan.js';
 
 /*
  * A program as a handler: the tree is walked, and each node asks for what it says. What it returns is made of nothing but
@@ -16,9 +16,13 @@ export interface Payload {
 /** What a handler, and its functions, see of the world: the part that outlives every context. */
 export interface Outside {
   readonly programs: readonly Program[];
+  /** Of the job, where it runs. */
+  readonly version: number;
   /** A function is entered, by this context. Counts executions of the identity, from 1. */
   entered(run: RunInfo, context: StepContext): number;
   undoes(run: RunInfo, context: UndoContext<unknown>): number;
+  /** The job is told that a run has failed. */
+  told(runId: string): number;
   /** A pass of the handler comes to this point: how often it did. */
   passes(run: RunInfo, name: string): number;
   delay(ms: number): Promise<void>;
@@ -43,7 +47,7 @@ const isCaught = (error: unknown) =>
 export async function performRun(outside: Outside, context: HandlerContext<Payload>): Promise<unknown> {
   const { payload, step } = context;
   const program = outside.programs[payload.plan]!;
-  const value = await perform(outside, context, program.parts);
+  const value = await perform(outside, context, treeOf(program, outside.version));
   if (payload.round < program.restarts) return step.restart({ ...payload, round: payload.round + 1 });
   return value;
 }
@@ -161,13 +165,14 @@ function askRun(outside: Outside, { step, run }: Asking, plan: RunPlan, last: un
 }
 
 function askWait({ step, run }: Asking, plan: WaitPlan): Promise<unknown> {
-  const { name, events, key, timeoutMs, onTimeout, isPicky } = plan;
+  const { name, events, key, timeoutMs, onTimeout, isPicky, lookback } = plan;
   const given = events.length > 1 ? events : events[0]!;
   return step.waitForEvent<{ n: number }>(given, {
     name,
     ...keyOf(key, run.id),
     ...(timeoutMs && { timeout: timeoutMs }),
     onTimeout: onTimeout as 'fail',
+    ...(lookback !== undefined && { lookback }),
     ...(isPicky && { match: ({ n }) => n % 2 === 0 }),
   });
 }

@@ -49,10 +49,14 @@ export interface WaitPlan {
   readonly onTimeout: 'fail' | 'continue' | 'cancel';
   /** Takes only payloads whose number is even. */
   readonly isPicky: boolean;
+  /** Takes what came before the run was started, too. */
+  readonly lookback?: 'any' | number;
 }
 
 export interface Program {
   readonly parts: Plan;
+  /** What version 2 of the job does behind that. */
+  readonly addition?: Plan;
   /** How often it begins anew. */
   readonly restarts: number;
 }
@@ -68,6 +72,10 @@ const DURATIONS = [1, 50, 900, 5_000, 20_000, 60_000] as const;
 export function programsOf(random: Random, count: number): readonly Program[] {
   return Array.from({ length: count }, (_, index) => programOf(random, index, count));
 }
+
+/** All of a program, as a version of the job performs it. */
+export const treeOf = ({ parts, addition }: Program, version: number): Plan =>
+  addition && version > 1 ? { kind: 'seq', parts: [parts, addition] } : parts;
 
 function programOf(random: Random, index: number, count: number): Program {
   let names = 0;
@@ -95,6 +103,7 @@ function programOf(random: Random, index: number, count: number): Program {
     ...(random.chance(0.55) && { timeoutMs: ms() }),
     onTimeout: random.pick(['fail', 'continue', 'continue', 'cancel']),
     isPicky: random.chance(0.15),
+    ...(random.chance(0.15) && { lookback: random.chance(0.5) ? ('any' as const) : ms() }),
   });
   const leaf = (): Plan => {
     const kind = random.below(23);
@@ -142,6 +151,7 @@ function programOf(random: Random, index: number, count: number): Program {
   };
   return {
     parts: { kind: 'seq', parts: Array.from({ length: random.between(1, 4) }, () => tree(2, false)) },
+    ...(random.chance(0.5) && { addition: leaf() }),
     restarts: random.chance(0.15) ? random.between(1, 2) : 0,
   };
 }

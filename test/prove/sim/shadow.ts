@@ -2,7 +2,7 @@ import type { Identity, JournalEntry } from '../../../src/store/journal.js';
 import type { EventRow, RunRow } from '../../../src/store/store.js';
 import type { Context } from './context.js';
 import type { Payload } from './perform.js';
-import type { Plan, Program, RunPlan, WaitPlan } from './plan.js';
+import { type Plan, type Program, type RunPlan, treeOf, type WaitPlan } from './plan.js';
 
 /*
  * What is known of each run from having watched every commit: kept apart from the product's own reading of journals, and
@@ -19,15 +19,18 @@ export interface Shadow {
   seen: number;
   program: number;
   /** Outcomes that count, by identity, with the number of the commit that recorded them. */
-  outcomes: Map<string, { readonly entry: JournalEntry; readonly commit: number }>;
+  outcomes: Map<string, { readonly entry: JournalEntry; readonly commit: number; readonly index: number }>;
   waits: Map<string, EntryOf<'wait-set'>>;
   sleeps: Map<string, EntryOf<'sleep-set'>>;
   children: Map<string, EntryOf<'child-set'>>;
-  undos: Set<string>;
+  /** Steps that can be undone and may have happened, by the place of their beginning in the journal. */
+  undos: Map<string, number>;
   undone: Map<string, { readonly kind: 'undone' | 'undo-failed'; readonly commit: number }>;
   failures: Map<string, { readonly count: number; readonly retryAt: number }>;
   handlerFailures: number;
   interruptions: number;
+  /** From when on the timeout of its job counts. */
+  begunAt: number | undefined;
   /** Events it has taken, in all its generations. */
   readonly taken: Set<number>;
   readonly lastTaken: Map<string, number>;
@@ -53,11 +56,12 @@ export const blankJournal = () => ({
   waits: new Map(),
   sleeps: new Map(),
   children: new Map(),
-  undos: new Set<string>(),
+  undos: new Map(),
   undone: new Map(),
   failures: new Map(),
   handlerFailures: 0,
   interruptions: 0,
+  begunAt: undefined,
 });
 
 export const shadowOf = (row: RunRow, journal: readonly JournalEntry[]): Shadow => ({
@@ -86,7 +90,7 @@ export function nodesOf(program: Program): Nodes {
     if ('body' in plan) walk(plan.body);
     if ('rescue' in plan) walk(plan.rescue);
   };
-  walk(program.parts);
+  walk(treeOf(program, 2));
   return found;
 }
 
@@ -104,14 +108,15 @@ export function eligible(
   shadow: Shadow,
   wait: EntryOf<'wait-set'>,
   isPicky: boolean,
-  events: Iterable<EventRow>,
+  { events, takers }: { readonly events: Iterable<EventRow>; readonly takers: ReadonlySet<number> },
 ): EventRow[] {
+  const { lookbackFrom = Infinity } = wait;
   const found: EventRow[] = [];
   for (const event of events)
     if (
       wait.events.includes(event.name) &&
       wait.key === event.key &&
-      event.seq > shadow.row.seq &&
+      (event.seq > shadow.row.seq || (event.acceptedAt >= lookbackFrom && !takers.has(event.seq))) &&
       !shadow.taken.has(event.seq) &&
       event.acceptedAt <= (wait.deadline ?? Infinity) &&
       (event.runId === undefined || event.runId === shadow.runId) &&

@@ -1,8 +1,8 @@
 import { memoryMedium } from '../../../adapters/memory/index.js';
-import type { JournalEntry } from '../../../src/store/journal.js';
 import type { Batch, RunRow } from '../../../src/store/store.js';
 import { type Clients, createClients } from './clients.js';
 import { plainClone } from './clone.js';
+import { finish } from './final.js';
 import { createFleet, type Fleet } from './fleet.js';
 import { type Mix, mixOf } from './mix.js';
 import { judge } from './model.js';
@@ -44,7 +44,6 @@ const DULL_MS = 2 * 60_000;
 const MAX_CHOICES = 20_000;
 /** So long nothing is committed before all but one context are closed. */
 const DULL_CHOICES = 200;
-const MAX_INTERRUPTIONS = 1_000;
 
 export async function simulate(seed: number, options: SimulateOptions = {}): Promise<Simulated> {
   const { stackTraceLimit } = Error;
@@ -100,9 +99,8 @@ async function play(seed: number, options: SimulateOptions): Promise<Simulated> 
     concurrency: () => storm.concurrency,
     leaseMs: storm.leaseMs,
     trueNow: scheduler.now,
-    maxInterruptions: MAX_INTERRUPTIONS,
   });
-  const fleet = createFleet({ ...base, watch, maxInterruptions: MAX_INTERRUPTIONS });
+  const fleet = createFleet({ ...base, watch });
   const clients = createClients({ ...base, contexts: fleet.contexts, shadows: watch.shadows });
   const world = { ...base, watch, fleet, clients, nodes };
 
@@ -136,7 +134,7 @@ async function play(seed: number, options: SimulateOptions): Promise<Simulated> 
 const isDull = (scheduler: World['scheduler'], random: World['random']) =>
   scheduler.isIdle() && (scheduler.nextTimerAt() ?? Infinity) - scheduler.now() > DULL_MS && random.chance(0.8);
 
-interface World {
+export interface World {
   readonly scheduler: ReturnType<typeof createScheduler>;
   readonly random: ReturnType<typeof randomOf>;
   readonly medium: ReturnType<typeof memoryMedium>;
@@ -173,8 +171,9 @@ async function settle(world: World): Promise<void> {
       // As long as there are commits something goes on; then all that may come is what the rows say, and a little more.
       commits = watch.commits();
       changedAt = scheduler.choices();
-      const instants = left.flatMap(({ row, waits, sleeps }) => [
+      const instants = left.flatMap(({ row, waits, sleeps, journal }) => [
         row.dueAt ?? 0,
+        ...journal.map((entry) => ('retryAt' in entry ? entry.retryAt : 0)),
         ...[...waits.values()].map(({ deadline = 0 }) => deadline),
         ...[...sleeps.values()].map(({ dueAt }) => dueAt),
       ]);
@@ -195,7 +194,7 @@ async function settle(world: World): Promise<void> {
 
 /** Every run that is left waits: rightly so, and for what? */
 function feed(
-  { medium, nodes, clients, random, wrong, watch, programs, scheduler }: World,
+  { nodes, clients, random, wrong, watch, programs, scheduler }: World,
   waiting: readonly Shadow[],
 ): boolean {
   const now = scheduler.now();
@@ -205,7 +204,7 @@ function feed(
     for (const { id } of shadow.row.waits) {
       const set = shadow.waits.get(`wait/${id[0]}/${id[1]}`);
       const isPicky = waitNode(nodes[shadow.program]!, id[0])?.isPicky === true;
-      const [event] = set ? eligible(shadow, set, isPicky, medium.tables.log.values()) : [];
+      const [event] = set ? eligible(shadow, set, isPicky, watch.log()) : [];
       // Woken by a clock that ran ahead: it is looked at then.
       if (event && (shadow.row.dueAt ?? 0) <= now)
         wrong(`E1: ${shadow.runId} waits for ${id[0]}, and event ${event.seq} is there`);
@@ -225,32 +224,6 @@ function feed(
   if (random.chance(0.5)) clients.dispatch(random.pick(wait.events), wait.key, true);
   return true;
 }
-
-/** What has to be true when all is over. */
-function finish({ medium, watch, clients, wrong, programs, storm }: World): void {
-  clients.check(new Set([...medium.tables.log.values()].map(({ id }) => id)));
-  for (const what of clients.unanswered()) wrong(`I-live: ${what} was never answered`);
-  for (const shadow of watch.shadows.values())
-    for (const problem of judge(programs[shadow.program]!, shadow, 'ended')) wrong(problem);
-  if (medium.tables.slots('lane')) wrong(`Q2: ${medium.tables.slots('lane')} slots are still held`);
-  for (const key of ['told', 'asked'] as const) {
-    const sum = medium.tables.state(key)?.value ?? 0;
-    if (sum !== watch.sums[key]) wrong(`D8: "${key}" is ${JSON.stringify(sum)}, steps have added ${watch.sums[key]}`);
-  }
-  if (!storm.isCalm) return;
-  // Nothing went wrong: whatever was done was done once for each attempt that is recorded.
-  for (const [key, executions] of watch.executions) {
-    const [runId = '', , name, occurrence] = key.split('/');
-    const shadow = watch.shadows.get(runId)!;
-    // What was taken up again, or begun anew, has forgotten what it did before.
-    if (key.endsWith('/undo') || shadow.journal.some(isNew)) continue;
-    const id = `step/${name}/${occurrence}`;
-    const recorded = (shadow.failures.get(id)?.count ?? 0) + 1;
-    if (executions > recorded) wrong(`I-atleast: ${key} was executed ${executions} times, ${recorded} are recorded`);
-  }
-}
-
-const isNew = (entry: JournalEntry) => entry.kind === 'retried' || (entry.kind === 'started' && entry.generation);
 
 function sayAll({ watch, fleet, scheduler }: World): string {
   const runs = [...watch.shadows.values()]

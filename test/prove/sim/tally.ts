@@ -41,6 +41,12 @@ export const INTERESTING: readonly Interesting[] = [
   { what: 'children cancelled', could: (_, counts) => counts.has('children started') && counts.has('runs cancelled') },
   { what: 'runs cancelled', could: always },
   { what: 'retries from outside', could: always },
+  { what: 'upgrades', could: ({ old }) => old > 0 },
+  { what: 'runs given up', could: ({ kill, maxInterruptions }) => kill > 0 && maxInterruptions <= 5 },
+  { what: 'runs out of time', could: ({ timeoutMs }) => timeoutMs > 0 },
+  { what: 'jobs told of a failure', could: ({ tells }) => tells },
+  { what: 'events from before the run', could: always },
+  { what: 'events for one run', could: always },
   { what: 'runs refused a slot', could: ({ concurrency, owners }) => concurrency < 3 && owners > 1 },
 ];
 

@@ -3,7 +3,7 @@ import type { StepContext } from '../../../src/replay/command.js';
 import type { JournalEntry } from '../../../src/store/journal.js';
 import type { Batch, CommitOutcome, RunRow, Store } from '../../../src/store/store.js';
 import type { Context } from './context.js';
-import { createEntries, type EntriesHost } from './entries.js';
+import { createEntries, type EntriesHost, TOLD } from './entries.js';
 import { keyOfId, type Shadow, shadowOf } from './shadow.js';
 
 /*
@@ -48,6 +48,9 @@ export function createWatch(host: WatchHost) {
     const { run } = batch;
     const before = run && medium.tables.run(run.runId);
     const { seq } = medium.tables.clock();
+    const ended = (batch.events ?? []).filter(
+      ({ runId }) => runId !== undefined && medium.tables.run(runId)?.endedAt !== undefined,
+    );
     const outcome = await store.commit(host.tamper(batch, before));
     log?.(
       `  commit of ${context.name}: ${sayBatch(batch)} -> ${outcome.kind}${'fence' in outcome ? ` ${outcome.fence}` : ''}`,
@@ -56,6 +59,9 @@ export function createWatch(host: WatchHost) {
       commits++;
       numbers.set(outcome, commits);
       if (run && before) fenced(context, batch, before);
+      for (const { id, runId } of ended)
+        if (outcome.events.some((each) => each.id === id && each.kind === 'accepted'))
+          wrong(`E4: event ${id} was accepted for ${runId}, which had ended`);
     } else {
       refused(context, outcome, seq);
     }
@@ -79,6 +85,8 @@ export function createWatch(host: WatchHost) {
       wrong(`I-fence: ${runId} was written with fence ${fence}, its fence is ${before.fence}`);
     if (length !== undefined && length !== before.length) wrong(`I-fence: ${runId} was claimed at another length`);
     if (fence === 'any' && !raise) wrong(`I-fence: ${runId} was written by anybody, and its fence stays`);
+    if (run!.state && run!.state.owner === context.owner && context.version < before.version)
+      wrong(`O6: ${context.name} has version ${context.version}, and drives ${runId} of version ${before.version}`);
     if (!raise && shadow.holder !== context)
       wrong(`I-fence: ${context.name} writes to ${runId}, ${shadow.holder?.name} holds it`);
     if (!raise || !run!.state) return;
@@ -106,6 +114,7 @@ export function createWatch(host: WatchHost) {
     if (row.fence < old.fence) wrong(`I-fence: the fence of ${runId} fell from ${old.fence} to ${row.fence}`);
     if (row.seq !== old.seq || row.job !== old.job || row.createdAt !== old.createdAt)
       wrong(`I-row: ${runId} was born anew`);
+    if (row.version < old.version) wrong(`O6: ${runId} went from version ${old.version} to ${row.version}`);
     const isOurs = batch.run?.runId === runId;
     if (!isOurs) foreign(shadow, row, batch);
     else if (row.fence !== old.fence + (batch.run!.raise ? 1 : 0))
@@ -224,7 +233,31 @@ export function createWatch(host: WatchHost) {
     return execution;
   };
 
-  return { commit, answered, entered, undoes, shadows, executions, sums: host.sums, commits: () => commits };
+  const told = (context: Context, runId: string): number => {
+    const key = `${runId}/told`;
+    const execution = (executions.get(key) ?? 0) + 1;
+    executions.set(key, execution);
+    log?.(`  ${context.name} tells that ${runId} has failed, execution ${execution}`);
+    const shadow = mayEnter(context, runId, key);
+    const { commit: last } = words.get(context)?.get(runId) ?? { commit: 0 };
+    if (shadow?.endedBy === undefined) count('undone while taken up again');
+    const done = shadow?.undone.get(keyOfId('step', [TOLD, 1]));
+    if (done && done.commit <= last) wrong(`F6: ${context.name} tells again that ${runId} has failed`);
+    return execution;
+  };
+
+  return {
+    told,
+    log: entries.log,
+    commit,
+    answered,
+    entered,
+    undoes,
+    shadows,
+    executions,
+    sums: host.sums,
+    commits: () => commits,
+  };
 }
 
 const sayBatch = ({ run, starts = [], events = [], state = [], deletes = [] }: Batch): string =>
