@@ -207,3 +207,20 @@ test.each([
   expect([tries, medium.tables.run(id)?.status, medium.tables.state('n')?.value]).toEqual([2, 'failed', undefined]);
   await stepfast.close();
 });
+
+test('R8, Q2: a run holds no slot for a step that lost a race in the very round that counted for it', async () => {
+  const { medium, clock, engine } = newWorld();
+  const stepfast = engine();
+  const job = stepfast.job('job', async ({ step }) => {
+    await step.race([step.run('a', ({ state }) => state.increment('n', 1)), step.waitForEvent('go')]);
+    await step.waitForEvent('end');
+  });
+  const { id } = await stepfast.start(job, undefined, { delay: '1m' });
+  await stepfast.dispatch('go');
+  await clock.advance('1m');
+  await until(() => medium.tables.run(id)?.waits[0]?.id[0] === 'end');
+  await clock.idle();
+  expect(medium.tables.run(id)).toMatchObject({ status: 'waiting' });
+  expect(medium.tables.run(id)?.slot).toBeUndefined();
+  await stepfast.close();
+});

@@ -137,7 +137,8 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     // A handler that has not heard yet of what this commit records is at work: should it die, the next owner replays it.
     // So is a function that has ended since this round began: the next round records it, or the next owner runs it again.
     const late = run.facts.filter((fact) => !draft.facts.has(fact));
-    const atWork = starting.length + draft.later.length + late.length;
+    const unheard = draft.later.length - (draft.counted?.length ?? 0); // numbers are told to functions, in flight or not
+    const atWork = starting.length + unheard + late.length;
     const next = draft.isReset ? restarted(draft) : stateOf(run, atWork, circumstances(now));
     run.nextAt = next.nextAt;
     // Before the commit that says `running`: a run that only waits behind a suspect must not be blamed for its crashes.
