@@ -224,3 +224,26 @@ test('R8, Q2: a run holds no slot for a step that lost a race in the very round 
   expect(medium.tables.run(id)?.slot).toBeUndefined();
   await stepfast.close();
 });
+
+test('Q4: a timer is set anew by the next look when the clock was set forward since, though its instant is the same', async () => {
+  let now = Date.UTC(2026, 0, 1);
+  const timers = new Set<{ readonly ms: number }>();
+  const clock = {
+    now: () => now,
+    setTimer(at: number) {
+      const timer = { ms: at - now };
+      timers.add(timer);
+      return () => timers.delete(timer);
+    },
+  };
+  const { medium, engine } = newWorld();
+  const stepfast = engine({ clock });
+  const job = stepfast.job('job', ({ step }) => step.sleep('pause', 10_000));
+  const { id } = await stepfast.start(job);
+  await until(() => medium.tables.run(id)?.status === 'sleeping');
+  await until(() => [...timers].some(({ ms }) => ms === 10_000));
+  now += 6_000; // and no time has passed: a platform would call 6 s late
+  await stepfast.ready();
+  await until(() => [...timers].some(({ ms }) => ms === 4_000));
+  await stepfast.close();
+});

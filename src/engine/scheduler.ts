@@ -80,7 +80,8 @@ export function createScheduler(options: SchedulerOptions) {
   const arm = (at: number) => {
     // Due, and not called: the clock was set forward since, and the timer counts on as before (spec Q4).
     const isLate = armedAt <= clock.now();
-    if (isClosed || !(at < armedAt || isLate)) return;
+    // The same instant is waited for anew: how long that is depends on what the clock says by now.
+    if (isClosed || !(at < armedAt || (at === armedAt && at < Infinity) || isLate)) return;
     undoTimer?.();
     armedAt = Math.min(at, armedAt);
     undoTimer = clock.setTimer(armedAt, () => {
