@@ -247,3 +247,23 @@ test('Q4: a timer is set anew by the next look when the clock was set forward si
   await until(() => [...timers].some(({ ms }) => ms === 4_000));
   await stepfast.close();
 });
+
+test('E5: a wait that looks back is not timed out before its events were asked for, though its handler backed off', async () => {
+  const { medium, clock, engine } = newWorld();
+  const stepfast = engine();
+  let passes = 0;
+  const job = stepfast.job('job', async ({ step }) => {
+    const old = step.waitForEvent<number>('old', { lookback: 'any', timeout: '100ms', onTimeout: 'continue' });
+    if (++passes === 1) throw new Error('not yet');
+    return old;
+  });
+  await stepfast.dispatch('old', 1);
+  const { id } = await stepfast.start(job);
+  await until(() => medium.tables.run(id)?.status === 'retrying');
+  await until(async () => {
+    await clock.advance('1m');
+    return medium.tables.run(id)?.endedAt;
+  });
+  expect((await stepfast.runs.get(id))?.result).toMatchObject({ timedOut: false, payload: 1 });
+  await stepfast.close();
+});

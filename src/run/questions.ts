@@ -1,7 +1,7 @@
 import { functionOf } from '../replay/command.js';
 import { type Digest, undosLeft } from '../replay/digest.js';
 import type { Ask } from '../replay/replay.js';
-import type { JournalEntry } from '../store/journal.js';
+import type { Identity, JournalEntry } from '../store/journal.js';
 import type { EventRow, OpenWait, RunRow, RunState } from '../store/store.js';
 import { hears, mayTake, pairKey } from '../store/transition/scope.js';
 import type { ChildEnd, Draft, LiveRun } from './live-run.js';
@@ -114,6 +114,8 @@ export const isOffered = (run: LiveRun): boolean =>
   openWaits(run).some((asked) => offered(run, asked) !== undefined) ||
   openChildren(run).some(({ runId: childId }) => run.ended.has(childId));
 
+const sameId = ([name, occurrence]: Identity, other: Identity) => name === other[0] && occurrence === other[1];
+
 /** The earliest of events, ends of children, sleeps and deadlines; what came before a timer on equal instants (spec E5, R7). */
 export function nextDue(run: LiveRun, draft: Draft): Due | undefined {
   // What this very commit records has no event looked up and no timer set yet.
@@ -135,7 +137,8 @@ export function nextDue(run: LiveRun, draft: Draft): Due | undefined {
   }
   for (const asked of openWaits(run)) {
     const { ask, set, wait } = asked;
-    if (isNew.has(set.id)) continue;
+    // Nor has one that the row does not show: its handler backed off, and the store was not asked for its events.
+    if (isNew.has(set.id) || !run.row.waits.some(({ id }) => sameId(id, set.id))) continue;
     const event = offered(run, asked);
     if (event) consider({ at: event.acceptedAt, ask, asked, event });
     else if (wait.deadline !== undefined && wait.deadline <= draft.now) consider({ at: wait.deadline, ask, asked });

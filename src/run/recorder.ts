@@ -216,7 +216,8 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
     }
     // Up to the last event that was offered, all were looked at: only a later one may overtake the timeout (spec E5).
     const seen = [...run.offers.keys()];
-    draft.unless.push({ ...wait, lookbackFrom: undefined, after: Math.max(wait.after, ...seen) });
+    const looked = { ...wait, lookbackFrom: undefined, after: Math.max(wait.after, ...seen) };
+    draft.unless.push(run.isBlind ? wait : looked);
     const entry = { kind: 'wait-timed-out', ...position, deadline: wait.deadline! } as const;
     if (run.digest.waits.get(ask.key)!.onTimeout !== 'cancel') return settle(draft, ask, entry);
     record(draft, entry);

@@ -178,6 +178,7 @@ export function judge(program: Program, shadow: Shadow, state: 'waiting' | 'ende
   };
   const result = evaluate(machine, treeOf(program, row.version), 0);
   const { problems } = machine;
+  const said = () => problems.map((problem) => `${runId}: ${problem}`);
   // What was undone and done again may have another outcome, and lead elsewhere.
   for (const key of places.keys())
     if (!machine.seen.has(key) && !isRetried) problems.push(`R4: nobody asks for ${key}`);
@@ -188,14 +189,16 @@ export function judge(program: Program, shadow: Shadow, state: 'waiting' | 'ende
     else if (JSON.stringify(result.value) !== JSON.stringify(end.value))
       problems.push(`R3: completed with ${JSON.stringify(end.value)}, which should be ${JSON.stringify(result.value)}`);
   } else if (end?.kind === 'failed') {
-    const isThrown = /^thrown by /.test(end.error.message) || /^(CRASH_LOOP|RUN_TIMEOUT)$/.test(String(end.error.code));
+    const isThrown = /^thrown by /.test(end.error.message);
+    // Given up from outside of its program, wherever it was.
+    if (/^(CRASH_LOOP|RUN_TIMEOUT)$/.test(String(end.error.code))) return said();
     if (!isThrown && result.kind !== 'error')
       problems.push(`failed with ${end.error.message}, though it is ${result.kind}`);
     else if (result.kind === 'error' && end.error.step !== result.name)
       problems.push(`failed at ${end.error.step}, which should be ${result.name}`);
   } else if (end?.kind === 'cancelled' && !shadow.isCancelledOutside && !isCancelledInside(program, outcomes, shadow))
     problems.push('cancelled by nobody');
-  return problems.map((problem) => `${runId}: ${problem}`);
+  return said();
 }
 
 /** A wait with `onTimeout: 'cancel'`, or its parent. */

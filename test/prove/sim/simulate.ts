@@ -212,8 +212,11 @@ function feed(
     const children = (shadow.row.awaits ?? []).map((runId) => watch.shadows.get(runId));
     if (children.some((child) => child?.row.endedAt !== undefined))
       wrong(`E12: ${shadow.runId} waits for a child that has ended`);
-    if (!shadow.row.waits.length && !children.length) wrong(`I-live: ${shadow.runId} waits for nothing`);
+    // One that a clock ahead has left due for later is looked at then.
+    const isLater = (shadow.row.dueAt ?? 0) > now;
+    if (!shadow.row.waits.length && !children.length && !isLater) wrong(`I-live: ${shadow.runId} waits for nothing`);
   }
+  if (!hungry.length && waiting.some(({ row }) => (row.dueAt ?? 0) > now)) return true;
   if (!hungry.length) {
     wrong('I-live: all that is left waits for each other');
     return false;
