@@ -259,7 +259,7 @@ export function createScheduler(options: SchedulerOptions) {
     let next = page.nextDueAt ?? Infinity;
     for (const driver of drivers.values()) next = Math.min(next, driver.timerAt());
     for (const until of lanes.full().values()) next = Math.min(next, until); // an earlier timer has replaced that one
-    arm(page.foreign ? Math.min(next, clock.now() + LIVENESS_MS) : next);
+    arm(Math.min(page.foreign ? Math.min(next, clock.now() + LIVENESS_MS) : next, armedAt));
   };
 
   /** Asks the store for due work; calls that come meanwhile become one more look. */
