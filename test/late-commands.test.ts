@@ -270,3 +270,46 @@ test('E5: a wait that looks back is not timed out before its events were asked f
   expect((await stepfast.runs.get(id))?.result).toMatchObject({ timedOut: false, payload: 1 });
   await stepfast.close();
 });
+
+test('Q2: a run that was only listened to, and found no slot when it asked for a step, goes on when one is free', async () => {
+  const { medium, clock, engine } = newWorld();
+  const queue = { name: 'narrow', concurrency: 1 };
+  const define = (stepfast: Stepfast, gate: Promise<unknown>) =>
+    stepfast.job('job', { queue }, async ({ step }) => {
+      void step.waitForEvent('never');
+      await step.run('a', () => 1);
+      await gate; // something else, as far as the engine can tell
+      await step.run('b', () => 2);
+    });
+  const first = engine();
+  const { id } = await first.start(define(first, new Promise(() => undefined)));
+  await until(() => medium.tables.run(id)?.unsettled);
+  await first.close();
+  const store = memoryStore({ medium });
+  const commit = store.commit.bind(store);
+  let refused = 0;
+  store.commit = async (batch) => {
+    const outcome = await commit(batch);
+    if (outcome.kind === 'no-slot') refused++;
+    return outcome;
+  };
+  const second = engine({ store });
+  let open: (value?: unknown) => void = () => undefined;
+  define(second, new Promise((resolve) => (open = resolve)));
+  let end: (() => void) | undefined;
+  const busy = second.job('busy', { queue }, ({ step }) =>
+    step.run('c', () => new Promise<void>((resolve) => (end = resolve))),
+  );
+  await second.ready();
+  await clock.idle();
+  await second.start(busy);
+  await until(() => end);
+  open();
+  await until(() => refused);
+  end!();
+  await until(async () => {
+    await clock.advance('10s');
+    return medium.tables.run(id)?.endedAt;
+  });
+  await second.close();
+});

@@ -170,6 +170,7 @@ export function createScheduler(options: SchedulerOptions) {
     },
     gone(driver, why) {
       if (drivers.get(driver.runId) === driver) drivers.delete(driver.runId);
+      if (why) skip.delete(driver.runId); // nobody listens to it any more
       if (why === 'lost') look();
       if (why !== 'no-slot') return freed(driver);
       const { queue } = driver.row();

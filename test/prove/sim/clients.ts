@@ -208,7 +208,7 @@ export function createClients({ random, scheduler, programs, contexts, shadows, 
     else if (kind < 8 && known.some(isWaiting)) aim(shadows.get(random.pick(known.filter(isWaiting)))!);
     else if (kind < 9) {
       const correlationKey =
-        random.chance(0.6) && known.length ? random.pick(known) : random.pick(['shared', undefined]);
+        random.chance(0.45) && known.length ? random.pick(known) : random.pick(['shared', undefined]);
       const isTwice = random.chance(0.2);
       dispatch(random.pick(EVENTS), correlationKey, isTwice || random.chance(0.5), {
         times: isTwice ? 2 : 1,

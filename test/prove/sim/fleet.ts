@@ -35,6 +35,12 @@ export function createFleet(host: FleetHost) {
   const with_ = (state: Context['state']) => members.filter(({ context }) => context.state === state);
   const live = () => with_('live').filter(({ context }) => !context.isClosing);
 
+  /** Those that have a function in flight. */
+  const working = () => {
+    const owners = new Set([...host.medium.tables.runs.values()].map(({ slot, owner }) => slot && owner));
+    return live().filter(({ context }) => context.owner !== undefined && owners.has(context.owner));
+  };
+
   const outsideOf = (context: Context): Outside => ({
     programs,
     version: context.version,
@@ -180,7 +186,7 @@ export function createFleet(host: FleetHost) {
     const choices: (readonly [weight: number, what: (member: Member) => void, from: readonly Member[]])[] = [
       [toFreeze, freeze, live()],
       [toFreeze * 1.5, thaw, frozen],
-      [toKill, kill, [...live(), ...frozen]],
+      [toKill, kill, random.chance(0.6) ? working() : [...live(), ...frozen]],
       [toClose, close, live()],
       [toJump, jump, live()],
       [offline, goOffline, live()],

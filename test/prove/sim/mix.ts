@@ -81,7 +81,7 @@ export function mixOf(random: Random): Mix {
     concurrency: random.pick([1, 1, 2, 3, 8]),
     partial: share(0.1, 0.6),
     old: random.chance(0.5) ? share(0.2, 0.8) : 0,
-    maxInterruptions: random.chance(0.3) ? random.between(2, 5) : 1_000,
+    maxInterruptions: random.chance(0.3) ? random.between(1, 3) : 1_000,
     timeoutMs: random.chance(0.08) ? random.pick([20_000, 120_000, 3_600_000]) : 0,
     tells: random.chance(0.4),
   };

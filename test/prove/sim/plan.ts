@@ -95,15 +95,19 @@ function programOf(random: Random, index: number, count: number): Program {
     ...(random.chance(0.2) && { adds: random.pick(['told', 'asked'] as const) }),
     isOnline: random.chance(0.1),
   });
-  const wait = (): WaitPlan => ({
+  const wait = (): WaitPlan => (random.chance(0.2) ? backward() : forward(['own', 'own', 'own', 'shared', 'none']));
+  const backward = (): WaitPlan => ({
+    ...forward(['shared', 'none']),
+    lookback: random.chance(0.7) ? ('any' as const) : ms(),
+  });
+  const forward = (keys: readonly Keyed[]): WaitPlan => ({
     kind: 'wait',
     name: fresh('w'),
     events: random.chance(0.3) ? ['a', 'b'].slice(0, 2) : [random.pick(EVENTS)],
-    key: random.pick(['own', 'own', 'own', 'shared', 'none']),
+    key: random.pick(keys),
     ...(random.chance(0.55) && { timeoutMs: ms() }),
     onTimeout: random.pick(['fail', 'continue', 'continue', 'cancel']),
     isPicky: random.chance(0.15),
-    ...(random.chance(0.15) && { lookback: random.chance(0.5) ? ('any' as const) : ms() }),
   });
   const leaf = (): Plan => {
     const kind = random.below(23);

@@ -42,7 +42,7 @@ export const INTERESTING: readonly Interesting[] = [
   { what: 'runs cancelled', could: always },
   { what: 'retries from outside', could: always },
   { what: 'upgrades', could: ({ old }) => old > 0 },
-  { what: 'runs given up', could: ({ kill, maxInterruptions }) => kill > 0 && maxInterruptions <= 5 },
+  { what: 'runs given up', could: ({ kill, maxInterruptions }) => kill > 0 && maxInterruptions < 4 },
   { what: 'runs out of time', could: ({ timeoutMs }) => timeoutMs > 0 },
   { what: 'jobs told of a failure', could: ({ tells }) => tells },
   { what: 'events from before the run', could: always },
