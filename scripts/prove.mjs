@@ -10,9 +10,8 @@ import { ensurePackages } from './setup.mjs';
  * `npm run prove [-- techniques...] [--minutes N] [--seed N]`: runs the techniques of test/prove, each in a process of
  * its own, two at a time, and prints one table. Exit code 1 on any violation.
  *
- * Without names: all but the simulation (`npm run prove -- sim`). With `--minutes` each technique goes on for its share
- * of the time, with seeds that were not used before (kept in .prove/seeds.json); without, it does its fixed amount of work
- * from seed 1.
+ * Without names: all of them. With `--minutes` each technique goes on for its share of the time, with seeds that were not
+ * used before (kept in .prove/seeds.json); without, it does its fixed amount of work from seed 1.
  */
 
 ensurePackages();
@@ -29,9 +28,7 @@ if (unknown.length || Number.isNaN(minutes)) {
   console.error(`npm run prove -- [${known.join('|')}]... [--minutes N] [--seed N]`);
   process.exit(1);
 }
-// The simulation still ends some seeds with a complaint of its own (docs/reliability.md): it is run by name.
-const BY_NAME = ['sim'];
-const chosen = positionals.length ? positionals : known.filter((name) => !BY_NAME.includes(name));
+const chosen = positionals.length ? positionals : known;
 const lanes = Math.min(2, availableParallelism(), chosen.length);
 
 const seedFile = join(root, '.prove', 'seeds.json');

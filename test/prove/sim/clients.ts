@@ -188,7 +188,10 @@ export function createClients({ random, scheduler, programs, contexts, shadows, 
   /** Hits a wait that is open, if it has a deadline about when that comes. */
   const aim = (shadow: Shadow) => {
     const wait = random.pick(shadow.row.waits);
-    const ms = wait.deadline === undefined ? 0 : wait.deadline - scheduler.now() + random.between(-30, 30);
+    const ms =
+      wait.deadline === undefined
+        ? 0
+        : wait.deadline - scheduler.now() + (random.chance(0.6) ? random.between(-15, 0) : random.between(0, 30));
     const only = random.chance(0.2) && { runId: shadow.runId };
     const send = () => dispatch(random.pick(wait.events), wait.key, random.chance(0.5), { ...only });
     if (wait.deadline !== undefined) count('dispatches about a deadline');

@@ -95,7 +95,7 @@ function programOf(random: Random, index: number, count: number): Program {
     ...(random.chance(0.2) && { adds: random.pick(['told', 'asked'] as const) }),
     isOnline: random.chance(0.1),
   });
-  const wait = (): WaitPlan => (random.chance(0.2) ? backward() : forward(['own', 'own', 'own', 'shared', 'none']));
+  const wait = (): WaitPlan => (random.chance(0.3) ? backward() : forward(['own', 'own', 'own', 'shared', 'none']));
   const backward = (): WaitPlan => ({
     ...forward(['shared', 'none']),
     lookback: random.chance(0.7) ? ('any' as const) : ms(),

@@ -1,7 +1,7 @@
 /**
  * Seeds that have found something, run first each time. A seed is a path through this very simulator: what it found is
- * kept in words, and in a test of its own (test/late-answers.test.ts), because a change of the simulator leads it
- * elsewhere: those below were found before its programs and users were what they are now.
+ * kept in words, and in a test of its own (test/late-answers.test.ts, test/late-commands.test.ts), because a change of the
+ * simulator leads it elsewhere: those below were found before its programs and users were what they are now.
  */
 export const REGRESSIONS: readonly { readonly seed: number; readonly found: string }[] = [
   { seed: 13, found: 'a function entered long after its fence was confirmed: the answer to the commit was old' },
@@ -10,4 +10,14 @@ export const REGRESSIONS: readonly { readonly seed: number; readonly found: stri
   { seed: 179, found: 'an engine that spins while a handler backs off, because the answer to its commit was lost' },
   { seed: 281, found: 'a timer that is not set, because the clock was set forward past the one before' },
   { seed: 669, found: 'a wake-up not seen, because the run had been woken before and nobody had claimed it' },
+  { seed: 289, found: 'a run left to an owner that does nothing: it was claimed before its retry was answered' },
+  { seed: 111, found: 'a store that is asked again and again as long as a step is undone' },
+  { seed: 215, found: 'a run that asks for ever for the event of a look-back that another run has taken' },
+  { seed: 245, found: 'an event lost: too late for one wait, passed over when the next came by a clock set back' },
+  { seed: 859, found: 'a version that falls, because a run was cancelled while newer code took it up' },
+  { seed: 1315, found: 'a loop in one turn: a run out of time whose step had asked for a number' },
+  { seed: 1487, found: 'a timer that comes late, because a clock was set forward and the next look left it' },
+  { seed: 1674, found: 'a look-back timed out before the store was asked for its events' },
+  { seed: 2375, found: 'a slot held for ever, for a step that lost its race in the round that counted for it' },
+  { seed: 1073, found: 'a run that is never looked for again: it was listened to, and found no slot' },
 ];

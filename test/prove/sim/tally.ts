@@ -50,6 +50,9 @@ export const INTERESTING: readonly Interesting[] = [
   { what: 'runs refused a slot', could: ({ concurrency, owners }) => concurrency < 3 && owners > 1 },
 ];
 
+/** Of so many seeds a share means something. */
+const ENOUGH = 150;
+
 /** Sums up seeds: in how many each counter moved, and could have. */
 export function createTally() {
   const moved = new Map<string, number>();
@@ -72,7 +75,7 @@ export function createTally() {
     },
     /** What happened too seldom. */
     tame: (): string[] =>
-      INTERESTING.filter(({ what }) => shareOf(what) < 0.05).map(
+      INTERESTING.filter(({ what }) => (could.get(what) ?? 0) >= ENOUGH && shareOf(what) < 0.05).map(
         ({ what }) =>
           `too tame: "${what}" in ${moved.get(what) ?? 0} of ${could.get(what) ?? 0} seeds in which it could happen`,
       ),
