@@ -89,7 +89,7 @@ await Promise.all(
 rmSync(out, { recursive: true, force: true });
 if (minutes) {
   mkdirSync(join(root, '.prove'), { recursive: true });
-  writeFileSync(seedFile, JSON.stringify(used));
+  writeFileSync(seedFile, `${JSON.stringify(used, null, 2)}\n`);
 }
 
 const width = Math.max(...proofs.map(({ title }) => title.length), 9);
