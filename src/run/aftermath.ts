@@ -138,12 +138,10 @@ export function createAftermath(options: AftermathOptions): () => Promise<void> 
   /** One step of what follows the end (D5); the run is left when nothing does. */
   const finish = async (): Promise<void> => {
     run.isStirred = false;
-    if (run.running.size || run.facts.length || run.increments.length) {
-      const { runId } = run.row;
-      const ended = new StepfastError('LEASE_LOST', `Run ${runId} has ended.`, { runId });
-      run.late = functions.stop(ended);
-      for (const { reject } of run.increments.splice(0)) reject(ended);
-    }
+    const { runId } = run.row;
+    const ended = () => new StepfastError('LEASE_LOST', `Run ${runId} has ended.`, { runId });
+    if (run.running.size || run.facts.length) run.late = functions.stop(ended());
+    for (const { reject } of run.increments.splice(0)) reject(ended());
     // What its functions told, and what its children came to, is nobody's any more: left, it would call for ever.
     run.progressed = undefined;
     run.news.clear();
