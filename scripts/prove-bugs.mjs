@@ -1,20 +1,29 @@
 import { spawn } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { parseArgs } from 'node:util';
 import { faults } from '../test/prove/bugs/faults.mjs';
 import { ensurePackages } from './setup.mjs';
 
 /*
- * `npm run prove:bugs [-- words of a name...]`: puts deliberate faults (test/prove/bugs/faults.mjs) one at a time into a
- * copy of the source, runs the tests that should catch it, and tells which did, after how long. Exit code 1 when one
- * survives that is not explained, when an explained one is caught after all, or when the sound copy does not pass.
+ * `npm run prove:bugs [-- --only NAME]... [-- --slice 1/3]`: puts deliberate faults (test/prove/bugs/faults.mjs) one at a time into a
+ * copy of the source, runs the tests and proofs that should catch it, and tells which did, after how long. Exit code 1
+ * when one survives that is not explained, when an explained one is caught after all, or when the sound copy does not
+ * pass. The latest result of each is kept in .prove/bugs.json; once all have one, the table goes into docs/reliability.md.
  */
 
 ensurePackages();
 const root = new URL('..', import.meta.url).pathname;
-const words = process.argv.slice(2);
-const chosen = faults.filter(({ name }) => words.every((word) => name.includes(word)));
+const { only, slice } = parseArgs({
+  options: { only: { type: 'string', multiple: true }, slice: { type: 'string', default: '1/1' } },
+}).values;
+const [part, parts] = slice.split('/').map(Number);
+const chosen = faults.filter(({ name }, at) => (only ? only.includes(name) : at % parts === part - 1));
+if (!chosen.length) {
+  console.error(`npm run prove:bugs [-- --only NAME]... [-- --slice 1/3]; the names are those of test/prove/bugs.`);
+  process.exit(1);
+}
 const lanes = Math.min(2, availableParallelism());
 const TIMEOUT_MS = 180_000;
 
@@ -27,6 +36,7 @@ function freshCopy() {
     'test',
     'scripts',
     'package.json',
+    'package-lock.json',
     'tsconfig.json',
     'vitest.config.ts',
   ])
@@ -48,13 +58,22 @@ function apply(folder, { name, file, find, instead }) {
   return () => writeFileSync(path, before);
 }
 
-/** Runs one test file, perhaps only some of its tests. */
-function runTests(folder, words) {
+/** The command behind the words of `by`: a test file, perhaps only some of its tests, or cases of a proof. */
+function commandOf(words) {
   const [file, ...rest] = words.split(' ');
-  const args = ['node_modules/vitest/vitest.mjs', 'run', '--project', 'unit', '--bail', '1', file, ...rest];
+  if (file !== 'prove') {
+    const vitest = ['node_modules/vitest/vitest.mjs', 'run', '--project', 'unit', '--bail', '1'];
+    return { args: [...vitest, file, ...rest], env: { CHAOS_COUNT: '40' } };
+  }
+  const [technique, cases] = rest;
+  return { args: ['scripts/prove.mjs', technique], env: { CRASH_CASE: cases } };
+}
+
+function runTests(folder, words) {
+  const { args, env } = commandOf(words);
   const child = spawn(process.execPath, args, {
     cwd: folder,
-    env: { ...process.env, NO_COLOR: '1', CHAOS_COUNT: '40' },
+    env: { ...process.env, NO_COLOR: '1', ...env },
   });
   let text = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (text += chunk));
@@ -67,10 +86,12 @@ function runTests(folder, words) {
   );
 }
 
-/** What made it fail: a test that failed, or that never came to its end. Anything else has caught nothing. */
+/** What made it fail: a test that failed, a violation, or that it never came to its end. Anything else has caught nothing. */
 function caughtBy({ status, text }) {
   if (status === 0) return undefined;
   if (status === null) return 'it hangs';
+  const violation = /VIOLATION (CRASH_CASE=\S+ npm run prove -- \w+)/.exec(text)?.[1];
+  if (violation) return violation;
   const failed = /FAIL\s+(.+)/.exec(text)?.[1];
   if (!failed) throw new Error(`the tests did not run:\n${text.slice(-2_000)}`);
   return failed.replace(/^\|?unit\|?\s*/, '');
@@ -84,6 +105,8 @@ process.on('exit', () => {
 for (const fault of chosen) apply(copies[0], fault)(); // before anything is run: all fit
 
 const problems = [];
+const kept = join(root, '.prove', 'bugs.json');
+const results = existsSync(kept) ? JSON.parse(readFileSync(kept, 'utf8')) : {};
 async function eachOf(items, work) {
   const queue = [...items];
   await Promise.all(
@@ -121,6 +144,7 @@ await eachOf(chosen, async (folder, fault) => {
   }
   undo();
   const seconds = ((Date.now() - started) / 1000).toFixed(1).padStart(6);
+  results[fault.name] = { caught, seconds: seconds.trim() };
   const said = caught ? `caught by ${caught}` : fault.survives ? `survives: ${fault.survives}` : 'SURVIVES';
   console.log(`${fault.name.padEnd(width)}  ${seconds} s  ${said}`);
   if (!caught && !fault.survives) problems.push(`"${fault.name}" survives`);
@@ -128,4 +152,20 @@ await eachOf(chosen, async (folder, fault) => {
 });
 for (const problem of problems) console.error(problem);
 console.log(`\n${chosen.length} faults, ${problems.length} problems`);
+mkdirSync(join(root, '.prove'), { recursive: true });
+writeFileSync(kept, JSON.stringify(results, undefined, 2));
+if (!problems.length && faults.every(({ name }) => results[name])) writeTable();
 process.exitCode = problems.length ? 1 : 0;
+
+/** What caught each fault, for people. */
+function writeTable() {
+  const file = join(root, 'docs', 'reliability.md');
+  const cell = (text) => text.replaceAll('|', '\\|').replaceAll('<', '&lt;');
+  const rows = faults.map(({ name, survives }) => {
+    const { caught, seconds } = results[name];
+    return `| ${cell(name)} | ${cell(caught ?? `not caught: ${survives}`)} | ${seconds} |`;
+  });
+  const table = ['| fault | caught by | seconds |', '|---|---|---|', ...rows].join('\n');
+  const [before, , after] = readFileSync(file, 'utf8').split('<!-- faults -->');
+  writeFileSync(file, `${before}<!-- faults -->\n\n${table}\n\n<!-- faults -->${after}`);
+}

@@ -35,7 +35,7 @@ const seedFile = join(root, '.prove', 'seeds.json');
 const used = existsSync(seedFile) ? JSON.parse(readFileSync(seedFile, 'utf8')) : {};
 const firstSeedOf = (name) => (values.seed ? Number(values.seed) : minutes ? (used[name] ?? 1_000_000) : 1);
 
-const out = join(root, 'node_modules', '.prove');
+const out = join(root, 'node_modules', `.prove-${process.pid}`);
 const bundle = (name) =>
   build({
     stdin: {

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { type Disk, nodeDisk } from '../../adapters/file/disk.js';
 import { createFileStore } from '../../adapters/file/store.js';
+import { FORMAT_VERSION } from '../../src/store/journal.js';
 import { freshFolder } from '../harness.js';
 import { createSimulatedDisk, imageOf, restore } from '../prove/crash/disk.js';
 import { createInjector, DISK_MODES } from '../prove/crash/faults.js';
@@ -33,6 +34,26 @@ it('D1: the first commit to a new folder survives a loss of power, folders and a
   expect(errors).toEqual([]);
   await next.close();
   await store.close();
+});
+
+it('O6: the least format that may write is still that one after a loss of power', async () => {
+  const root = freshFolder();
+  const onError = () => undefined;
+  const options = { owner: 'a', now, leaseMs: 10_000, mode: 'drive', onError } as const;
+  const disk = createSimulatedDisk(root);
+  const internals = { disk: disk.use(createInjector(DISK_MODES, []), life, gone) };
+  const { store: first } = await openStore({ dir: root }, 'drive', internals);
+  await committed(first, startOf('before'));
+  await first.close();
+  const newer = createFileStore({ dir: root }, internals);
+  await newer.open({ ...options, format: FORMAT_VERSION + 1 });
+  await committed(newer, startOf('r'));
+  const after = join(freshFolder(), 'after');
+  restore(imageOf(disk, 'synced'), after);
+  await newer.close();
+  const older = createFileStore({ dir: after });
+  await expect(older.open(options)).rejects.toMatchObject({ code: 'STORE_TOO_NEW' });
+  await older.close();
 });
 
 /** A disk on which no file can be made while it is broken. */
