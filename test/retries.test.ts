@@ -223,7 +223,13 @@ onEveryStore('retries', (medium) => {
     const after = w.engine(define);
     await after.ready();
     await w.clock.idle();
-    expect(w.log).toEqual(['a', 'b', 'c', 'd', 'e']);
+    // Two that start at once read their journals together: which function is entered first is left open.
+    const left = [...order].sort();
+    for (const name of w.log) {
+      expect(left.slice(0, 2)).toContain(name);
+      left.splice(left.indexOf(name), 1);
+    }
+    expect(left).toEqual([]);
     expect(most).toBe(2);
     for (const name of order) expect((await after.runs.get(name))?.status).toBe('completed');
   });
