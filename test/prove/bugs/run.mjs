@@ -123,8 +123,8 @@ export const runFaults = [
   },
   {
     name: 'an increment counts again with each attempt',
-    file: 'src/run/attempt.ts',
-    find: '    if (known !== undefined) return known;\n',
+    file: 'src/replay/digest.ts',
+    find: '      digest.increments.set(key, new Map(digest.increments.get(key)).set(incrementKey(entry), entry.value));\n',
     instead: '',
     by: ['test/step-state.test.ts'],
   },
