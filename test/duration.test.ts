@@ -11,6 +11,7 @@ describe('durations', () => {
     ['250', 250],
     ['100 years', MAX_DURATION_MS],
     ['1.1h', 3_960_000],
+    [`${'0'.repeat(62)}1s`, 1000],
     [0, 0],
     [1500, 1500],
     [1.4, 1],
@@ -97,6 +98,10 @@ describe('instants', () => {
     expect(instantMs(value, 'startAt')).toBe(expected);
   });
 
+  test('-0 is 0', () => {
+    expect(Object.is(instantMs(-0, 'startAt'), 0)).toBe(true);
+  });
+
   test.each([
     new Date(Number.NaN),
     Number.NaN,
@@ -113,6 +118,7 @@ describe('instants', () => {
     '2026-03-01T25:00:00Z',
     '2026-03-01T09:00:00+0100',
     '2026-03-01T09:00:00Z ',
+    '2026-03-01 (2026-03-01T09:00:00Z', // Date.parse takes it for a date and a comment
     '1772355600000',
     null,
     undefined,

@@ -1,0 +1,10 @@
+import { defineConfig } from 'vitest/config';
+
+/** The tests that judge the mutants of one file: named by scripts/mutate.mjs. */
+export default defineConfig({
+  resolve: { alias: [{ find: './harness.js', replacement: new URL('harness.ts', import.meta.url).pathname }] },
+  test: {
+    include: (process.env.MUTATE_TESTS ?? 'test/*.test.ts').split(','),
+    testTimeout: 20_000,
+  },
+});
