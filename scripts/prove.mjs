@@ -28,7 +28,10 @@ if (unknown.length || Number.isNaN(minutes)) {
   console.error(`npm run prove -- [${known.join('|')}]... [--minutes N] [--seed N]`);
   process.exit(1);
 }
-const chosen = positionals.length ? positionals : known;
+const IN_BROWSER = ['chromium'];
+const skipped = process.env.STEPFAST_SKIP_BROWSERS === '1' ? IN_BROWSER : [];
+if (skipped.length) console.log(`STEPFAST_SKIP_BROWSERS=1: ${skipped.join(', ')} is left out.`);
+const chosen = (positionals.length ? positionals : known).filter((name) => !skipped.includes(name));
 const lanes = Math.min(2, availableParallelism(), chosen.length);
 
 const seedFile = join(root, '.prove', 'seeds.json');
