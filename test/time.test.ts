@@ -41,6 +41,30 @@ onEveryStore('time', (medium) => {
     expect(woke).toHaveLength(1);
   });
 
+  it('Q4: a sleep does not end before its instant, whatever else the run does meanwhile', async () => {
+    const w = world(medium);
+    const engine = w.engine((stepfast) =>
+      stepfast.job('busy', async ({ step }) => {
+        const nap = step.sleep('nap', '2h').then(() => w.log.push(`awake at ${w.clock.now() - start}`));
+        await step.run('work', () => void w.log.push('worked'));
+        await step.sleep('short', '1h');
+        await step.run('more', () => void w.log.push('worked more'));
+        await nap;
+      }),
+    );
+    const start = w.clock.now();
+    const { id } = await engine.start('busy');
+    await w.clock.idle();
+    expect(w.log).toEqual(['worked']);
+    await w.clock.advance('1h');
+    expect(w.log).toEqual(['worked', 'worked more']);
+    await w.clock.advance(HOUR - 1);
+    expect((await engine.runs.get(id))?.status).toBe('sleeping');
+    await w.clock.advance(1);
+    expect(w.log).toEqual(['worked', 'worked more', `awake at ${2 * HOUR}`]);
+    expect((await engine.runs.get(id))?.status).toBe('completed');
+  });
+
   it('a sleep of 90 days outlives a crash every ten days, and adds nothing to the journal meanwhile', async () => {
     const w = world(medium);
     const woke: number[] = [];

@@ -75,8 +75,8 @@ export const runFaults = [
   {
     name: 'a run keeps its slot while it waits',
     file: 'src/run/questions.ts',
-    find: 'Object.assign(held, { status, dueAt, unsettled } as const)',
-    instead: 'Object.assign(held, { status, dueAt, unsettled, slot: row.slot } as const)',
+    find: '  if (lookAt < Infinity) state.dueAt = lookAt;',
+    instead: '  if (lookAt < Infinity) state.dueAt = lookAt;\n  if (row.slot !== undefined) state.slot = row.slot;',
     by: ['test/queues.test.ts'],
   },
   {
@@ -103,7 +103,7 @@ export const runFaults = [
   {
     name: 'functions are entered without a fresh word of the store',
     file: 'src/run/driver.ts',
-    find: '    if (starting.length && !(await isConfirmed())) return;\n',
+    find: '    if (starting.length && !isFresh() && !(await isConfirmed())) return;\n',
     instead: '',
     by: ['test/late-answers.test.ts'],
   },

@@ -48,8 +48,8 @@ export const storeFaults = [
   {
     name: 'a queue has no limit of concurrency',
     file: 'src/store/transition/runs.ts',
-    find: '(await reads.slots(state.slot)) >= run.concurrency',
-    instead: '(await reads.slots(state.slot)) < 0',
+    find: '(yield* read(reads.slots(state.slot))) >= run.concurrency',
+    instead: '(yield* read(reads.slots(state.slot))) < 0',
     by: CONFORMANCE,
   },
   {
@@ -83,7 +83,7 @@ export const storeFaults = [
   {
     name: 'the idempotency key of a start is not remembered',
     file: 'src/store/transition/starts.ts',
-    find: 'written(scope, same) ?? (await scope.reads.runByKey(job, idempotencyKey))',
+    find: 'written(scope, same) ?? (yield* read(scope.reads.runByKey(job, idempotencyKey)))',
     instead: 'written(scope, same)',
     by: CONFORMANCE,
   },
@@ -146,7 +146,7 @@ export const storeFaults = [
   {
     name: 'a living owner is robbed of its run',
     file: 'src/store/due.ts',
-    find: '(isHeld || dueAt > query.now - query.graceMs)',
+    find: '(isAtWork(row) || dueAt > query.now - query.graceMs)',
     instead: 'dueAt > query.now - query.graceMs',
     by: CONFORMANCE,
   },
@@ -188,7 +188,7 @@ export const storeFaults = [
   {
     name: 'two runs hold one unique key',
     file: 'src/store/transition/starts.ts',
-    find: '(unique && (await findUnique(scope, { ...given, unique })))',
+    find: '(unique && (yield* findUnique(scope, { ...given, unique })))',
     instead: 'undefined',
     by: CONFORMANCE,
   },
