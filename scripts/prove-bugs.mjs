@@ -154,18 +154,31 @@ for (const problem of problems) console.error(problem);
 console.log(`\n${chosen.length} faults, ${problems.length} problems`);
 mkdirSync(join(root, '.prove'), { recursive: true });
 writeFileSync(kept, JSON.stringify(results, undefined, 2));
-if (!problems.length && faults.every(({ name }) => results[name])) writeTable();
+if (faults.every(({ name, survives }) => results[name]?.caught || (results[name] && survives))) writeTable();
 process.exitCode = problems.length ? 1 : 0;
+
+/** What kind of test that was. */
+function techniqueOf(caught) {
+  if (/^CRASH_CASE/.test(caught)) return 'crash at every operation';
+  if (/^test\/stores\/(memory|indexeddb|file)\.test/.test(caught)) return 'conformance suite';
+  if (/^test\/(golden|chaos)/.test(caught)) return /golden/.test(caught) ? 'golden stores' : 'chaos';
+  return caught.startsWith('test/stores') ? 'tests of one store' : 'tests of behaviour';
+}
 
 /** What caught each fault, for people. */
 function writeTable() {
   const file = join(root, 'docs', 'reliability.md');
+  const counts = new Map();
   const cell = (text) => text.replaceAll('|', '\\|').replaceAll('<', '&lt;');
   const rows = faults.map(({ name, survives }) => {
     const { caught, seconds } = results[name];
-    return `| ${cell(name)} | ${cell(caught ?? `not caught: ${survives}`)} | ${seconds} |`;
+    const how = caught ? techniqueOf(caught) : 'none';
+    counts.set(how, (counts.get(how) ?? 0) + 1);
+    return `| ${cell(name)} | ${how} | ${cell(caught ?? `survives: ${survives}`)} | ${seconds} |`;
   });
-  const table = ['| fault | caught by | seconds |', '|---|---|---|', ...rows].join('\n');
+  const most = [...counts].sort(([, a], [, b]) => b - a);
+  const sum = `${faults.length} faults, caught by: ${most.map(([how, count]) => `${how} ${count}`).join(', ')}.`;
+  const table = [sum, '', '| fault | technique | test or case | seconds |', '|---|---|---|---|', ...rows].join('\n');
   const [before, , after] = readFileSync(file, 'utf8').split('<!-- faults -->');
   writeFileSync(file, `${before}<!-- faults -->\n\n${table}\n\n<!-- faults -->${after}`);
 }

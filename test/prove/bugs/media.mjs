@@ -74,7 +74,7 @@ export const mediaFaults = [
     by: ['test/stores/indexeddb-commits.test.ts'],
   },
   {
-    name: 'the same in IndexedDB',
+    name: 'waits opened later are not in that index of IndexedDB',
     file: 'adapters/indexeddb/transaction.ts',
     find: 'tail, chunks, size, pairs: pairsOf(row) };',
     instead: 'tail, chunks, size, pairs: old?.pairs ?? pairsOf(row) };',
