@@ -84,7 +84,7 @@ export const runFaults = [
     file: 'src/run/questions.ts',
     find: '!isNew.has(sleep.id) && sleep.dueAt <= draft.now)',
     instead: '!isNew.has(sleep.id))',
-    by: ['test/time.test.ts'],
+    by: ['test/time.test.ts -t meanwhile'],
   },
   {
     name: 'an outcome whose answer was lost is recorded again',

@@ -104,8 +104,8 @@ export const storeFaults = [
   {
     name: 'an event after the deadline still fits',
     file: 'src/store/transition/scope.ts',
-    find: '(wait.deadline === undefined || event.acceptedAt <= wait.deadline) &&',
-    instead: '',
+    find: 'deadline === undefined || acceptedAt <= deadline;',
+    instead: 'deadline === undefined || acceptedAt > 0;',
     by: CONFORMANCE,
   },
   {
@@ -167,8 +167,8 @@ export const storeFaults = [
   {
     name: 'an event is taken after its life',
     file: 'src/store/transition/scope.ts',
-    find: 'if (event.expiresAt > now && mayTake',
-    instead: 'if (mayTake',
+    find: 'if (event.expiresAt <= now || !hears(wait, event, runId)) continue;',
+    instead: 'if (!hears(wait, event, runId)) continue;',
     by: CONFORMANCE,
   },
   {
