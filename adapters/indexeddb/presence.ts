@@ -112,9 +112,6 @@ export function presence({ name, hasChannel, post, onChange, onFreeze, onThaw }:
   const back = () => {
     if (isAway && present !== undefined) void enter(present).then(onChange, onChange);
   };
-  const pageshow = (event: PageTransitionEvent) => {
-    if (event.persisted) back();
-  };
   const enter = (owner: string) => {
     present = owner;
     isAway = false;
@@ -135,9 +132,14 @@ export function presence({ name, hasChannel, post, onChange, onFreeze, onThaw }:
     onThaw();
     back();
   };
+  // A page that goes into the back/forward cache is frozen there, which only Chromium says.
+  const pagehide = ({ persisted }: PageTransitionEvent) => (persisted ? freeze() : hide());
+  const pageshow = ({ persisted }: PageTransitionEvent) => {
+    if (persisted) resume();
+  };
 
   const listen = (on: 'addEventListener' | 'removeEventListener') => {
-    globalThis[on]?.('pagehide', hide);
+    globalThis[on]?.('pagehide', pagehide as EventListener);
     globalThis[on]?.('pageshow', pageshow as EventListener);
     page()?.[on]('freeze', freeze);
     page()?.[on]('resume', resume);

@@ -97,13 +97,25 @@ describe('O2: with Web Locks', () => {
   });
 });
 
-it('O2: a page that is frozen leaves no transaction open, begins none, and goes on when it is back', async () => {
+/** A store as in a page, whose document and window tests can tell of events. */
+async function inPage(name: string) {
   const page = Object.assign(new EventTarget(), { visibilityState: 'hidden' });
+  const window = new EventTarget();
   vi.stubGlobal('document', page);
-  const name = freshName();
-  const a = await openStore(name, { owner: 'a' });
+  vi.stubGlobal('addEventListener', window.addEventListener.bind(window));
+  const store = await openStore(name, { owner: 'a' });
   vi.unstubAllGlobals();
-  const b = await openStore(name, { owner: 'b' });
+  const leaves = (persisted: boolean) => void window.dispatchEvent(Object.assign(new Event('pagehide'), { persisted }));
+  return {
+    store,
+    leaves,
+    freezes: () => void page.dispatchEvent(new Event('freeze')),
+    resumes: () => void page.dispatchEvent(new Event('resume')),
+    isShown: () => void window.dispatchEvent(Object.assign(new Event('pageshow'), { persisted: true })),
+  };
+}
+/** The transactions that are open, until `restore`. */
+function watchTransactions() {
   const open = new Set<IDBTransaction>();
   const { prototype } = IDBDatabase;
   const original = prototype.transaction;
@@ -113,21 +125,47 @@ it('O2: a page that is frozen leaves no transaction open, begins none, and goes 
     for (const end of ['complete', 'abort']) tx.addEventListener(end, () => open.delete(tx));
     return tx;
   };
+  return { open, restore: () => void (prototype.transaction = original) };
+}
+type Page = Awaited<ReturnType<typeof inPage>>;
+
+it.each<[string, (page: Page) => void, (page: Page) => void]>([
+  ['is frozen', (page) => page.freezes(), (page) => page.resumes()],
+  // WebKit keeps the transactions of a cached page open, and the site's other pages waiting.
+  ['goes into the back/forward cache', (page) => page.leaves(true), (page) => page.isShown()],
+])('O2: a page that %s leaves no transaction open, begins none, and goes on when it is back', async (_, goes, returns) => {
+  const name = freshName();
+  const page = await inPage(name);
+  const a = page.store;
+  const b = await openStore(name, { owner: 'b' });
+  const { open, restore } = watchTransactions();
   const committing = a.commit({ now, starts: [newRun('run')] });
   await waitUntil(() => open.size > 0);
-  page.dispatchEvent(new Event('freeze'));
+  goes(page);
   const dueLater = a.due(dueQuery());
   await waitUntil(() => open.size === 0);
   await exchange();
   expect(open.size, 'begun while frozen').toBe(0);
   expect(await b.load('run')).toBeUndefined();
   expect(await b.commit({ now, starts: [newRun('other')] })).toMatchObject({ kind: 'committed' });
-  page.dispatchEvent(new Event('resume'));
+  returns(page);
   expect(await committing).toMatchObject({ kind: 'committed' });
   expect((await dueLater).runs.length).toBeGreaterThan(0);
   expect(await b.load('run')).toBeDefined();
-  prototype.transaction = original;
+  restore();
   await Promise.all([a.close(), b.close()]);
+});
+
+it('O2: a page that is left for good undoes nothing of what it was committing', async () => {
+  const name = freshName();
+  const page = await inPage(name);
+  const { open, restore } = watchTransactions();
+  const committing = page.store.commit({ now, starts: [newRun('run')] });
+  await waitUntil(() => open.size > 0);
+  page.leaves(false);
+  expect(await committing).toMatchObject({ kind: 'committed' });
+  restore();
+  await page.store.close();
 });
 
 describe('O2: without Web Locks', () => {
