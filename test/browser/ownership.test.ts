@@ -1,4 +1,4 @@
-import { launchChromium } from './engines/chromium.js';
+import { chromium } from './engines/chromium.js';
 import { ownership } from './ownership.js';
 
-ownership('chromium', launchChromium, ['show', 'crash', 'freeze', 'thaw', 'suspend', 'wake']);
+ownership(chromium);

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { ARGS, findChromium, processesOf } from '../chromium.js';
-import { type Engine, isLoaded, type Tab, until } from './engine.js';
+import { type Driver, type Engine, isLoaded, type Tab, until } from './engine.js';
 
 /*
  * Chromium over its own protocol, through a pipe: a test library between would tell every page that it is visible and
@@ -172,3 +172,11 @@ function tabOf(send: Send, targetId: string, sessionId: string, suspended: Set<n
   };
   return tab;
 }
+
+export const chromium: Driver = {
+  name: 'chromium',
+  find: findChromium,
+  launch: launchChromium,
+  skills: ['show', 'crash', 'freeze', 'thaw', 'suspend', 'wake'],
+  notDriven: {},
+};

@@ -31,6 +31,21 @@ export interface Engine {
   close(): Promise<void>;
 }
 
+/** How an engine is come by, and what it can be driven to. */
+export interface Driver {
+  readonly name: string;
+  /** Where the browser is, or `undefined`. */
+  find(): string | undefined;
+  launch(): Promise<Engine>;
+  /** What its tabs can do beyond what all can. */
+  readonly skills: readonly Skill[];
+  /** Why it can not be driven to the rest. */
+  readonly notDriven: { readonly [Name in Skill]?: string };
+  /** What does not work in this engine, by the title of its test, and why. */
+  readonly limits?: { readonly [title: string]: string };
+}
+export type Skill = keyof Tab;
+
 /** Resolves when `fits` says so; asked again and again, as nothing tells. */
 export async function until(fits: () => Promise<boolean> | boolean): Promise<void> {
   while (!(await fits())) await new Promise((resolve) => setTimeout(resolve, 20));

@@ -27,6 +27,64 @@ async function runSuite(prefix: string): Promise<readonly SuiteResult[]> {
   });
 }
 
+/** From now on the page's own IndexedDB is dead for good, as WebKit's can be: what is open fails, and so does opening. */
+function killIndexedDB(): void {
+  const own = indexedDB;
+  const { open } = IDBFactory.prototype;
+  const { transaction } = IDBDatabase.prototype;
+  const opened = new WeakSet<IDBDatabase>();
+  let isDead = false;
+  IDBFactory.prototype.open = function (...args) {
+    if (this === own) throw new DOMException('Connection to Indexed Database server lost.', 'UnknownError');
+    return open.apply(this, args);
+  };
+  IDBDatabase.prototype.transaction = function (...args) {
+    // The first that is used after the death is the one that was open.
+    if (!isDead) opened.add(this);
+    isDead = true;
+    if (opened.has(this)) throw new DOMException('The database connection is closing.', 'InvalidStateError');
+    return transaction.apply(this, args);
+  };
+}
+
+/** A store whose IndexedDB dies between two commits; what it holds then, and what it has put into the page. */
+async function heals(name: string): Promise<{ frames: number; runs: string[]; gone: number }> {
+  const store = await openStore(name, 'owner');
+  const now = Date.now();
+  const start = (runId: string) =>
+    store.commit({
+      now,
+      starts: [
+        {
+          ...{ runId, job: 'job', version: 1, queue: 'queue', dueAt: now },
+          entries: [{ kind: 'started', at: now, payload: null }],
+        },
+      ],
+    });
+  await start('run-1');
+  killIndexedDB();
+  await start('run-2');
+  const frames = document.querySelectorAll('iframe').length;
+  const { runs } = await store.list({ limit: 10 }); // walks a cursor
+  await store.close();
+  return {
+    frames,
+    runs: runs.map(({ row }) => row.runId).sort(),
+    gone: document.querySelectorAll('iframe').length,
+  };
+}
+
+/** The suite where each store is opened with another IndexedDB than the page's own. */
+function suiteInFrames(): Promise<readonly SuiteResult[]> {
+  const own = indexedDB;
+  const { open } = IDBFactory.prototype;
+  IDBFactory.prototype.open = function (...args) {
+    if (this === own) throw new DOMException('Connection to Indexed Database server lost.', 'UnknownError');
+    return open.apply(this, args);
+  };
+  return runSuite('frames');
+}
+
 function suiteInWorker(): Promise<readonly SuiteResult[]> {
   const worker = new Worker('/lab.js', { type: 'module' });
   return new Promise((resolve, reject) => {
@@ -60,7 +118,7 @@ async function openShared(name: string): Promise<{ store: Store; database: IDBDa
   return { store, database };
 }
 
-const tools = { runSuite, suiteInWorker, openStore, openShared };
+const tools = { runSuite, suiteInFrames, heals, suiteInWorker, openStore, openShared };
 
 declare global {
   /** The tools of this page. */

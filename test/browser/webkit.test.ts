@@ -1,0 +1,4 @@
+import { webkit } from './engines/webkit.js';
+import { others } from './others.js';
+
+others(webkit);
