@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { describe, expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { type BridgePort, connectStepfast, serveStepfast } from '../plugins/bridge/index.js';
 import type { Stepfast } from '../src/index.js';
 import { simulatedClock } from '../src/testing/index.js';
@@ -375,5 +375,66 @@ describe('O5: who else is on the port', () => {
     expect((await remote.start('waits')).created).toBe(true);
     await remote.close();
     serving.close();
+  });
+});
+
+describe('O2: a page that goes into the back/forward cache takes its dedicated worker with it', () => {
+  afterEach(() => vi.unstubAllGlobals());
+  /** The global scope of a page, or of a worker. */
+  const scope = () => {
+    const target = new EventTarget();
+    for (const name of ['addEventListener', 'removeEventListener', 'dispatchEvent'] as const)
+      vi.stubGlobal(name, target[name].bind(target));
+    return target;
+  };
+  const transition = (kind: string, persisted: boolean) => Object.assign(new Event(kind), { persisted });
+
+  it('the page says so, says that it is back, and its connection lasts', async () => {
+    const { connect, said, engine } = overMutePorts();
+    await engine.ready(); // it is not in the page
+    const page = scope();
+    vi.stubGlobal('document', page);
+    const remote = connect();
+    await remote.ready();
+    page.dispatchEvent(transition('pageshow', false)); // as each page does when it is loaded
+    expect(said('back', 'engine')).toBe(0);
+    page.dispatchEvent(transition('pagehide', true));
+    expect(said('away', 'engine')).toBe(1);
+    page.dispatchEvent(transition('pageshow', true));
+    expect(said('back', 'engine')).toBe(1);
+    expect((await remote.start('waits')).created).toBe(true);
+    await remote.close();
+    page.dispatchEvent(transition('pagehide', true));
+    expect(said('away', 'engine')).toBe(1);
+  });
+
+  it('the worker hears of it as a page would, so that its store leaves no transaction open; no other context does', async () => {
+    const { engine } = pair(waits);
+    const { port1: near, port2: far } = channel();
+    const worker = scope();
+    const heard: string[] = [];
+    for (const kind of ['pagehide', 'pageshow'])
+      worker.addEventListener(kind, (event) => heard.push(`${kind} ${(event as PageTransitionEvent).persisted}`));
+    const posted: { readonly engine: string; readonly kind: string }[] = [];
+    vi.stubGlobal('postMessage', (message: (typeof posted)[0]) => void posted.push(message));
+    const servings = [serveStepfast(engine, globalThis as unknown as BridgePort), serveStepfast(engine, near)];
+    const message = (kind: string, to?: string) => ({
+      ...{ stepfast: 'bridge', v: 1, to: 'engine', client: 'c', kind },
+      ...(to !== undefined && { engine: to }),
+    });
+
+    const say = (data: unknown) => worker.dispatchEvent(Object.assign(new Event('message'), { data }));
+    say(message('hello'));
+    for (const kind of ['away', 'back']) say(message(kind, posted.at(-1)!.engine));
+    expect(heard).toEqual(['pagehide true', 'pageshow true']);
+
+    const answers: typeof posted = [];
+    far.on('message', (answer) => answers.push(answer));
+    far.postMessage(message('hello'));
+    await eventually(() => answers.some(({ kind }) => kind === 'welcome'));
+    for (const kind of ['away', 'back', 'ping']) far.postMessage(message(kind, answers.at(-1)!.engine));
+    await eventually(() => answers.some(({ kind }) => kind === 'pong'));
+    expect(heard).toHaveLength(2);
+    for (const serving of servings) serving.close();
   });
 });

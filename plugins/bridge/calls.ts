@@ -24,6 +24,8 @@ export interface Calls {
   subscribe(run: Packed, heard: (value: Packed) => void): () => void;
   /** What the engine's side keeps for this id is needed no longer. */
   forget(id: number): void;
+  /** Says what becomes of the client's page. */
+  tell(kind: 'away' | 'back'): void;
   /** Throws why the line has ended, if it has. */
   check(): void;
   /** Something is kept at the engine's side: whether it is there matters, until the returned function is called. */
@@ -172,6 +174,9 @@ export function createCalls({ port, packer, clock, everyMs, lost }: CallsOptions
     },
     forget(id) {
       if (!ended) send({ kind: 'forget', id });
+    },
+    tell(kind) {
+      if (!ended && engine !== undefined) post({ kind });
     },
     check() {
       if (ended) throw ended;

@@ -132,14 +132,19 @@ const remoteState = ({ calls, packer, ask }: Remote): Stepfast['state'] => {
   };
 };
 
-/** A page that is left says so: most browsers tell nobody at the other end of its ports. */
-function onLeaving(leave: () => void): () => void {
+/** What becomes of a page it says itself: most browsers tell nobody at the other end of its ports. */
+function onLeaving(leave: () => void, tell: Calls['tell']): () => void {
   if (typeof addEventListener !== 'function' || typeof document === 'undefined') return () => undefined;
-  const listener = (event: PageTransitionEvent) => {
-    if (!event.persisted) leave();
+  const hide = ({ persisted }: PageTransitionEvent) => (persisted ? tell('away') : leave());
+  const show = ({ persisted }: PageTransitionEvent) => {
+    if (persisted) tell('back');
   };
-  addEventListener('pagehide', listener);
-  return () => removeEventListener('pagehide', listener);
+  addEventListener('pagehide', hide);
+  addEventListener('pageshow', show);
+  return () => {
+    removeEventListener('pagehide', hide);
+    removeEventListener('pageshow', show);
+  };
 }
 
 /**
@@ -185,7 +190,7 @@ export function connectStepfast(port: BridgePort, options: ConnectOptions = {}):
   };
   const calls = createCalls({ port, packer, clock, everyMs, lost });
   const leave = () => calls.end(new StepfastError('CLOSED', 'This connection is closed. Connect again to go on.'));
-  stay = onLeaving(leave);
+  stay = onLeaving(leave, calls.tell);
   const ask = async (word: Word, ...given: readonly Packed[]) => packer.open(await calls.call(word, ...given).answer);
   const remote: Remote = { calls, packer, clock, report, ask };
   const handle = createHandles(remote);

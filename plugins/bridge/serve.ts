@@ -42,6 +42,16 @@ export function checkBridge(port: BridgePort, heartbeat: Duration): number {
 }
 
 /**
+ * A dedicated worker stops with its page, and hears nothing of it: in WebKit in the middle of a transaction, for which all
+ * other pages of the site then wait. So it is told, and what listens for that in a page (the IndexedDB store) listens here.
+ */
+function relay(port: BridgePort, kind: 'away' | 'back'): void {
+  // Over any other port may be one page of several, which stops nothing here.
+  if (port !== (globalThis as unknown)) return;
+  dispatchEvent(Object.assign(new Event(kind === 'away' ? 'pagehide' : 'pageshow'), { persisted: true }));
+}
+
+/**
  * Lets other contexts use this engine: they call `connectStepfast` on the other end of the port.
  *
  * Whoever has the other end can do what the engine can: start jobs that are registered here, dispatch, cancel, read all.
@@ -111,6 +121,7 @@ export function serveStepfast(stepfast: Stepfast, port: BridgePort, options: Ser
     }
     if (v !== PROTOCOL || message.engine !== engine) return;
     if (kind === 'bye') return leave(id);
+    if (kind === 'away' || kind === 'back') return relay(port, kind);
     const client = clients.get(id);
     if (!client) return tell({ kind: 'bye' }, id); // given up, and back: what it had here is gone
     const { session, pulse } = client;

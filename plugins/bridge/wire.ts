@@ -44,6 +44,8 @@ export interface PackedError {
 
 export type ToEngine =
   | { readonly kind: 'hello' | 'ping' | 'pong' | 'bye' }
+  /** The client's page goes into the back/forward cache, and is back from there. */
+  | { readonly kind: 'away' | 'back' }
   | { readonly kind: 'call'; readonly id: number; readonly word: Word; readonly given: readonly Packed[] }
   | { readonly kind: 'subscribe'; readonly id: number; readonly run: Packed }
   /** The end of a subscription, or of a handle that nobody holds any more. */
