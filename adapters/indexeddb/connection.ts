@@ -29,12 +29,16 @@ export interface Connection {
   wasFrozen(tx: IDBTransaction): boolean;
 }
 
-/** Notes which transactions of our own connection are open. */
-function track(native: IDBDatabase, open: Set<IDBTransaction>): void {
+/** Notes which transactions of our own connection are open; tells of each that has ended. */
+function track(native: IDBDatabase, open: Set<IDBTransaction>, ended: () => void): void {
   native.transaction = (...args) => {
     const tx = IDBDatabase.prototype.transaction.apply(native, args);
     open.add(tx);
-    for (const end of ['complete', 'abort']) tx.addEventListener(end, () => open.delete(tx));
+    const end = () => {
+      open.delete(tx);
+      ended();
+    };
+    for (const kind of ['complete', 'abort']) tx.addEventListener(kind, end);
     return tx;
   };
 }
@@ -52,6 +56,15 @@ export function connectionTo(options: {
   const open = new Set<IDBTransaction>();
   const undone = new WeakSet<IDBTransaction>();
   let frozen: { readonly over: Promise<void>; readonly thaw: () => void } | undefined;
+
+  /** The iframe goes last: what is under way in one that is removed never settles, in Firefox at least. */
+  let opening = 0;
+  const endFrame = () => {
+    if (isEnded && !open.size && !opening) factory.end();
+  };
+  const ended = () => {
+    if (isEnded) setTimeout(endFrame); // when all who listen to the same event have heard of it
+  };
 
   const forget = (lost: Promise<Database> | undefined) => {
     if (lost === current) current = undefined;
@@ -77,7 +90,7 @@ export function connectionTo(options: {
     const db = (await wrap(request)) as unknown as Database;
     // Another context that wants to delete the database, or to upgrade it, must not wait for us.
     for (const lost of ['versionchange', 'close'] as const) db.addEventListener(lost, drop);
-    track(unwrap(db), open);
+    track(unwrap(db), open, ended);
     return db;
   };
 
@@ -114,14 +127,20 @@ export function connectionTo(options: {
     if (current) return current;
     const drop = () => forget(mine);
     const mine = (async () => {
-      const db = await (database ? openApps(drop) : openOwn(drop));
+      opening++;
       try {
-        await firstLook(db);
-      } catch (error) {
-        if (!database) db.close();
-        throw error;
+        const db = await (database ? openApps(drop) : openOwn(drop));
+        try {
+          await firstLook(db);
+        } catch (error) {
+          if (!database) db.close();
+          throw error;
+        }
+        return db;
+      } finally {
+        opening--;
+        ended();
       }
-      return db;
     })();
     mine.catch(drop);
     return (current = mine);
@@ -148,7 +167,7 @@ export function connectionTo(options: {
       isEnded = true;
       forget(current);
       frozen?.thaw();
-      factory.end();
+      endFrame();
     },
     freeze() {
       if (frozen || isEnded) return;

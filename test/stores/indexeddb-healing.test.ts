@@ -66,6 +66,24 @@ it('D5: when the IndexedDB of the page is dead for good, that of an iframe takes
   await vi.waitUntil(() => !page.frames[0]!.isThere);
 });
 
+it('D5: an iframe is removed when what was under way in it has ended, for without it that would never end', async () => {
+  const page = mortalPage();
+  const store = await openStore(freshName());
+  await store.commit({ now, starts: [newRun('run')] });
+  page.die();
+  await store.load('run');
+  const begun = vi.mocked(IDBDatabase.prototype.transaction).mock.calls;
+  const before = begun.length;
+  const committing = store.commit({ now, run: claim('run', 0) });
+  for (let turn = 0; turn < 100 && begun.length === before; turn++) await undefined;
+  store.abandon?.();
+  expect(page.frames[0]!.isThere).toBe(true);
+  const wasThere = committing.then(() => page.frames[0]!.isThere);
+  expect(await committing).toMatchObject({ kind: 'committed' });
+  expect(await wasThere).toBe(true);
+  await vi.waitUntil(() => !page.frames[0]!.isThere);
+});
+
 it('D5: in a worker, where there are no iframes, a dead IndexedDB is told as unavailable', async () => {
   const page = mortalPage();
   const store = await openStore(freshName());
