@@ -1,6 +1,6 @@
-// What the commands of this project set up for themselves: packages by npm, Debian's Chromium where it is permitted.
+// What the commands of this project set up for themselves: packages by npm, Debian's browsers where it is permitted.
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 
 /** Runs a command with its output shown; true when it ended well. */
 export const run = (command, args, options = {}) =>
@@ -19,23 +19,58 @@ export function ensurePackages() {
   if (!run('npm', ['ci', '--no-audit', '--no-fund'])) throw new Error('npm ci failed.');
 }
 
-const places = [
-  process.env.STEPFAST_CHROMIUM,
-  '/usr/bin/chromium',
-  '/usr/bin/chromium-browser',
-  '/usr/bin/google-chrome',
-  '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
-  '/Applications/Chromium.app/Contents/MacOS/Chromium',
-];
+const PLACES = {
+  chromium: () => [
+    process.env.STEPFAST_CHROMIUM,
+    '/usr/bin/chromium',
+    '/usr/bin/chromium-browser',
+    '/usr/bin/google-chrome',
+    '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
+    '/Applications/Chromium.app/Contents/MacOS/Chromium',
+  ],
+  firefox: () => [
+    process.env.STEPFAST_FIREFOX,
+    '/usr/bin/firefox-esr',
+    '/usr/bin/firefox',
+    '/Applications/Firefox.app/Contents/MacOS/firefox',
+  ],
+  // Its small browser comes with the driver; it can only be driven on a display of its own.
+  webkit: () => [
+    process.env.STEPFAST_WEBKIT,
+    ...(existsSync('/usr/bin/Xvfb') ? readdirSync('/usr/lib') : []).map(
+      (name) => `/usr/lib/${name}/webkit2gtk-4.1/MiniBrowser`,
+    ),
+  ],
+};
+const PACKAGES = {
+  chromium: ['chromium'],
+  firefox: ['firefox-esr'],
+  webkit: ['webkit2gtk-driver', 'xvfb', 'dbus'],
+};
 
-/** The Chromium to test with, or `undefined`. */
-export const findChromium = () => places.find((place) => place && existsSync(place));
+/** The engines that the tests know. */
+export const ENGINES = Object.keys(PLACES);
 
-/** Installs Debian's Chromium, if this is Debian and we may. */
-export function installChromium() {
-  if (process.platform !== 'linux' || process.getuid?.() !== 0 || !existsSync('/usr/bin/apt-get')) return undefined;
-  console.log('== Chromium');
+/** The browser of that engine to test with, or `undefined`. */
+export const findBrowser = (engine) => PLACES[engine]().find((place) => place && existsSync(place));
+export const findChromium = () => findBrowser('chromium');
+
+/** What to do where the browser of an engine is not found. */
+export const howToInstall = (engine) =>
+  `Install it (Debian: apt-get install ${PACKAGES[engine].join(' ')}), or name it in STEPFAST_${engine.toUpperCase()}.`;
+
+/** Installs those browsers from Debian, if this is Debian and we may; whoever wants to know whether it worked looks. */
+export function installBrowsers(engines) {
+  if (!engines.length) return;
+  if (process.platform !== 'linux' || process.getuid?.() !== 0 || !existsSync('/usr/bin/apt-get')) return;
+  console.log(`== ${engines.join(', ')}`);
   run('apt-get', ['update', '-qq']);
-  run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', 'chromium']);
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  const install = ['install', '-y', '-qq', '--no-install-recommends'];
+  run('apt-get', [...install, ...engines.flatMap((engine) => PACKAGES[engine])], { env });
+}
+
+export function installChromium() {
+  installBrowsers(['chromium']);
   return findChromium();
 }

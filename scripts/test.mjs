@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
-import { ensurePackages, findChromium, installChromium, run } from './setup.mjs';
+import { ENGINES, ensurePackages, findBrowser, howToInstall, installBrowsers, run } from './setup.mjs';
 
 const skipsBrowsers = process.env.STEPFAST_SKIP_BROWSERS === '1';
 const results = { passed: 0, failed: 0, skipped: 0 };
@@ -67,14 +67,21 @@ const isBuilt = check('build', bin('tsup'), ['--silent']);
 const projects = ['unit'];
 if (isBuilt && statSync('test/package', { throwIfNoEntry: false })) projects.push('package');
 if (skipsBrowsers) {
-  console.log('\nSTEPFAST_SKIP_BROWSERS=1: the suite in real Chromium is left out.');
+  console.log('\nSTEPFAST_SKIP_BROWSERS=1: the suites in real browsers are left out.');
   results.skipped++;
-} else if (findChromium() ?? installChromium()) projects.push('browser');
-else {
-  console.log('\nNo Chromium was found, and none could be installed. Install it (Debian: apt-get install chromium),');
-  console.log('name it in STEPFAST_CHROMIUM, or set STEPFAST_SKIP_BROWSERS=1 to leave the browser suite out.');
-  results.failed++;
-  failures.push('the suite in real Chromium: no Chromium');
+} else {
+  const isMissing = (engine) => !findBrowser(engine);
+  installBrowsers(ENGINES.filter(isMissing));
+  // Of the others, a part is run here; the rest, and a failure where one is missing, is for `npm run test:browsers`.
+  for (const engine of ENGINES.filter(isMissing)) {
+    const isNeeded = engine === 'chromium';
+    console.log(`\nNo ${engine} was found, and none could be installed${isNeeded ? '' : ': it is left out'}.`);
+    console.log(`${howToInstall(engine)} STEPFAST_SKIP_BROWSERS=1 leaves all browsers out.`);
+    if (!isNeeded) continue;
+    results.failed++;
+    failures.push('the suite in real Chromium: no Chromium');
+  }
+  if (!isMissing('chromium')) projects.push('browser');
 }
 for (const project of projects) tests(`tests: ${project}`, [project]);
 check('proofs (npm run prove)', process.execPath, ['scripts/prove.mjs']);

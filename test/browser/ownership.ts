@@ -19,8 +19,8 @@ export const call = <Method extends keyof App>(
 
 interface Case {
   readonly title: string;
-  /** The owner's engine is in a worker of its page. */
-  readonly host?: 'worker';
+  /** The owner's engine is in a worker of its page, which may tell it what becomes of the page. */
+  readonly host?: 'worker' | 'worker&tells';
   readonly needs?: readonly Skill[];
   /** What becomes of the tab that drives the run. */
   befalls(owner: Tab, site: Site): Promise<unknown>;
@@ -43,6 +43,12 @@ const CASES: readonly Case[] = [
   {
     title: 'navigated away, engine in a worker',
     host: 'worker',
+    befalls: (owner, site) => owner.load(nowhere(site)),
+    returns: (owner) => owner.back(),
+  },
+  {
+    title: 'navigated away, engine in a worker that its page tells',
+    host: 'worker&tells',
     befalls: (owner, site) => owner.load(nowhere(site)),
     returns: (owner) => owner.back(),
   },
@@ -113,7 +119,7 @@ function ownershipIn({ name, launch, skills, notDriven, limits = {} }: Driver): 
       test(`${title}: another tab takes the run over`, needs ?? [], async ({ task }) => {
         const { db, open, end } = tabs();
         const owner = await open('owner', host ? `&host=${host}` : '');
-        const me = host ? `owner-${host}` : 'owner.1';
+        const me = host ? 'owner-worker' : 'owner.1';
         const release = site.hold(`${db}-work-${me}`);
         const runId = await call(owner, 'start', 'work');
         await site.reached(`${db}-work-${me}`, 1);
@@ -121,12 +127,13 @@ function ownershipIn({ name, launch, skills, notDriven, limits = {} }: Driver): 
         expect(await call(other, 'status', runId)).toBe('running');
         const seen = call(other, 'until', runId, 'completed');
         seen.catch(() => undefined); // awaited below, where the test comes so far
+        if (needs?.length) await owner.prepare?.();
         const since = performance.now();
         await befalls(owner, site);
         await until(() => begunBy(db).length > 1);
         const afterMs = performance.now() - since;
         task.meta.takenOverAfterMs = afterMs;
-        measured.push(`${title.padEnd(36)} ${(afterMs / 1000).toFixed(2)} s`);
+        measured.push(`${title.padEnd(56)} ${(afterMs / 1000).toFixed(2)} s`);
         const next = begunBy(db)[1]!;
         expect(next).not.toBe(me);
         expect(await seen).toEqual({ status: 'completed', result: { by: next } });
@@ -231,6 +238,20 @@ function ownershipIn({ name, launch, skills, notDriven, limits = {} }: Driver): 
     await call(tab, 'close');
     await until(async () => (await call(tab, 'locks')).length === 0);
     expect((await call(tab, 'told')).errors).toEqual([]);
+    await end();
+  });
+
+  it('B: a job whose code is replaced under a waiting run, as by hot reload, goes on with the new code', async () => {
+    const { open, end } = tabs();
+    const tab = await open('tab');
+    const runId = await call(tab, 'start', 'wait', { key: 'a0' });
+    await call(tab, 'until', runId, 'waiting');
+    await call(tab, 'replace');
+    await call(tab, 'dispatchMany', ['a'], 1, true);
+    expect((await call(tab, 'until', runId, 'completed')).result).toBe('new 0');
+    const { worked, errors } = await call(tab, 'told');
+    expect(worked).toEqual(['new a0']);
+    expect(errors).toEqual([]);
     await end();
   });
 

@@ -158,6 +158,7 @@ function tabOf(send: Send, targetId: string, sessionId: string, suspended: Set<n
     },
     close: async () => void (await send('Target.closeTarget', { targetId }).catch(() => undefined)),
     show: async () => void (await send('Target.activateTarget', { targetId })),
+    prepare: async () => (pid ??= await processOf()),
     crash: async () => void ask('Page.crash').catch(() => undefined), // no answer comes from a crashed page
     freeze: async () => void (await ask('Page.setWebLifecycleState', { state: 'frozen' })),
     thaw: async () => void (await ask('Page.setWebLifecycleState', { state: 'active' })),

@@ -12,6 +12,8 @@ export interface Tab {
   close(): Promise<void>;
   /** In front of the others, which are hidden then. */
   show?(): Promise<void>;
+  /** Finds out which process it is in, for what ends or stops it: that takes a while, and is not to be measured. */
+  prepare?(): Promise<unknown>;
   /** Its process dies. */
   crash?(): Promise<void>;
   /** As the browser does with tabs that nobody has looked at for long. The page hears of it. */

@@ -152,6 +152,7 @@ function tabOf(send: Send, context: string, pages: () => readonly number[], susp
     },
     close: async () => void (await send('browsingContext.close', { context }).catch(() => undefined)),
     show: async () => void (await send('browsingContext.activate', { context })),
+    prepare: processOf,
     crash: async () => signal(await processOf(), 'SIGKILL'),
     async suspend() {
       suspended.add(await processOf());

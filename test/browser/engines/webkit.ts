@@ -244,6 +244,7 @@ function tabOf(inspector: Inspector, pages: () => readonly number[], suspended: 
       await tab.evaluate('window.close()').catch(() => undefined);
       await until(() => inspector.isOver());
     },
+    prepare: processOf,
     async crash() {
       hasCrashed = true;
       signal(await processOf(), 'SIGKILL');

@@ -13,12 +13,18 @@ export interface SuiteResult {
   readonly detail?: string;
 }
 
+/** The cases of the suite that have ended so far: where it hangs, the one behind the last is the one. */
+const progress: string[] = [];
+
 async function runSuite(prefix: string): Promise<readonly SuiteResult[]> {
   let media = 0;
-  const results = await runConformance(() => {
-    const name = `${prefix}-${++media}`;
-    return Object.assign(() => indexedDBStore({ name }), { dispose: () => void indexedDB.deleteDatabase(name) });
-  });
+  const results = await runConformance(
+    () => {
+      const name = `${prefix}-${++media}`;
+      return Object.assign(() => indexedDBStore({ name }), { dispose: () => void indexedDB.deleteDatabase(name) });
+    },
+    { onResult: ({ name }) => void progress.push(name) },
+  );
   return results.map((result) => {
     const { kind, name } = result;
     if (result.kind === 'passed') return { kind, name };
@@ -48,7 +54,7 @@ function killIndexedDB(): void {
 }
 
 /** A store whose IndexedDB dies between two commits; what it holds then, and what it has put into the page. */
-async function heals(name: string): Promise<{ frames: number; runs: string[]; gone: number }> {
+async function heals(name: string): Promise<{ frames: number; runs: string[] }> {
   const store = await openStore(name, 'owner');
   const now = Date.now();
   const start = (runId: string) =>
@@ -67,12 +73,13 @@ async function heals(name: string): Promise<{ frames: number; runs: string[]; go
   const frames = document.querySelectorAll('iframe').length;
   const { runs } = await store.list({ limit: 10 }); // walks a cursor
   await store.close();
-  return {
-    frames,
-    runs: runs.map(({ row }) => row.runId).sort(),
-    gone: document.querySelectorAll('iframe').length,
-  };
+  await until(() => !document.querySelector('iframe')); // it has not left anything behind
+  return { frames, runs: runs.map(({ row }) => row.runId).sort() };
 }
+
+const until = async (fits: () => boolean): Promise<void> => {
+  while (!fits()) await new Promise((resolve) => setTimeout(resolve, 5));
+};
 
 /** The suite where each store is opened with another IndexedDB than the page's own. */
 function suiteInFrames(): Promise<readonly SuiteResult[]> {
@@ -118,7 +125,7 @@ async function openShared(name: string): Promise<{ store: Store; database: IDBDa
   return { store, database };
 }
 
-const tools = { runSuite, suiteInFrames, heals, suiteInWorker, openStore, openShared };
+const tools = { progress, runSuite, suiteInFrames, heals, suiteInWorker, openStore, openShared };
 
 declare global {
   /** The tools of this page. */

@@ -1,5 +1,5 @@
 import { indexedDBStore } from '../../../adapters/indexeddb/index.js';
-import { createStepfast, type RunSnapshot, type Stepfast } from '../../../src/index.js';
+import { createStepfast, defineJob, type RunSnapshot, type Stepfast } from '../../../src/index.js';
 
 /*
  * An app with a few jobs, in a page or (`?host=worker|shared|service`) in a worker of it; tests call `app` either way.
@@ -97,6 +97,15 @@ function appIn(me: string) {
       }
     },
     told: async () => told,
+    /** As hot reload does: from now on, the job that waits has other code. */
+    async replace() {
+      const job = defineJob<{ key: string }>('wait', async ({ payload, step }) => {
+        const { payload: n } = await step.waitForEvent<number>('go', { correlationKey: payload.key, timeout: '1 day' });
+        await step.run('new', () => void told.worked.push(`new ${payload.key}`));
+        return `new ${n}`;
+      });
+      engine().register(job, { replace: true });
+    },
     async shift(ms: number) {
       shiftedMs += ms;
     },
@@ -166,6 +175,10 @@ function remote(post: (call: Call) => void, listen: (hear: (answer: Answer) => v
 async function appInWorker(kind: string, script: string): Promise<App> {
   if (kind === 'worker') {
     const worker = new Worker(script, { type: 'module' });
+    // A worker hears nothing of the back/forward cache, unless its page tells it.
+    if (query.has('tells'))
+      for (const kind of ['pagehide', 'pageshow'] as const)
+        addEventListener(kind, ({ persisted }) => persisted && worker.postMessage({ kind }));
     return remote(
       (call) => worker.postMessage(call),
       (hear) => worker.addEventListener('message', ({ data }) => hear(data as Answer)),
@@ -216,6 +229,7 @@ if (typeof document !== 'undefined') {
   });
   scope.addEventListener('message', (event) => {
     const { data, source } = event as ExtendableMessage;
+    if (data.kind) return void dispatchEvent(Object.assign(new Event(data.kind), { persisted: true }));
     const answering = answer(app, data as Call);
     if (!source) return void answering.then((said) => scope.postMessage!(said));
     (event as ExtendableMessage).waitUntil(answering.then((said) => source.postMessage(said)));
