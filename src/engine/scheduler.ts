@@ -75,13 +75,15 @@ export function createScheduler(options: SchedulerOptions) {
   /** Due work was left in the store for want of a slot or of room on the page. */
   let hasMore = false;
   let armedAt = Infinity;
+  /** The earliest instant that was asked for since the last look began. */
+  let wanted = Infinity;
   let undoTimer: (() => void) | undefined;
 
   const arm = (at: number) => {
+    wanted = Math.min(wanted, at);
     // Due, and not called: the clock was set forward since, and the timer counts on as before (spec Q4).
     const isLate = armedAt <= clock.now();
-    // The same instant is waited for anew: how long that is depends on what the clock says by now.
-    if (isClosed || !(at < armedAt || (at === armedAt && at < Infinity) || isLate)) return;
+    if (isClosed || !(at < armedAt || isLate)) return;
     undoTimer?.();
     armedAt = Math.min(at, armedAt);
     undoTimer = clock.setTimer(armedAt, () => {
@@ -91,6 +93,17 @@ export function createScheduler(options: SchedulerOptions) {
       for (const driver of drivers.values()) if (driver.timerAt() <= now) void driver.pump();
       look();
     });
+  };
+
+  /**
+   * What a look has found, and what was asked for since it began, is all there is to wait for. Set anew also where the instant
+   * stays: how long that is depends on what the clock says by now.
+   */
+  const armAnew = (at: number) => {
+    undoTimer?.();
+    undoTimer = undefined;
+    armedAt = Infinity;
+    arm(Math.min(at, wanted));
   };
 
   /** A slot of ours is free: due work that was left for want of one is looked for. */
@@ -218,6 +231,7 @@ export function createScheduler(options: SchedulerOptions) {
 
   const lookOnce = async () => {
     if (jobs.size === 0) return;
+    wanted = Infinity;
     isDriving = await options.drives();
     if (!isDriving) return arm(clock.now() + LIVENESS_MS);
     const versions = Object.fromEntries([...jobs].map(([name, job]) => [name, job.options.version ?? 1]));
@@ -260,7 +274,7 @@ export function createScheduler(options: SchedulerOptions) {
     let next = page.nextDueAt ?? Infinity;
     for (const driver of drivers.values()) next = Math.min(next, driver.timerAt());
     for (const until of lanes.full().values()) next = Math.min(next, until); // an earlier timer has replaced that one
-    arm(Math.min(page.foreign ? Math.min(next, clock.now() + LIVENESS_MS) : next, armedAt));
+    armAnew(page.foreign ? Math.min(next, clock.now() + LIVENESS_MS) : next);
   };
 
   /** Asks the store for due work; calls that come meanwhile become one more look. */
@@ -271,7 +285,8 @@ export function createScheduler(options: SchedulerOptions) {
       return;
     }
     isLooking = true;
-    letGo = clock.hold?.();
+    const release = clock.hold?.();
+    letGo = release;
     const loop = async () => {
       do {
         // What is asked for together (by runs that end in one group of commits) is given by one look.
@@ -290,7 +305,7 @@ export function createScheduler(options: SchedulerOptions) {
         isLooking = false;
         if (looksAgain) look();
         else if (isDriving) sweep.poke();
-        letGo?.();
+        release?.();
       });
   };
 

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { connect } from 'node:net';
+import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 
 /*
@@ -30,7 +31,7 @@ export async function startDisplay(): Promise<Display> {
     (child.stdio[3] as Readable).once('data', (chunk: Buffer) => resolve(chunk.toString().trim()));
     child.once('exit', (code) => reject(new Error(`Xvfb has ended with ${code}.`)));
   });
-  const { root, send, ask } = await connectTo(`/tmp/.X11-unix/X${number}`);
+  const { root, send, ask } = await connectTo(join('/', 'tmp', '.X11-unix', `X${number}`));
   return {
     name: `:${number}`,
     async windows() {
