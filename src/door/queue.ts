@@ -153,7 +153,7 @@ export function createLanes(jobs: ReadonlyMap<string, AnyJob>, clock: Clock) {
     },
     /** A slot of ours is free, or one was given to us: what was thought of others is over. True: something was. */
     freed(queue: string) {
-      const isThought = full.has(queue) && !full.get(queue)!.isRate;
+      const isThought = full.get(queue)?.isRate === false;
       if (isThought) clear(queue);
       return isThought;
     },

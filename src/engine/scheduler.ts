@@ -101,7 +101,6 @@ export function createScheduler(options: SchedulerOptions) {
    */
   const armAnew = (at: number) => {
     undoTimer?.();
-    undoTimer = undefined;
     armedAt = Infinity;
     arm(Math.min(at, wanted));
   };
