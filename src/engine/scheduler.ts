@@ -101,8 +101,9 @@ export function createScheduler(options: SchedulerOptions) {
    */
   const armAnew = (at: number) => {
     undoTimer?.();
+    const before = drivers.size ? armedAt : Infinity; // what runs in memory wait for may not show in any row
     armedAt = Infinity;
-    arm(Math.min(at, wanted));
+    arm(Math.min(at, wanted, before));
   };
 
   /** A slot of ours is free: due work that was left for want of one is looked for. */
