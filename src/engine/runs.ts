@@ -3,7 +3,7 @@ import { placeOf } from '../door/queue.js';
 import { fingerprintOfRun, lostBy, payloadOf } from '../door/start.js';
 import { isStepfastError, StepfastError } from '../errors.js';
 import type { Platform } from '../platform.js';
-import { digestOf, forgetsFor, undosLeft } from '../replay/digest.js';
+import { digestOf, extend, forgetsFor, undosLeft } from '../replay/digest.js';
 import { type RunSnapshot, type RunStatus, snapshotOf, type TimelineEntry, timelineOf } from '../run/inspect.js';
 import type { Batch, CommitOutcome, ListQuery, RunChange, RunRow, RunState, Store, StoredRun } from '../store/store.js';
 import { check, checkInteger, checkText, quoted } from '../values/check.js';
@@ -206,7 +206,10 @@ export function createRuns({
     const append = [{ kind: 'retried', at, forgets }] as const;
     const { unique } = placeOf(jobs.get(row.job), () => codec.decode(digest.payload));
     const isSingle = unique?.until === 'end' && { unique };
-    await command({ runId, fence: row.fence, append, ...isSingle }, row, { status: 'queued', dueAt: at });
+    // A step whose undoing was given up is still done: should the run end from outside, it is to be undone again.
+    extend(digest, append);
+    const undoable = undosLeft(digest).length > 0 && ({ undoable: true } as const);
+    await command({ runId, fence: row.fence, append, ...isSingle }, row, { status: 'queued', dueAt: at, ...undoable });
   };
 
   const fork = async (runId: string, options: ForkOptions): Promise<RunHandle> => {

@@ -101,9 +101,9 @@ export function createScheduler(options: SchedulerOptions) {
    */
   const armAnew = (at: number) => {
     undoTimer?.();
-    const before = drivers.size ? armedAt : Infinity; // what runs in memory wait for may not show in any row
+    undoTimer = undefined;
     armedAt = Infinity;
-    arm(Math.min(at, wanted, before));
+    arm(Math.min(at, wanted));
   };
 
   /** A slot of ours is free: due work that was left for want of one is looked for. */

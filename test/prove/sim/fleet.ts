@@ -218,7 +218,9 @@ export function createFleet(host: FleetHost) {
       }
       if (!live().some(({ context }) => context.version > 1)) open(2);
       for (const { context } of live()) {
-        context.engine.ready().catch(() => undefined);
+        // Where the call was under way already, the storm may have got it: an app asks again.
+        const { engine } = context;
+        engine.ready().catch(() => engine.ready().catch(() => undefined));
         context.wake();
       }
     },
