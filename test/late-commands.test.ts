@@ -314,3 +314,69 @@ test('Q2: a run that was only listened to, and found no slot when it asked for a
   });
   await second.close();
 });
+
+test('Q2: a slot that becomes free while a look is under way, which still counted it as taken, is looked for', async () => {
+  const { medium, clock, engine } = newWorld();
+  const store = memoryStore({ medium });
+  const due = store.due.bind(store);
+  let isAsked = false;
+  let gate: Promise<void> | undefined;
+  store.due = async (query) => {
+    const page = await due(query);
+    isAsked = true;
+    await gate;
+    return page;
+  };
+  const stepfast = engine({ store });
+  const queue = { name: 'narrow', concurrency: 1 };
+  let endUndo: (() => void) | undefined;
+  const retry = { initialDelay: '1m', jitter: false } as const;
+  const fails = stepfast.job('fails', { queue }, async ({ step }) => {
+    const undo = ({ attempt }: { readonly attempt: number }) => {
+      if (attempt === 1) throw new Error('not yet');
+      return new Promise<void>((resolve) => (endUndo = resolve));
+    };
+    await step.run('a', () => 1, { undo, retry });
+    throw new FatalError('no way');
+  });
+  const next = stepfast.job('next', { queue }, ({ step }) => step.run('b', () => 2));
+  const first = await stepfast.start(fails);
+  await until(() => (medium.tables.run(first.id)?.dueAt ?? 0) > clock.now());
+  const second = await stepfast.start(next, undefined, { startAt: medium.tables.run(first.id)?.dueAt ?? 0 });
+  await clock.idle(); // all looks until now have seen a free slot
+  let open: () => void = () => undefined;
+  gate = new Promise((resolve) => (open = resolve));
+  isAsked = false;
+  void clock.advance('1m');
+  await until(() => isAsked && endUndo);
+  endUndo!();
+  await until(() => !medium.tables.run(first.id)?.undoing);
+  await new Promise((resolve) => setTimeout(resolve, 20)); // it is out of memory
+  gate = undefined;
+  open();
+  await until(() => medium.tables.run(second.id)?.endedAt);
+  await stepfast.close();
+});
+
+test('F7: a branch that awaits something else before it asks for what is undone is waited for, beside one that sleeps', async () => {
+  const { medium, clock, engine } = newWorld();
+  const undone: number[] = [];
+  const define = (stepfast: Stepfast) =>
+    stepfast.job('job', async ({ step }) => {
+      const late = new Promise((resolve) => setTimeout(resolve, 30)).then(() =>
+        step.run('a', () => 1, { undo: ({ result }) => void undone.push(result ?? 0) }),
+      );
+      await Promise.all([late, step.sleep('pause', '1h')]);
+    });
+  const first = engine();
+  const { id } = await first.start(define(first));
+  await until(() => medium.tables.run(id)?.undoable && medium.tables.run(id)?.status === 'sleeping');
+  await first.close();
+  const second = engine();
+  define(second);
+  await second.runs.cancel(id);
+  await until(() => !medium.tables.run(id)?.undoing);
+  await clock.idle();
+  expect(undone).toEqual([1]);
+  await second.close();
+});

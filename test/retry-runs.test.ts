@@ -87,6 +87,37 @@ everyWay('runs.retry', (open) => {
     expect((await runsOf(engine, 'child')).map(({ status }) => status)).toEqual(['completed', 'failed']);
   });
 
+  it('F6, F7: what could not be undone is undone when the run, taken up again, is cancelled before anybody has it', async () => {
+    const w = open();
+    const define = (stepfast: Stepfast) => {
+      stepfast.job('order', { retry: { maxAttempts: 1 } }, async ({ step }) => {
+        const undo = () => {
+          w.log.push('undo');
+          if (!w.log.includes('mended')) throw new Error('not yet');
+        };
+        await step.run('reserve', () => w.log.push('reserve'), { undo });
+        await step.run('charge', fragile(w, 'charge'));
+      });
+    };
+    const first = w.engine(define);
+    const run = await first.start('order', undefined, { id: 'o' });
+    await w.clock.idle();
+    expect(await run.status()).toBe('failed');
+    expect(w.log).toEqual(['reserve', 'charge', 'undo']);
+    await first.close();
+    const stranger = w.engine();
+    await stranger.runs.retry('o');
+    await stranger.runs.cancel('o');
+    expect(await stranger.runs.get('o')).toMatchObject({ status: 'cancelled', undoing: true });
+    await stranger.close();
+    w.log.push('mended');
+    const after = w.engine(define);
+    await after.ready();
+    await w.clock.idle();
+    expect(w.log).toEqual(['reserve', 'charge', 'undo', 'mended', 'undo']);
+    expect(await after.runs.get('o')).not.toHaveProperty('undoing');
+  });
+
   it('F6: a failure inside a child is not mistaken for a step of the parent that has the same name', async () => {
     const w = open();
     const engine = w.engine((stepfast) => {

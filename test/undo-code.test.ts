@@ -11,6 +11,9 @@ const kindsOf = async (stepfast: Stepfast, id: string, kinds: RegExp) =>
 const fatal = () => {
   throw new FatalError('no way');
 };
+/** As long as the handler may still ask for what is missing, in real time, nothing is said. */
+const blockedAfterPatience = (engine: Stepfast) =>
+  expect.poll(async () => (await engine.runs.get('o'))!.status, { timeout: 30_000 }).toBe('blocked');
 
 everyWay('undo meanwhile', (open) => {
   it('F7: code that is replaced while an undo waits for its next attempt takes that over, at its time', async () => {
@@ -114,6 +117,7 @@ everyWay('undo without its code', (open) => {
     await engine.ready();
     await w.clock.advance('1h');
     expect(w.log).toEqual(['undo B']); // what can be done is
+    await blockedAfterPatience(engine);
     const blocked = await engine.runs.get('o');
     expect(blocked).toMatchObject({ status: 'blocked', undoing: true, error: { code: 'REPLAY_MISMATCH', step: 'a' } });
     expect(blocked!.error!.message).toMatch(/"a".*undo/);
@@ -133,7 +137,7 @@ everyWay('undo without its code', (open) => {
     });
     await without.ready();
     await w.clock.idle();
-    await expect.poll(async () => (await without.runs.get('o'))!.status).toBe('blocked');
+    await blockedAfterPatience(without);
     expect(w.log).toEqual([]);
     await without.close();
     const after = w.engine(first(w));

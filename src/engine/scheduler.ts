@@ -74,6 +74,8 @@ export function createScheduler(options: SchedulerOptions) {
   let isDriving = false;
   /** Due work was left in the store for want of a slot or of room on the page. */
   let hasMore = false;
+  /** A slot has become free since the last look began: what that look was told of as full may not be. */
+  let isFreed = false;
   let armedAt = Infinity;
   /** The earliest instant that was asked for since the last look began. */
   let wanted = Infinity;
@@ -109,6 +111,7 @@ export function createScheduler(options: SchedulerOptions) {
   /** A slot of ours is free: due work that was left for want of one is looked for. */
   const freed = (driver: Driver) => {
     lanes.freed(driver.row().queue);
+    isFreed = true;
     if (hasMore) look();
     sweep.poke();
   };
@@ -232,6 +235,7 @@ export function createScheduler(options: SchedulerOptions) {
   const lookOnce = async () => {
     if (jobs.size === 0) return;
     wanted = Infinity;
+    isFreed = false;
     isDriving = await options.drives();
     if (!isDriving) return arm(clock.now() + LIVENESS_MS);
     const versions = Object.fromEntries([...jobs].map(([name, job]) => [name, job.options.version ?? 1]));
@@ -270,7 +274,7 @@ export function createScheduler(options: SchedulerOptions) {
       }
     const isPage = page.runs.length === PAGE;
     hasMore = isPage || [...used.keys()].some(isFull);
-    looksAgain ||= isPage && ![...used.keys()].every(isFull);
+    looksAgain ||= (isPage && ![...used.keys()].every(isFull)) || (isFreed && hasMore);
     let next = page.nextDueAt ?? Infinity;
     for (const driver of drivers.values()) next = Math.min(next, driver.timerAt());
     for (const until of lanes.full().values()) next = Math.min(next, until); // an earlier timer has replaced that one

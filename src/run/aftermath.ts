@@ -207,9 +207,9 @@ export function createAftermath(options: AftermathOptions): () => Promise<void> 
     return false;
   };
 
-  /** Whether the handler, awaiting something else, may be about to ask for more: for as long as replay is patient. */
+  /** The handler, or a branch of it that awaits something else, may be about to ask for more: as long as replay is patient. */
   const mayAsk = (): boolean => {
-    if (isImpatient || run.fault || run.ending || (run.asks.size && !run.replay!.isQuiet())) return false;
+    if (isImpatient || run.fault || run.ending) return false;
     undoPatience ??= platform.patience(LIMITS.stallMs, () => {
       isImpatient = run.isStirred = true;
       pump();

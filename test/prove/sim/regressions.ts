@@ -20,4 +20,10 @@ export const REGRESSIONS: readonly { readonly seed: number; readonly found: stri
   { seed: 1674, found: 'a look-back timed out before the store was asked for its events' },
   { seed: 2375, found: 'a slot held for ever, for a step that lost its race in the round that counted for it' },
   { seed: 1073, found: 'a run that is never looked for again: it was listened to, and found no slot' },
+  {
+    seed: 911,
+    found: 'a step that is never undone: its undoing was given up, and its run taken up again and cancelled',
+  },
+  { seed: 2462, found: 'a run that is never looked for again: a slot was freed while a look counted it as taken' },
+  { seed: 3077, found: 'undoing blocked, because one branch of a handler sleeps and another awaits something else' },
 ];
