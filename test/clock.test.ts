@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { simulatedClock } from '../src/testing/clock.js';
 import { media, onEveryStore, world } from './harness.js';
 
 // Pins: the simulated clock of stepfast/testing, as far as it moves by itself.
@@ -36,6 +37,27 @@ onEveryStore('skipping time', (medium) => {
     while (await w.clock.skip()) moved.push(w.clock.now() - began);
     expect(moved).toEqual([1_000, 5_000, 6_000]);
     expect((await engine.runs.list({ status: 'completed' })).runs).toHaveLength(2);
+  });
+});
+
+describe('patience', () => {
+  it('idle waits as long as work goes on, though there was never a moment without any (a busy machine)', async () => {
+    const clock = simulatedClock();
+    let isOver = false;
+    const work = async () => {
+      let release = clock.hold!();
+      for (const until = performance.now() + 3_000; performance.now() < until; ) {
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        const next = clock.hold!();
+        release();
+        release = next;
+      }
+      isOver = true;
+      release();
+    };
+    void work();
+    await clock.idle();
+    expect(isOver).toBe(true);
   });
 });
 

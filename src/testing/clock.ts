@@ -34,7 +34,7 @@ interface Timer {
 /** So many macrotasks in a row without work, the last of them a timer. */
 const QUIET = 3;
 
-/** How long, in real time, `advance` is patient with work that does not end by itself (a function that hangs). */
+/** How long, in real time, `advance` is patient with work of which nothing is begun or ended (a function that hangs). */
 const PATIENCE_MS = 2_000;
 
 /**
@@ -71,6 +71,8 @@ async function within(ms: number, promise: Promise<void>): Promise<void> {
 export function simulatedClock(options: { readonly now?: number } = {}): SimulatedClock {
   let now = options.now ?? Date.UTC(2026, 0, 1);
   let holds = 0;
+  /** Holds taken and let go so far: as long as this grows, work goes on, however slow the machine. */
+  let moves = 0;
   let order = 0;
   const timers = new Map<number, Timer>();
   const waiting = new Set<() => void>();
@@ -90,12 +92,13 @@ export function simulatedClock(options: { readonly now?: number } = {}): Simulat
       }
       quiet = 0;
       let timeout: ReturnType<typeof setTimeout> | undefined;
+      const before = moves;
       const isOver = await new Promise<boolean>((resolve) => {
         const done = () => resolve(false);
         waiting.add(done);
         timeout = setTimeout(() => {
           waiting.delete(done);
-          resolve(true);
+          resolve(moves === before);
         }, PATIENCE_MS);
       });
       clearTimeout(timeout);
@@ -130,10 +133,12 @@ export function simulatedClock(options: { readonly now?: number } = {}): Simulat
     },
     hold() {
       holds++;
+      moves++;
       let isHeld = true;
       return () => {
         if (!isHeld) return;
         isHeld = false;
+        moves++;
         if (--holds > 0) return;
         for (const resolve of waiting) resolve();
         waiting.clear();
