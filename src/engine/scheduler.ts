@@ -6,7 +6,9 @@ import { createLateness } from '../run/functions.js';
 import type { DriverHost } from '../run/host.js';
 import { isHeldBy, stampOf } from '../store/due.js';
 import type { Batch, DueRun, RunRow, Store, StoredRun } from '../store/store.js';
+import { createAlarm } from './alarm.js';
 import { createSweep } from './sweep.js';
+import { createTurns } from './turns.js';
 
 /*
  * Which run goes next, and when to look again. The truth about what is due is always asked of the store; hints and
@@ -61,10 +63,6 @@ export function createScheduler(options: SchedulerOptions) {
   const blocked = new Map<string, Blocked>();
   const skip = new Map<string, string>();
   const lanes = createLanes(jobs, clock);
-  const enters: (() => void)[] = [];
-  let inFlight = 0;
-  let isSolo = false;
-  let suspects = 0;
   let isLooking = false;
   let looksAgain = false;
   /** While a look is under way. */
@@ -76,37 +74,12 @@ export function createScheduler(options: SchedulerOptions) {
   let hasMore = false;
   /** A slot has become free since the last look began: what that look was told of as full may not be. */
   let isFreed = false;
-  let armedAt = Infinity;
-  /** The earliest instant that was asked for since the last look began. */
-  let wanted = Infinity;
-  let undoTimer: (() => void) | undefined;
-
-  const arm = (at: number) => {
-    wanted = Math.min(wanted, at);
-    // Due, and not called: the clock was set forward since, and the timer counts on as before (spec Q4).
-    const isLate = armedAt <= clock.now();
-    if (isClosed || !(at < armedAt || isLate)) return;
-    undoTimer?.();
-    armedAt = Math.min(at, armedAt);
-    undoTimer = clock.setTimer(armedAt, () => {
-      armedAt = Infinity;
-      undoTimer = undefined;
-      const now = clock.now();
-      for (const driver of drivers.values()) if (driver.timerAt() <= now) void driver.pump();
-      look();
-    });
-  };
-
-  /**
-   * What a look has found, and what was asked for since it began, is all there is to wait for. Set anew also where the instant
-   * stays: how long that is depends on what the clock says by now.
-   */
-  const armAnew = (at: number) => {
-    undoTimer?.();
-    undoTimer = undefined;
-    armedAt = Infinity;
-    arm(Math.min(at, wanted));
-  };
+  const alarm = createAlarm(clock, () => {
+    const now = clock.now();
+    for (const driver of drivers.values()) if (driver.timerAt() <= now) void driver.pump();
+    look();
+  });
+  const turns = createTurns();
 
   /** A slot of ours is free: due work that was left for want of one is looked for. */
   const freed = (driver: Driver) => {
@@ -163,25 +136,11 @@ export function createScheduler(options: SchedulerOptions) {
     },
     load: (runId) => store.load(runId),
     transact: store.transact && ((work) => store.transact!(work).catch(options.refused)),
-    async enter(isSuspect) {
-      if (isSuspect) suspects++;
-      while (isSolo || (isSuspect ? inFlight > 0 : suspects > 0))
-        await new Promise<void>((resolve) => enters.push(resolve));
-      isSolo = isSuspect;
-      inFlight++;
-      return () => {
-        inFlight--;
-        if (isSuspect) {
-          isSolo = false;
-          suspects--;
-        }
-        for (const resolve of enters.splice(0)) resolve();
-      };
-    },
+    enter: turns.take,
     concurrency: lanes.concurrency,
     rate: lanes.rate,
     rests(driver) {
-      arm(driver.nextAt());
+      alarm.ring(driver.nextAt());
       if (!driver.isActive()) freed(driver);
     },
     gone(driver, why) {
@@ -193,7 +152,7 @@ export function createScheduler(options: SchedulerOptions) {
       // Other contexts hold the slots: look again when they have committed something, or in a while (hints may be lost).
       if (!lanes.full().has(queue)) lanes.fill(queue, clock.now() + LIVENESS_MS, false);
       hasMore = true;
-      arm(lanes.full().get(queue)!);
+      alarm.ring(lanes.full().get(queue)!);
     },
     idle: (row) => void skip.set(row.runId, stampOf(row)),
     blocked(row, error) {
@@ -234,10 +193,10 @@ export function createScheduler(options: SchedulerOptions) {
 
   const lookOnce = async () => {
     if (jobs.size === 0) return;
-    wanted = Infinity;
+    alarm.lookBegins();
     isFreed = false;
     isDriving = await options.drives();
-    if (!isDriving) return arm(clock.now() + LIVENESS_MS);
+    if (!isDriving) return alarm.ring(clock.now() + LIVENESS_MS);
     const versions = Object.fromEntries([...jobs].map(([name, job]) => [name, job.options.version ?? 1]));
     const used = slotsInUse();
     const isFull = (queue: string) => (used.get(queue) ?? 0) >= lanes.concurrency(queue);
@@ -278,7 +237,7 @@ export function createScheduler(options: SchedulerOptions) {
     let next = page.nextDueAt ?? Infinity;
     for (const driver of drivers.values()) next = Math.min(next, driver.timerAt());
     for (const until of lanes.full().values()) next = Math.min(next, until); // an earlier timer has replaced that one
-    armAnew(page.foreign ? Math.min(next, clock.now() + LIVENESS_MS) : next);
+    alarm.lookEnds(page.foreign ? Math.min(next, clock.now() + LIVENESS_MS) : next);
   };
 
   /** Asks the store for due work; calls that come meanwhile become one more look. */
@@ -316,7 +275,7 @@ export function createScheduler(options: SchedulerOptions) {
   const stop = () => {
     isClosed = true;
     letGo?.();
-    undoTimer?.();
+    alarm.close();
     sweep.close();
   };
 
