@@ -49,7 +49,7 @@ export type { ErrorCode, ErrorPlace } from './errors.js';
 export { EventTimeoutError, FatalError, isStepfastError, RetryableError, StepError, StepfastError } from './errors.js';
 export type { Clock } from './platform.js';
 export type { StepContext, StepOptions } from './replay/command.js';
-export type { ChildOptions, Step } from './replay/step.js';
+export type { ChildOptions, Step } from './replay/language.js';
 export type { ReceivedEvent, TimedOut, WaitOptions } from './replay/wait.js';
 export type { RunError, RunSnapshot, RunStatus, TimelineEntry } from './run/inspect.js';
 export type { Log } from './run/log.js';

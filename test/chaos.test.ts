@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { type MemoryMedium, memoryMedium, memoryStore } from '../adapters/memory/index.js';
 import { createEngine, type Stepfast } from '../src/engine/engine.js';
 import { LIMITS } from '../src/limits.js';
-import type { Step } from '../src/replay/step.js';
+import type { Step } from '../src/replay/language.js';
 import { isOutcome, type JournalEntry } from '../src/store/journal.js';
 import type { Store } from '../src/store/store.js';
 import { systemPlatform } from '../src/system.js';

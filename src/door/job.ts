@@ -1,5 +1,5 @@
 import { StepfastError } from '../errors.js';
-import type { Step } from '../replay/step.js';
+import type { Step } from '../replay/language.js';
 import type { RunError } from '../run/inspect.js';
 import type { Log } from '../run/log.js';
 import { check, checkInteger, checkName } from '../values/check.js';

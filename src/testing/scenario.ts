@@ -2,7 +2,7 @@ import type { AnyJob, HandlerContext } from '../door/job.js';
 import type { StartOptions } from '../door/start.js';
 import type { EngineOptions, Stepfast } from '../engine/engine.js';
 import type { StepContext, StepOptions, UndoContext } from '../replay/command.js';
-import type { Step } from '../replay/step.js';
+import type { Step } from '../replay/language.js';
 import type { TimelineEntry } from '../run/inspect.js';
 import { check } from '../values/check.js';
 import type { SimulatedClock } from './clock.js';
