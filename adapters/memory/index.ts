@@ -2,13 +2,16 @@ import { StepfastError } from '../../src/errors.js';
 import { copyOf } from '../../src/store/copy.js';
 import { selectByPriority, withOffers } from '../../src/store/due.js';
 import { FORMAT_VERSION, type JournalEntry } from '../../src/store/journal.js';
-import type { CommitOutcome, OpenOptions, Store, StoreListener } from '../../src/store/store.js';
+import type { CommitOutcome, DuePage, OpenOptions, Store, StoreListener } from '../../src/store/store.js';
 import { listPage, Tables } from '../../src/store/tables.js';
-import { transition } from '../../src/store/transition.js';
+import { type Transition, transition } from '../../src/store/transition.js';
 
 /*
  * The smallest store, the one to read first. Nothing outlives the process: for tests, and for pages that have no
  * storage at all.
+ *
+ * M1. Everything is done in the call itself, before anything is awaited: tables in memory answer at once, so a transition
+ *     over them decides at once, and nothing can come between. The promise is for the caller alone.
  */
 
 /** What several memory stores share: the medium that a file or a database is for the others. */
@@ -19,8 +22,6 @@ export interface MemoryMedium {
   readonly listeners: Set<(runId: string, by: Store) => void>;
   /** The least format that code must write, to write here. */
   minWriter: number;
-  /** The tail of the queue of commits: one at a time. */
-  turn: Promise<unknown>;
 }
 
 /** A medium for `memoryStore({ medium })`, so that several engines, or one after another, see the same runs. */
@@ -31,7 +32,6 @@ export function memoryMedium(): MemoryMedium {
     owners: new Set(),
     listeners: new Set(),
     minWriter: 1,
-    turn: Promise.resolve(),
   };
 }
 
@@ -66,14 +66,8 @@ export function memoryStore(options: { readonly medium?: MemoryMedium } = {}): S
     if (owner !== undefined) owners.delete(owner);
     for (const listener of mine) listeners.delete(listener);
   };
-  /** Runs alone on the medium: the transition is asynchronous, and no other commit may come between. */
-  const alone = <T>(body: () => Promise<T>, take: (found: T) => T = copy): Promise<T> => {
-    const result = medium.turn.then(() => {
-      if (isClosed) throw new StepfastError('CLOSED', 'The memory store is closed. Create a new one to go on.');
-      return body().then((found) => take(found)); // S6
-    });
-    medium.turn = result.catch(() => undefined); // the caller hears of it; the queue goes on
-    return result;
+  const assertOpen = () => {
+    if (isClosed) throw new StepfastError('CLOSED', 'The memory store is closed. Create a new one to go on.');
   };
   const assertWriter = () => {
     if (format >= medium.minWriter) return;
@@ -91,57 +85,55 @@ export function memoryStore(options: { readonly medium?: MemoryMedium } = {}): S
   const store: Store = {
     name: 'memory',
     capabilities: { durability: 'none', owners: 'many', blobs: true },
-    open: (open: OpenOptions) =>
-      alone(async () => {
-        owner = open.owner;
-        onError = open.onError;
-        format = open.format ?? FORMAT_VERSION;
-        if (open.mode === 'drive') {
-          assertWriter();
-          medium.minWriter = format;
-        }
-        owners.add(owner);
-      }),
+    async open(open: OpenOptions) {
+      assertOpen();
+      owner = open.owner;
+      onError = open.onError;
+      format = open.format ?? FORMAT_VERSION;
+      if (open.mode === 'drive') {
+        assertWriter();
+        medium.minWriter = format;
+      }
+      owners.add(owner);
+    },
     async close() {
-      if (!isClosed) await medium.turn;
       leave();
     },
     abandon: leave,
-    commit(given) {
-      const batch = copy(given); // S6; at once, for the caller may change it while others commit
-      return alone(async () => {
-        assertWriter();
-        const { outcome, writes } = await transition(tables, batch);
-        if (isClosed)
-          throw new StepfastError('CLOSED', 'The memory store was closed during a commit; nothing of it was kept.');
-        if (outcome.kind !== 'committed') return outcome;
-        tables.apply(writes);
-        for (const [runId, { append, reset }] of writes.runs) {
-          const journal = journals.get(runId);
-          if (journal && !reset) journal.push(...append);
-          else journals.set(runId, [...append]);
-        }
-        for (const runId of writes.deletes) journals.delete(runId);
-        for (const runId of [...writes.runs.keys(), ...writes.deletes])
-          for (const listener of listeners) listener(runId, store);
-        return outcome;
-      }, released);
+    async commit(given) {
+      assertOpen();
+      assertWriter();
+      const { outcome, writes } = transition(tables, copy(given)) as Transition; // M1, S6
+      if (outcome.kind !== 'committed') return released(outcome);
+      tables.apply(writes);
+      for (const [runId, { append, reset }] of writes.runs) {
+        const journal = journals.get(runId);
+        if (journal && !reset) journal.push(...append);
+        else journals.set(runId, [...append]);
+      }
+      for (const runId of writes.deletes) journals.delete(runId);
+      for (const runId of [...writes.runs.keys(), ...writes.deletes])
+        for (const listener of listeners) listener(runId, store);
+      return released(outcome);
     },
-    due: (query) =>
-      alone(async () =>
-        withOffers(
-          tables,
-          selectByPriority(tables.dueRows(), query, (id) => owners.has(id)),
-          query.now,
-        ),
-      ),
-    load: (runId) => alone(async () => stored(runId)),
-    list: (query) =>
-      alone(async () => {
-        const { rows, ...rest } = listPage(tables.runs.values(), query);
-        return { runs: rows.map((row) => stored(row.runId)!), ...rest };
-      }),
-    state: (key) => alone(async () => tables.state(key)),
+    async due(query) {
+      assertOpen();
+      const picked = selectByPriority(tables.dueRows(), query, (id) => owners.has(id));
+      return copy(withOffers(tables, picked, query.now) as DuePage); // M1, S6
+    },
+    async load(runId) {
+      assertOpen();
+      return copy(stored(runId));
+    },
+    async list(query) {
+      assertOpen();
+      const { rows, ...rest } = listPage(tables.runs.values(), query);
+      return copy({ runs: rows.map((row) => stored(row.runId)!), ...rest });
+    },
+    async state(key) {
+      assertOpen();
+      return copy(tables.state(key));
+    },
     watch(listener: StoreListener) {
       const hear = (runId: string, by: Store) => {
         try {

@@ -1,6 +1,6 @@
 import type { ExportedRow, ExportedRun } from '../../src/engine/words.js';
 import { StepfastError } from '../../src/errors.js';
-import { digestOf } from '../../src/replay/digest.js';
+import { endOf } from '../../src/replay/glance.js';
 import { FORMAT_VERSION, type JournalEntry, type RecordedError } from '../../src/store/journal.js';
 import { quoted } from '../../src/values/check.js';
 import type { Codec } from '../../src/values/codec.js';
@@ -219,7 +219,7 @@ export function readExported(given: unknown, codec: Codec): ExportedRun {
   }
   const exported = copy as unknown as ExportedRun;
   const { status, endedAt, undoing } = exported.run;
-  const { end } = digestOf(exported.journal);
+  const end = endOf(exported.journal);
   const isEnded = STATUSES.indexOf(status) >= STATUSES.indexOf('completed');
   if (isEnded ? end?.kind !== status : end) refuse('$.run.status', status);
   if (isEnded !== (endedAt !== undefined)) refuse('$.run.endedAt', endedAt);

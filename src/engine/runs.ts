@@ -4,6 +4,7 @@ import { fingerprintOfRun, lostBy, payloadOf } from '../door/start.js';
 import { isStepfastError, StepfastError } from '../errors.js';
 import type { Platform } from '../platform.js';
 import { digestOf, extend, forgetsFor, undosLeft } from '../replay/digest.js';
+import { endOf } from '../replay/glance.js';
 import { type RunSnapshot, type RunStatus, snapshotOf, type TimelineEntry, timelineOf } from '../run/inspect.js';
 import type { Batch, CommitOutcome, ListQuery, RunChange, RunRow, RunState, Store, StoredRun } from '../store/store.js';
 import { check, checkInteger, checkText, quoted } from '../values/check.js';
@@ -288,7 +289,7 @@ export function createRuns({
       });
       try {
         const { row, journal } = await found(runId);
-        const { end } = digestOf(journal);
+        const end = endOf(journal);
         if (row.endedAt !== undefined && end?.kind === 'completed') return codec.decode(end.value);
         if (row.endedAt !== undefined && end?.kind === 'failed') throw codec.decodeError(end.error);
         if (row.endedAt !== undefined)

@@ -5,7 +5,7 @@ import { createDriver, type Driver } from '../run/driver.js';
 import { createLateness } from '../run/functions.js';
 import type { DriverHost } from '../run/host.js';
 import { isHeldBy, stampOf } from '../store/due.js';
-import type { Batch, DueRun, RunRow, Store, StoredRun } from '../store/store.js';
+import type { CommitOutcome, DueRun, RunRow, Store, StoredRun } from '../store/store.js';
 import { createAlarm } from './alarm.js';
 import { createSweep } from './sweep.js';
 import { createTurns } from './turns.js';
@@ -111,19 +111,16 @@ export function createScheduler(options: SchedulerOptions) {
       else if (driver.row().parentId !== undefined) driver.verify();
   };
 
-  const write = async (batch: Batch) => {
-    try {
-      return await store.commit(batch);
-    } catch (error) {
-      return options.refused(error);
-    }
-  };
-
   const host: DriverHost = {
     ...options,
     late: createLateness(),
     async commit(run, parts) {
-      const outcome = await write(Object.assign({ now: clock.now(), run }, parts));
+      let outcome: CommitOutcome;
+      try {
+        outcome = await store.commit(Object.assign({ now: clock.now(), run }, parts));
+      } catch (error) {
+        return options.refused(error);
+      }
       const { retryAt } = outcome.kind === 'no-slot' ? outcome : {};
       if (retryAt !== undefined) lanes.fill(run.state!.slot!, retryAt, true);
       if (outcome.kind === 'committed' && run.raise && run.state?.slot !== undefined && lanes.freed(run.state.slot))

@@ -122,7 +122,7 @@ export function createReplay(options: ReplayOptions) {
     error?: Error,
   ): string | undefined {
     if (isDead || ending) return undefined;
-    const counter = identityKey(namespace, [name, 0]);
+    const counter = `${namespace} ${name}`; // no namespace has a blank in it
     const occurrence = (occurrences.get(counter) ?? 0) + 1;
     occurrences.set(counter, occurrence);
     const id = [name, occurrence] as const;

@@ -156,7 +156,7 @@ export function createStep({ host, replay, undoable }: StepPass): Step {
         check(typeof fn === 'function', `The function of step "${name}"`, fn, 'a function');
         check(undo === undefined || typeof undo === 'function', `undo of step "${name}"`, undo, 'a function');
         check(when === undefined || when === 'online', `when of step "${name}"`, when, '"online", or leave it out');
-        resolveRetry(retry);
+        if (retry !== undefined) resolveRetry(retry);
         return {
           kind: 'run',
           fn,
@@ -175,7 +175,7 @@ export function createStep({ host, replay, undoable }: StepPass): Step {
         check(typeof fn === 'function', `The function of transaction "${name}"`, fn, 'a function');
         const wanted = 'a store that shares a database with the app, such as indexedDBStore({ database })';
         check(host.transact !== undefined, 'The store', 'one of its own', wanted);
-        resolveRetry(retry);
+        if (retry !== undefined) resolveRetry(retry);
         return { kind: 'transaction', fn: () => undefined, shared: { scope, body: fn as never }, retry };
       }),
     waitForEvent: ((event: GivenEvent | readonly GivenEvent[], given?: WaitOptions<never>) => {

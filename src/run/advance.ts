@@ -4,7 +4,7 @@ import type { DriverHost } from './host.js';
 import { countUp } from './increments.js';
 import type { Draft, LiveRun } from './live-run.js';
 import type { createPass } from './pass.js';
-import { startable } from './questions.js';
+import { mayBeDue, startable } from './questions.js';
 import type { Recorder } from './recorder.js';
 import { upgradeOf } from './upgrade.js';
 
@@ -74,7 +74,7 @@ export function createAdvance({ host, run, job, pass, recorder, commits, leave }
       return;
     }
     if (!run.fault && run.facts.length) await recorder.takeFacts(draft, false);
-    if (!run.fault) await recorder.takeDue(draft);
+    if (!run.fault && mayBeDue(run)) await recorder.takeDue(draft);
     if (!run.fault && !run.digest.end && run.increments.length) await countUp(run, host, recorder, draft);
     if (run.fault || run.digest.end || !run.ending || run.running.size) return;
     if (run.facts.some((fact) => !draft.facts.has(fact))) return; // ended since this round began: recorded by the next

@@ -58,12 +58,17 @@ export type Outcome = { readonly value: Json } | { readonly error: unknown };
 const settled = async <Value, Kept = Value>(
   fn: () => Value | PromiseLike<Value>,
   keep: (value: Value) => Kept = (value) => value as never,
+  heard?: (outcome: { readonly value: Kept } | { readonly error: unknown }) => void,
 ): Promise<{ readonly value: Kept } | { readonly error: unknown }> => {
+  let outcome: { readonly value: Kept } | { readonly error: unknown };
   try {
-    return { value: keep(await fn()) };
+    outcome = { value: keep(await fn()) };
   } catch (error) {
-    return { error };
+    await undefined; // it may have thrown at once: who has called is to be back before anybody hears of it
+    outcome = { error };
   }
+  heard?.(outcome);
+  return outcome;
 };
 
 /**
@@ -142,8 +147,8 @@ export function beginAttempt(
   const late = settled(
     () => platform.inStep(() => fn(context, call.inner)),
     (value) => codec.encode(value, `what step "${id[0]}" returned`),
+    (outcome) => finish(outcome, 'value' in outcome && shared ? shared.changes() : []),
   );
-  void late.then((outcome) => finish(outcome, 'value' in outcome && shared ? shared.changes() : []));
   return {
     late,
     end(reason) {

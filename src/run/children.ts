@@ -1,6 +1,6 @@
 import { StepfastError } from '../errors.js';
 import type { Platform } from '../platform.js';
-import { digestOf } from '../replay/digest.js';
+import { endOf } from '../replay/glance.js';
 import type { StoredRun } from '../store/store.js';
 import type { Codec } from '../values/codec.js';
 import type { LiveRun } from './live-run.js';
@@ -15,7 +15,7 @@ interface ChildrenHost {
 export async function readEnds(run: LiveRun, { load, platform, codec }: ChildrenHost): Promise<void> {
   for (const childId of run.news) {
     const child = await load(childId);
-    const end = child && digestOf(child.journal).end;
+    const end = child && endOf(child.journal);
     const at = child?.row.endedAt ?? platform.clock.now();
     if (end?.kind === 'completed') run.ended.set(childId, { at, value: end.value });
     else if (!child || end) {

@@ -55,8 +55,6 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   });
   const going = { promise: gone, isOver: () => isGone };
 
-  const hold = () => clock.hold?.() ?? (() => undefined);
-
   const pass = createPass({
     host,
     run,
@@ -131,7 +129,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     if (!run.digest.end) await advance(draft);
     if (run.fault) return block(draft);
     recorder.checkWaits(draft);
-    const { isOnline } = circumstances(now);
+    const isOnline = platform.isOnline();
     const starting = run.digest.end || draft.isReset ? [] : startable(run, draft, isOnline);
     for (const ask of starting) recorder.begin(draft, ask);
     // A handler that has not heard yet of what this commit records is at work: should it die, the next owner replays it.
@@ -221,7 +219,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
 
   const rounds = async (): Promise<void> => {
     isPumping = true;
-    const release = hold();
+    const release = clock.hold?.();
     try {
       do {
         isAwake = false;
@@ -236,7 +234,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
       run.held = undefined;
       if (isGone || run.row.slot === undefined) functions.giveTurn();
       if (!isGone) host.rests(driver);
-      release();
+      release?.();
     }
   };
 

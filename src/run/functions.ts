@@ -60,8 +60,6 @@ export function createFunctions({ host, run, isGone, pump, stir, lost }: Functio
   /** While a step waits for the network. */
   let undoOnline: (() => void) | undefined;
 
-  const hold = () => clock.hold?.() ?? (() => undefined);
-
   const isSuspect = () => run.digest.interruptions + (run.isInterrupted ? 1 : 0) >= SUSPECT;
   const takeTurn = async () => {
     turn ??= await host.enter(isSuspect());
@@ -78,7 +76,7 @@ export function createFunctions({ host, run, isGone, pump, stir, lost }: Functio
   const enter = (ask: Ask) => {
     const { key } = ask;
     const attempt = attemptOf(run.digest, key, ask.released);
-    const release = hold();
+    const release = clock.hold?.();
     const confirm = { runId, fence: run.row.fence, append: [] };
     const { end, late } = beginAttempt(attempts, ask, {
       attempt,
@@ -88,23 +86,23 @@ export function createFunctions({ host, run, isGone, pump, stir, lost }: Functio
         run.running.delete(key);
         if (!isGone() && !run.withdrawn.has(key)) run.facts.push({ ask, attempt, at: clock.now(), outcome, state });
         pump();
-        release();
+        release?.();
       },
     });
     const stop = (reason: unknown) => {
       end(reason);
-      release();
+      release?.();
     };
     run.running.set(key, { end: stop, late });
   };
 
   /** The outcome is committed with the app's rows: here and now, for the next round may not come before it. */
   const share = async (ask: Ask) => {
-    const release = hold();
+    const release = clock.hold?.();
     try {
       if ((await shareStep(host, run, ask, attemptOf(run.digest, ask.key, ask.released))) === 'lost') lost();
     } finally {
-      release();
+      release?.();
     }
   };
 

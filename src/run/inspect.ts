@@ -1,4 +1,4 @@
-import { digestOf } from '../replay/digest.js';
+import { endOf, payloadOf } from '../replay/glance.js';
 import type { JournalEntry, RecordedError } from '../store/journal.js';
 import type { OpenWait, StoredRun, StoredStatus } from '../store/store.js';
 import type { Codec } from '../values/codec.js';
@@ -80,7 +80,7 @@ const waitOf = ({ events, key, deadline }: OpenWait) => ({
 /** Reads a snapshot out of what is stored. `blockedBy`: why this context can not go on with it. */
 export function snapshotOf(run: StoredRun, codec: Codec, blockedBy?: Error): RunSnapshot {
   const { row, journal } = run;
-  const { end, payload } = digestOf(journal);
+  const end = endOf(journal);
   const error = end?.kind === 'failed' ? errorOf(end.error) : blockedBy && errorOf(codec.encodeError(blockedBy));
   const attempts = journal.flatMap((entry) => {
     if (entry.kind !== 'attempt-failed' && entry.kind !== 'step-failed') return [];
@@ -90,7 +90,7 @@ export function snapshotOf(run: StoredRun, codec: Codec, blockedBy?: Error): Run
     id: row.runId,
     job: row.job,
     status: blockedBy ? 'blocked' : row.status,
-    payload: codec.decode(payload),
+    payload: codec.decode(payloadOf(journal)),
     attempts,
     waitingFor: [...row.waits.map(waitOf), ...(row.awaits ?? []).map((runId) => ({ events: [], runId }))],
     createdAt: row.createdAt,

@@ -116,8 +116,13 @@ export const isOffered = (run: LiveRun): boolean =>
 
 const sameId = ([name, occurrence]: Identity, other: Identity) => name === other[0] && occurrence === other[1];
 
+/** Whether there is anything that an instant, an event or the end of a child could settle: most rounds of most runs have none. */
+export const mayBeDue = ({ digest: { sleeps, waits, children } }: LiveRun): boolean =>
+  sleeps.size + waits.size + children.size > 0;
+
 /** The earliest of events, ends of children, sleeps and deadlines; what came before a timer on equal instants (spec E5, R7). */
 export function nextDue(run: LiveRun, draft: Draft): Due | undefined {
+  const { sleeps } = run.digest;
   // What this very commit records has no event looked up and no timer set yet.
   const isNew = new Set<unknown>(
     draft.entries.map((entry) => /^(wait|sleep)-set$/.test(entry.kind) && 'id' in entry && entry.id),
@@ -127,8 +132,8 @@ export function nextDue(run: LiveRun, draft: Draft): Due | undefined {
   const consider = (due: Due) => {
     if (!best || due.at < best.at || (due.at === best.at && isTimer(best) && !isTimer(due))) best = due;
   };
-  for (const ask of asksOf(run, run.digest.sleeps)) {
-    const sleep = run.digest.sleeps.get(ask.key);
+  for (const ask of asksOf(run, sleeps)) {
+    const sleep = sleeps.get(ask.key);
     if (sleep && !isNew.has(sleep.id) && sleep.dueAt <= draft.now) consider({ at: sleep.dueAt, ask });
   }
   for (const { ask, runId } of openChildren(run)) {
@@ -149,10 +154,12 @@ export function nextDue(run: LiveRun, draft: Draft): Due | undefined {
 const retryAt = ({ digest }: LiveRun, key: string) => digest.failures.get(key)?.retryAt ?? 0;
 
 /** Steps that are asked for and not in flight; of calls, those whose child is not started yet. */
-const idleSteps = (run: LiveRun): Ask[] =>
-  [...run.asks.values()].filter(
-    ({ key, command }) => functionOf(command) && !run.running.has(key) && !run.digest.children.has(key),
-  );
+function idleSteps({ asks, running, digest }: LiveRun): Ask[] {
+  const idle: Ask[] = [];
+  for (const ask of asks.values())
+    if (functionOf(ask.command) && !running.has(ask.key) && !digest.children.has(ask.key)) idle.push(ask);
+  return idle;
+}
 
 /** What the platform and the job say, as far as the row depends on it. */
 export interface Circumstances {
@@ -170,7 +177,7 @@ const isHeldBack = ({ command }: Ask, isOnline: boolean) => !isOnline && functio
 
 /** Steps that wait for the network. */
 export const heldBack = (run: LiveRun, isOnline: boolean): Ask[] =>
-  idleSteps(run).filter((ask) => isHeldBack(ask, isOnline));
+  isOnline ? [] : idleSteps(run).filter((ask) => isHeldBack(ask, isOnline));
 
 /** Functions to enter after this commit. Once the handler has settled, pending retries are withdrawn (spec R8). */
 export const startable = (run: LiveRun, { now, facts }: Draft, isOnline: boolean): Ask[] =>

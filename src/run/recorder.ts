@@ -84,10 +84,15 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
   const fail = (draft: Draft, error: unknown) =>
     record(draft, { kind: 'failed', at: draft.now, error: codec.encodeError(error) });
 
-  /** Records an outcome and lets the handler react to it: now, or (spec R11) after the commit. */
-  const settle = async (draft: Draft, { key }: Ask, entry: OutcomeEntry, isLater = false) => {
-    if (run.digest.outcomes.length >= LIMITS.outcomes)
-      return exceed(draft, 'JOURNAL_FULL', `${LIMITS.outcomes} outcomes`);
+  /**
+   * Records an outcome and lets the handler react to it: now, or (spec R11) after the commit. A promise only where there is
+   * something to wait for, as below: this is called for each step.
+   */
+  const settle = (draft: Draft, { key }: Ask, entry: OutcomeEntry, isLater = false): Promise<void> | undefined => {
+    if (run.digest.outcomes.length >= LIMITS.outcomes) {
+      exceed(draft, 'JOURNAL_FULL', `${LIMITS.outcomes} outcomes`);
+      return undefined;
+    }
     record(draft, entry);
     run.asks.delete(key);
     const index = run.digest.entries.length - 1;
@@ -97,10 +102,10 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
         run.feeds.push(feed);
         run.isStirred = true;
       });
-      return;
+      return undefined;
     }
     feed();
-    await react(draft);
+    return react(draft);
   };
 
   /** A value that is made on the spot is recorded with whatever this commit is about. */
@@ -120,11 +125,12 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
       const isKnown = last?.kind === 'attempt-failed' && last.at === fact.at && last.attempt === fact.attempt;
       // Committed already, and only the response was lost; or nobody waits for it any more.
       const isOver = run.digest.outcomeKeys.has(key) || run.digest.children.has(key) || run.withdrawn.has(key);
-      if (!isKnown && !isOver) await takeFact(draft, fact, isLater);
+      const reacting = !isKnown && !isOver && takeFact(draft, fact, isLater);
+      if (reacting) await reacting;
     }
   };
 
-  const takeFact = async (draft: Draft, fact: Fact, isLater: boolean) => {
+  const takeFact = (draft: Draft, fact: Fact, isLater: boolean): Promise<void> | undefined => {
     const { ask, attempt, at, outcome } = fact;
     const { id, key } = ask;
     const { kind, retry: own, job: child } = ask.command as FunctionCommand;
@@ -136,9 +142,10 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
         draft.stateFacts.push(fact);
       }
       const value = outcome.value as never;
-      if (kind === 'call') record(draft, { kind: 'child-set', at, id, runId: childId(value), job: child! });
-      else await settle(draft, ask, Object.assign({ kind: 'step-completed' } as const, position, { value }), isLater);
-      return;
+      if (kind !== 'call')
+        return settle(draft, ask, Object.assign({ kind: 'step-completed' } as const, position, { value }), isLater);
+      record(draft, { kind: 'child-set', at, id, runId: childId(value), job: child! });
+      return undefined;
     }
     // The store failed under one of our own words: no fault of the step, and no attempt of it (spec D5).
     if (kind !== 'run' && isOutage(outcome.error)) {
@@ -148,8 +155,9 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
     const error = codec.encodeError(outcome.error);
     const failures = (run.digest.failures.get(key)?.count ?? 0) + 1;
     const delayMs = retryDelay(outcome.error, policyOf(own), failures);
-    if (delayMs === undefined) await settle(draft, ask, { kind: 'step-failed', ...position, error }, isLater);
-    else record(draft, { kind: 'attempt-failed', at, id, attempt, word, error, retryAt: at + delayMs });
+    if (delayMs === undefined) return settle(draft, ask, { kind: 'step-failed', ...position, error }, isLater);
+    record(draft, { kind: 'attempt-failed', at, id, attempt, word, error, retryAt: at + delayMs });
+    return undefined;
   };
   const childId = (value: never) => (codec.decode(value) as { readonly id: string }).id;
 
@@ -197,7 +205,7 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
     }
   };
 
-  const settleDue = async (draft: Draft, { ask, asked, event, child }: Due) => {
+  const settleDue = (draft: Draft, { ask, asked, event, child }: Due): Promise<void> | undefined => {
     const position = { at: draft.now, id: ask.id, ...run.replay!.position(ask.key) };
     if (child) {
       const { runId: childRun } = child;
@@ -222,6 +230,7 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
     if (run.digest.waits.get(ask.key)!.onTimeout !== 'cancel') return settle(draft, ask, entry);
     record(draft, entry);
     record(draft, { kind: 'cancelled', at: draft.now });
+    return undefined;
   };
 
   /** The handler has settled and its steps are finished (spec R8). `retries`: it threw, and is to be tried again. */

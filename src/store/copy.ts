@@ -6,13 +6,17 @@
  */
 export function copyOf<T>(value: T, clone: (value: never) => unknown = (same) => same): T {
   if (typeof value !== 'object' || value === null) return value;
-  const part = (each: unknown) => copyOf(each, clone);
-  if (Array.isArray(value)) return value.map(part) as T;
+  if (Array.isArray(value)) {
+    const list: unknown[] = [];
+    for (const each of value) list.push(copyOf(each, clone));
+    return list as T;
+  }
   const proto = Object.getPrototypeOf(value);
   if (proto !== Object.prototype && proto !== null) return clone(value as never) as T;
   const copy: { [key: string]: unknown } = {};
-  for (const key of Object.keys(value)) {
-    const found = part((value as { readonly [key: string]: unknown })[key]);
+  for (const key in value) {
+    if (!Object.hasOwn(value, key)) continue;
+    const found = copyOf((value as { readonly [key: string]: unknown })[key], clone);
     if (found === undefined) continue;
     // Assigned, this one name would become the prototype.
     if (key === '__proto__')

@@ -53,6 +53,10 @@ class Ordered<T extends { readonly seq: number }> {
     const at = this.#find(item);
     if (this.items[at]?.seq === item.seq) this.items.splice(at, 1);
   }
+  /** Puts an item of the same rank and `seq` in the place of this one. */
+  replace(old: T, item: T): void {
+    this.items[this.#find(old)] = item;
+  }
 }
 
 /** In-memory tables: the reads of a transition, and `apply` for its writes. */
@@ -148,8 +152,9 @@ export class Tables implements Reads {
 
   putRun(row: RunRow): void {
     const old = this.runs.get(row.runId);
-    if (old) this.#unindex(old);
     this.runs.set(row.runId, row);
+    if (old && this.#isIndexedAs(old, row)) return;
+    if (old) this.#unindex(old);
     if (row.idempotencyKey !== undefined) this.#keys.set(keyOf(row.job, row.idempotencyKey), row.runId);
     for (const pair of pairsOf(row)) this.#waiting.add(pair, row.runId);
     for (const awaited of row.awaits ?? []) this.#awaiting.add(awaited, row.runId);
@@ -161,6 +166,17 @@ export class Tables implements Reads {
     const due = this.#due.get(rank) ?? new Ordered((each) => each.dueAt!);
     this.#due.set(rank, due);
     due.add(row);
+  }
+
+  /** The common case, a step of a run that works on: the row takes the place of the one before. */
+  #isIndexedAs(old: RunRow, row: RunRow): boolean {
+    const isAlike =
+      old.dueAt === row.dueAt &&
+      old.slot === row.slot &&
+      old.unique?.key === row.unique?.key &&
+      !(old.waits.length || row.waits.length || old.awaits || row.awaits);
+    if (isAlike && row.dueAt !== undefined) this.#due.get(row.priority ?? 0)!.replace(old, row);
+    return isAlike;
   }
 
   /** Forgets a run that is kept elsewhere. */

@@ -59,7 +59,7 @@ function* decide(scope: Scope, batch: Batch): Work<CommitOutcome> {
     const refused = yield* deleteRun(scope, each);
     if (refused) return refused;
   }
-  yield* forgetExpired(scope);
+  if (scope.writes.state.size) yield* forgetExpired(scope);
   const { fence, offers } = run;
   return { kind: 'committed', fence, offers, ended, state, starts, events };
 }

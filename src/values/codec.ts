@@ -244,25 +244,26 @@ export function createCodec({ URL, maxBytes = MAX_VALUE_BYTES, blobs }: CodecOpt
       seen.push(value);
       return value;
     };
-    // Defined, not assigned: a key `__proto__` is data.
-    const put = (target: object, key: string, value: unknown, enumerable = true) =>
-      Object.defineProperty(target, key, { value, enumerable, configurable: true, writable: true });
+    // Defined, where assigning would find a setter or a frozen prototype: a key `__proto__` is data.
+    const put = (target: object, key: string, value: unknown, enumerable = true) => {
+      if (enumerable && !(key in target)) (target as Bag)[key] = value;
+      else Object.defineProperty(target, key, { value, enumerable, configurable: true, writable: true });
+    };
 
+    const fill = (target: object, fields: Json, depth: number): object => {
+      for (const key of keys(fields as Bag)) put(target, key, read((fields as Record<string, Json>)[key], depth + 1));
+      return target;
+    };
     /** `carried` marks the errors within an error, which have no number (C2). */
     const read = (json: Json | undefined, depth: number, carried = false): unknown => {
       if (!isObject(json)) return json;
       if (depth > MAX_DEPTH + MAX_CAUSE_DEPTH + 1) throw new RangeError('nested too deeply');
-      const next = (item: Json | undefined): unknown => read(item, depth + 1);
-      const fill = (target: object, fields: Json): object => {
-        for (const key of keys(fields as Bag)) put(target, key, next((fields as Record<string, Json>)[key]));
-        return target;
-      };
       if (Array.isArray(json)) {
         const list: unknown[] = keep([]);
-        for (const item of json) list.push(next(item));
+        for (const item of json) list.push(read(item, depth + 1));
         return list;
       }
-      if (!hasOwn(json, '$')) return fill(keep({}), json);
+      if (!hasOwn(json, '$')) return fill(keep({}), json, depth);
 
       const [tag, first, second] = (json as { $: Json[] }).$ as [string, never, never];
       switch (tag) {
@@ -276,9 +277,9 @@ export function createCodec({ URL, maxBytes = MAX_VALUE_BYTES, blobs }: CodecOpt
           if (typeof first === 'number' && first in seen) return seen[first];
           break;
         case 'object':
-          return fill(keep({}), first);
+          return fill(keep({}), first, depth);
         case 'null':
-          return fill(keep(Object.create(null)), first);
+          return fill(keep(Object.create(null)), first, depth);
         case 'Date':
           return keep(new Date(first ?? Number.NaN));
         case 'RegExp':
@@ -286,14 +287,14 @@ export function createCodec({ URL, maxBytes = MAX_VALUE_BYTES, blobs }: CodecOpt
         case 'Map': {
           const map = keep(new Map());
           (first as Json[][]).forEach(([key, value]) => {
-            map.set(next(key), next(value));
+            map.set(read(key, depth + 1), read(value, depth + 1));
           });
           return map;
         }
         case 'Set': {
           const set = keep(new Set());
           (first as Json[]).forEach((item) => {
-            set.add(next(item));
+            set.add(read(item, depth + 1));
           });
           return set;
         }
@@ -320,7 +321,7 @@ export function createCodec({ URL, maxBytes = MAX_VALUE_BYTES, blobs }: CodecOpt
           set('errors', errors?.map(inner));
           set('code', code, true);
           set('step', step, true);
-          if (data !== undefined) put(error, 'data', next(data));
+          if (data !== undefined) put(error, 'data', read(data, depth + 1));
           return error;
         }
       }

@@ -21,6 +21,5 @@ export function* deleteRun(scope: Scope, { runId, fence, fingerprint }: Deletion
 
 /** A little tidying with each commit that touches the state: nothing else removes what has expired. */
 export function* forgetExpired({ reads, writes, now }: Scope): Work<void> {
-  if (!writes.state.size) return;
   for (const key of yield* read(reads.expiredState(now))) if (!writes.state.has(key)) writes.state.set(key, undefined);
 }

@@ -1,4 +1,4 @@
-import type { CommitOutcome, EventRow, RunChange, RunRow, RunState } from '../store.js';
+import type { CommitOutcome, EventRow, OpenWait, RunChange, RunRow, RunState } from '../store.js';
 import { holderOf, mayTake, offersFor, rowWith, type Scope, storedEvents } from './scope.js';
 import { takeRate } from './state.js';
 import { read, type Work } from './work.js';
@@ -24,9 +24,11 @@ export function* changeRun(scope: Scope, run: RunChange): Work<CommitOutcome | C
   const ended = row.ended ?? [];
   if (!state) return { fence, offers: [], ended };
   const unless = run.unless ?? [];
-  const heard = yield* offersFor(storedEvents(reads), row.runId, unless, now);
-  const overtaking = heard.filter((event) => unless.some((wait) => mayTake(wait, event, row.runId)));
-  if (overtaking.length) return { kind: 'overtaken', offers: overtaking };
+  if (unless.length) {
+    const heard = yield* offersFor(storedEvents(reads), row.runId, unless, now);
+    const overtaking = heard.filter((event) => unless.some((wait) => mayTake(wait, event, row.runId)));
+    if (overtaking.length) return { kind: 'overtaken', offers: overtaking };
+  }
   for (const { seq, untaken } of run.takes ?? []) {
     const event = yield* read(reads.event(seq));
     if (untaken && event?.taken)
@@ -42,9 +44,10 @@ export function* changeRun(scope: Scope, run: RunChange): Work<CommitOutcome | C
   if (run.unique && (yield* holderOf(scope, row.job, run.unique)) !== undefined)
     return { kind: 'fenced', fence: row.fence };
   const length = run.append.length + (run.reset ? 0 : row.length);
-  const known = new Set(row.woken ? [] : row.waits.map((wait) => JSON.stringify(wait.id)));
-  const opened = state.waits.filter((wait) => !known.has(JSON.stringify(wait.id)));
-  const offers = yield* offersFor(scope.events, row.runId, opened, now);
+  const opened = state.waits.length ? openedBy(row, state) : [];
+  const offers = opened.length
+    ? yield* offersFor((pair, after) => scope.events(pair, after), row.runId, opened, now)
+    : [];
   const before = run.unique ? { ...row, unique: run.unique } : row;
   const born = rowWith(before, leftOver(row, state, run, now), { fence, length });
   // Should its owner die before it takes them, nothing else would tell the next one to look.
@@ -53,6 +56,12 @@ export function* changeRun(scope: Scope, run: RunChange): Work<CommitOutcome | C
   if (state.endedAt !== undefined && row.endedAt === undefined) yield* tellEnd(scope, next);
   if (state.endedAt === undefined && row.endedAt !== undefined) yield* takeBackEnd(scope, next);
   return { fence, offers, ended };
+}
+
+/** Waits whose events this run was not offered yet: new ones, and (woken, it has to look again) all of them. */
+function openedBy(row: RunRow, { waits }: RunState): readonly OpenWait[] {
+  const known = new Set(row.woken ? [] : row.waits.map((wait) => JSON.stringify(wait.id)));
+  return waits.filter((wait) => !known.has(JSON.stringify(wait.id)));
 }
 
 /**

@@ -119,7 +119,6 @@ export function* offersFor(
   waits: readonly OpenWait[],
   now: number,
 ): Work<readonly EventRow[]> {
-  if (!waits.length) return [];
   const found = new Map<number, EventRow>();
   for (const wait of waits)
     for (const name of wait.events) {
@@ -140,72 +139,74 @@ export const storedEvents =
   (pair: string, after: number): Work<readonly EventRow[]> =>
     read(reads.events(pair, after));
 
-export type Scope = ReturnType<typeof scopeOver>;
-
-/** The scope of one batch. */
-export function* scopeOf(reads: Reads, now: number): Work<Scope> {
-  return scopeOver(reads, now, yield* read(reads.clock()));
+/** The scope of one batch. A class, because one is made for each commit: its words are made once. */
+export class Scope {
+  readonly reads: Reads;
+  readonly now: number;
+  readonly writes: Writes;
+  constructor(reads: Reads, now: number, clock: StoreClock) {
+    this.reads = reads;
+    this.now = now;
+    this.writes = { runs: new Map(), events: new Map(), drops: new Set(), state: new Map(), deletes: new Set(), clock };
+  }
+  #overlaid(rows: readonly RunRow[], fits: (row: RunRow) => boolean): RunRow[] {
+    const found = new Map(rows.map((row) => [row.runId, row]));
+    for (const [runId, { row }] of this.writes.runs) found.set(runId, row);
+    return [...found.values()].filter(fits);
+  }
+  /** The next sequence number. */
+  tick(): number {
+    this.writes.clock = { seq: this.writes.clock.seq + 1 };
+    return this.writes.clock.seq;
+  }
+  /** Events of the pair that this batch has written. */
+  fresh(pair: string): EventRow[] {
+    return [...this.writes.events.values()].filter((event) => pairKey(event.name, event.key) === pair);
+  }
+  put(row: RunRow, append: readonly JournalEntry[] = [], reset?: true): void {
+    const before = this.writes.runs.get(row.runId);
+    const isReset = reset ?? before?.reset;
+    const entries = before ? [...before.append, ...append] : append;
+    this.writes.runs.set(row.runId, isReset ? { row, append: entries, reset: isReset } : { row, append: entries });
+  }
+  /** Somebody has to look at the run now. */
+  wake(row: RunRow): void {
+    const dueAt = Math.min(row.dueAt ?? this.now, this.now);
+    this.put(Object.assign({}, row, { woken: true, dueAt } as const));
+  }
+  *run(runId: string): Work<RunRow | undefined> {
+    const written = this.writes.runs.get(runId);
+    return written ? written.row : yield* read(this.reads.run(runId));
+  }
+  *waiting(pair: string): Work<readonly RunRow[]> {
+    return this.#overlaid(yield* read(this.reads.waiting(pair)), ({ waits }) =>
+      waits.some((wait) => wait.events.some((name) => pairKey(name, wait.key) === pair)),
+    );
+  }
+  *awaiting(runId: string): Work<readonly RunRow[]> {
+    return this.#overlaid(yield* read(this.reads.awaiting(runId)), ({ awaits }) => awaits?.includes(runId) ?? false);
+  }
+  *children(runId: string): Work<readonly RunRow[]> {
+    return this.#overlaid(yield* read(this.reads.children(runId)), ({ parentId }) => parentId === runId);
+  }
+  *events(pair: string, after: number): Work<readonly EventRow[]> {
+    const found = (yield* read(this.reads.events(pair, after))).filter((event) => !this.writes.events.has(event.seq));
+    return [...found, ...this.fresh(pair).filter((event) => event.seq > after)];
+  }
+  /** A state row that has not expired. */
+  *state(key: string): Work<StateRow | undefined> {
+    const { state } = this.writes;
+    const row = state.has(key) ? state.get(key) : yield* read(this.reads.state(key));
+    return row && (row.expiresAt ?? Infinity) > this.now ? row : undefined;
+  }
+  putState(row: Omit<StateRow, 'revision'>): void {
+    this.writes.state.set(row.key, { ...row, revision: this.tick() });
+  }
 }
 
-function scopeOver(reads: Reads, now: number, clock: StoreClock) {
-  const writes: Writes = {
-    runs: new Map(),
-    events: new Map(),
-    drops: new Set(),
-    state: new Map(),
-    deletes: new Set(),
-    clock,
-  };
-  const overlaid = (rows: readonly RunRow[], fits: (row: RunRow) => boolean): RunRow[] => {
-    const found = new Map(rows.map((row) => [row.runId, row]));
-    for (const [runId, { row }] of writes.runs) found.set(runId, row);
-    return [...found.values()].filter(fits);
-  };
-  const tick = () => (writes.clock = { seq: writes.clock.seq + 1 }).seq;
-  /** Events of the pair that this batch has written. */
-  const fresh = (pair: string) =>
-    [...writes.events.values()].filter((event) => pairKey(event.name, event.key) === pair);
-  const put = (row: RunRow, append: readonly JournalEntry[] = [], reset?: true) => {
-    const before = writes.runs.get(row.runId);
-    const isReset = reset ?? before?.reset;
-    const entries = [...(before?.append ?? []), ...append];
-    writes.runs.set(row.runId, { row, append: entries, ...(isReset && { reset: isReset }) });
-  };
-  return {
-    now,
-    reads,
-    writes,
-    fresh,
-    put,
-    /** Somebody has to look at the run now. */
-    wake: (row: RunRow) =>
-      put(Object.assign({}, row, { woken: true, dueAt: Math.min(row.dueAt ?? now, now) } as const)),
-    *run(runId: string): Work<RunRow | undefined> {
-      return writes.runs.get(runId)?.row ?? (yield* read(reads.run(runId)));
-    },
-    *waiting(pair: string): Work<readonly RunRow[]> {
-      return overlaid(yield* read(reads.waiting(pair)), ({ waits }) =>
-        waits.some((wait) => wait.events.some((name) => pairKey(name, wait.key) === pair)),
-      );
-    },
-    *awaiting(runId: string): Work<readonly RunRow[]> {
-      return overlaid(yield* read(reads.awaiting(runId)), ({ awaits }) => awaits?.includes(runId) ?? false);
-    },
-    *children(runId: string): Work<readonly RunRow[]> {
-      return overlaid(yield* read(reads.children(runId)), ({ parentId }) => parentId === runId);
-    },
-    *events(pair: string, after: number): Work<readonly EventRow[]> {
-      const found = (yield* read(reads.events(pair, after))).filter((event) => !writes.events.has(event.seq));
-      return [...found, ...fresh(pair).filter((event) => event.seq > after)];
-    },
-    /** A state row that has not expired. */
-    *state(key: string): Work<StateRow | undefined> {
-      const row = writes.state.has(key) ? writes.state.get(key) : yield* read(reads.state(key));
-      return row && (row.expiresAt ?? Infinity) > now ? row : undefined;
-    },
-    tick,
-    putState: (row: Omit<StateRow, 'revision'>) => void writes.state.set(row.key, { ...row, revision: tick() }),
-  };
+/** The scope of one batch, over what the store holds now. */
+export function* scopeOf(reads: Reads, now: number): Work<Scope> {
+  return new Scope(reads, now, yield* read(reads.clock()));
 }
 
 /** The id of a run that this batch has written and that fits. */

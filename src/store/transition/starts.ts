@@ -24,7 +24,7 @@ export function* start(scope: Scope, given: NewRun): Work<StartOutcome> {
 /** A copy may wait for what is there already: nothing else would wake it (rules S3, S9). */
 function* catchUp(scope: Scope, runId: string, { waits }: RunState): Work<void> {
   yield* noteEnded(scope, runId);
-  const offers = yield* offersFor(scope.events, runId, waits, scope.now);
+  const offers = yield* offersFor((pair, after) => scope.events(pair, after), runId, waits, scope.now);
   if (offers.length) scope.wake((yield* scope.run(runId))!);
 }
 
