@@ -123,13 +123,16 @@ export class RetryableError extends Error {
   }
 }
 
-/** Whether `error` is a `StepfastError` (of this or another copy of the library), and with this code if one is given. */
+/**
+ * Whether `error` is a `StepfastError`, and with this code if one is given. Also one of another copy of the library or of
+ * another realm, and the `error` of a snapshot: its code decides, never its class.
+ */
 export function isStepfastError(error: unknown, code?: ErrorCode): error is StepfastError {
-  const found = (error as StepfastError | undefined)?.code;
+  const { code: found, message } = (error ?? {}) as Partial<StepfastError>;
   return (
-    error instanceof Error &&
     typeof found === 'string' &&
-    error.message.endsWith(`[${code ?? found}]`) &&
+    typeof message === 'string' &&
+    message.endsWith(`[${code ?? found}]`) &&
     (code === undefined || found === code)
   );
 }

@@ -269,19 +269,25 @@ everyWay('step.call', (open) => {
     expect(await runsOf(engine, 'child')).toEqual([]);
   });
 
-  it('B: a job that is not registered here is UNKNOWN_JOB, and may come while it is tried again', async () => {
+  it('B, R5: where the job of a child is not registered the run is blocked, no attempt is lost, and it goes on when it is', async () => {
     const w = open();
     const engine = w.engine((stepfast) => {
-      stepfast.job<string>('parent', ({ payload, step }) => step.call(payload).catch((error: unknown) => ({ error })));
+      stepfast.job<string>('parent', async ({ payload, step }) => {
+        await step.run('before', () => w.log.push('before'));
+        return step.call(payload).catch((error: unknown) => ({ error }));
+      });
     });
-    const never = await engine.start('parent', 'nobody');
-    const late = await engine.start('parent', 'late');
-    await w.clock.idle();
+    const run = await engine.start('parent', 'late');
+    await w.clock.advance('1h');
+    expect(await engine.runs.get(run.id)).toMatchObject({
+      status: 'blocked',
+      error: { code: 'UNKNOWN_JOB' },
+      attempts: [],
+    });
     engine.job('late', () => 'here');
     await w.clock.advance('1h');
-    const { error } = (await never.result()) as Caught;
-    expect(error).toMatchObject({ code: 'STEP_FAILED', step: 'nobody', cause: { code: 'UNKNOWN_JOB' } });
-    expect(await late.result()).toBe('here');
+    expect(await run.result()).toBe('here');
+    expect(w.log).toEqual(['before']);
   });
 
   it('E12, R4: a child with a name of its own, or of no name at all, is one identity each', async () => {

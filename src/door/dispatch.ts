@@ -1,8 +1,8 @@
 import { StepfastError } from '../errors.js';
 import type { Platform } from '../platform.js';
 import type { Batch, CommitOutcome, RunChange } from '../store/store.js';
-import { check, checkKey, checkName, checkText, quoted } from '../values/check.js';
-import { type Codec, sameJson } from '../values/codec.js';
+import { checkKey, checkName, checkOptions, checkText, quoted } from '../values/check.js';
+import type { Codec } from '../values/codec.js';
 import { type Duration, durationMs } from '../values/duration.js';
 import { type EventType, eventName } from './event.js';
 import { validate } from './job.js';
@@ -52,6 +52,8 @@ interface DispatchHost {
 const EVENT_TTL_MS = 30 * 86_400_000;
 const MAX_BACKLOG = 1_000;
 
+const OPTIONS = ['correlationKey', 'idempotencyKey', 'ttl', 'runId'];
+
 /** Refuses what can not be dispatched; the length of its life in milliseconds. */
 export function checkDispatch(
   event: string | EventType,
@@ -59,7 +61,7 @@ export function checkDispatch(
   { warn }: Pick<Platform, 'warn'>,
 ): { readonly ttlMs: number } {
   checkName(eventName(event), 'an event');
-  check(typeof options === 'object' && options !== null, 'The options of dispatch', options, 'an object');
+  checkOptions(options, OPTIONS, 'The options of dispatch');
   const { correlationKey, idempotencyKey, ttl, runId } = options;
   checkKey(correlationKey, warn);
   if (idempotencyKey !== undefined) checkText(idempotencyKey, 'idempotencyKey', 'INVALID_KEY');
@@ -78,8 +80,10 @@ export function createDispatch({ platform, codec, commit, look }: DispatchHost) 
     const { ttlMs } = checkDispatch(event, options, platform);
     const { correlationKey, idempotencyKey, runId } = options;
     const schema = typeof event === 'object' ? event.schema : undefined;
-    const checked = await validate(schema, payload, `The payload of event "${name}"`);
-    const encoded = codec.encode(checked, `the payload of event "${name}"`);
+    const what = `the payload of event "${name}"`;
+    // Encoded as it was given, too: a promise would pass for what it comes to.
+    const given = codec.encode(payload, what);
+    const encoded = schema ? codec.encode(await validate(schema, payload, `T${what.slice(1)}`), what) : given;
     const ownId = inner.id ?? platform.newId();
     const outcome = await commit({
       events: [
@@ -106,7 +110,7 @@ export function createDispatch({ platform, codec, commit, look }: DispatchHost) 
     if (outcome.kind !== 'committed') throw lostBy(outcome, inner.run);
     const { id, kind, resumed, payload: first } = outcome.events[0]!;
     const deduplicated = kind === 'deduplicated' && id !== ownId;
-    if (deduplicated && !sameJson(first ?? null, encoded)) throw conflict('idempotencyKey', idempotencyKey);
+    if (deduplicated && !codec.isSame(first ?? null, encoded)) throw conflict('idempotencyKey', idempotencyKey);
     if (resumed.length) look();
     return { id, deduplicated, resumed };
   };

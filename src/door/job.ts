@@ -2,9 +2,9 @@ import { StepfastError } from '../errors.js';
 import type { Step } from '../replay/language.js';
 import type { RunError } from '../run/inspect.js';
 import type { Log } from '../run/log.js';
-import { check, checkInteger, checkName } from '../values/check.js';
+import { check, checkInteger, checkName, checkOptions } from '../values/check.js';
 import { type Duration, durationMs } from '../values/duration.js';
-import { type RetryOptions, resolveRetry } from '../values/retry.js';
+import { checkRetry, type RetryOptions } from '../values/retry.js';
 import { checkQueue, positiveMs, type QueueOptions } from './queue.js';
 import type { State } from './state.js';
 
@@ -19,7 +19,11 @@ export interface StandardSchema<Output = unknown, Input = unknown> {
 }
 type SchemaResult<Output> =
   | { readonly value: Output; readonly issues?: undefined }
-  | { readonly issues: readonly { readonly message: string }[] };
+  | { readonly issues: readonly SchemaIssue[] };
+interface SchemaIssue {
+  readonly message: string;
+  readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined;
+}
 
 /** What a handler is called with. */
 export interface HandlerContext<Payload> {
@@ -151,13 +155,21 @@ export const defineJob: DefineJob = <Payload, Result>(
   ...rest: [Handler<Payload, Result>] | [JobOptions<Payload, Result>, Handler<Payload, Result>]
 ): Job<Payload, Result> => {
   const [options, handler] = rest.length === 2 ? rest : [{}, rest[0]];
+  const job = { name, options, handler };
+  checkJob(job);
+  return job;
+};
+
+/** Refuses what is no job, also where it was made by hand. */
+export function checkJob(job: AnyJob): void {
+  check(typeof job === 'object' && job !== null, 'The job', job, 'what defineJob returns');
+  const { name, options, handler } = job;
   checkName(name, 'a job');
   const of = (option: string) => `${option} of job "${name}"`;
   check(typeof options === 'object' && options !== null, of('The options'), options, 'an object');
   check(typeof handler === 'function', of('The handler'), handler, 'a function');
-  checkJob(options, of);
-  return { name, options, handler };
-};
+  checkJobOptions(options as JobOptions, of);
+}
 
 /** Refuses what is not a schema. One may be an object or a function. */
 export const checkSchema = (schema: StandardSchema | undefined, option: string): void => {
@@ -167,13 +179,19 @@ export const checkSchema = (schema: StandardSchema | undefined, option: string):
 
 const UPGRADES: readonly unknown[] = ['continue', 'restart', 'migrate', 'abandon', 'block'];
 
+const OPTIONS = [
+  ...['payload', 'result', 'retry', 'version', 'queue', 'maxInterruptions', 'timeout', 'retention'],
+  ...['onFailed', 'upgrade', 'migrate'],
+];
+
 /** Refuses options of a job that can not work; `of` names them in the refusal. */
-function checkJob(options: JobOptions, of: (option: string) => string): void {
+function checkJobOptions(options: JobOptions, of: (option: string) => string): void {
   const { payload, result, retry, version = 1, maxInterruptions = 10, queue, timeout, retention } = options;
   const { upgrade, migrate, onFailed } = options;
+  checkOptions(options, OPTIONS, of('The options'));
   if (payload !== undefined) checkSchema(payload, of('payload'));
   if (result !== undefined) checkSchema(result, of('result'));
-  resolveRetry(retry);
+  checkRetry(retry, of);
   checkInteger(version, of('version'), 1);
   checkInteger(maxInterruptions, of('maxInterruptions'), 1);
   if (queue !== undefined) checkQueue(queue, of);
@@ -196,6 +214,18 @@ export async function validate(schema: StandardSchema | undefined, value: unknow
   if (!schema) return value;
   const checked = await schema['~standard'].validate(value);
   if (!checked.issues) return checked.value;
-  const said = checked.issues.map((issue) => issue.message).join('; ');
-  throw new StepfastError('INVALID_PAYLOAD', `${what} does not fit its schema: ${said}.`, { issues: checked.issues });
+  throw new StepfastError(
+    'INVALID_PAYLOAD',
+    `${what} does not fit its schema: ${sayIssues(checked.issues)}. Give one that fits; nothing was written.`,
+    { issues: checked.issues },
+  );
 }
+
+/** What a schema found, each with its place in the value: `$.user.email: Invalid email`. */
+export const sayIssues = (issues: readonly SchemaIssue[]): string =>
+  issues
+    .map(({ message, path = [] }) => {
+      const at = path.map((part) => String(typeof part === 'object' ? part.key : part));
+      return at.length ? `$.${at.join('.')}: ${message}` : message;
+    })
+    .join('; ');

@@ -1,7 +1,7 @@
 import { StepfastError } from '../errors.js';
 import type { Clock } from '../platform.js';
 import type { RunChange, Unique } from '../store/store.js';
-import { check, checkInteger, checkName, checkText } from '../values/check.js';
+import { check, checkInteger, checkName, checkOptions, checkText } from '../values/check.js';
 import { type Duration, durationMs } from '../values/duration.js';
 import type { AnyJob } from './job.js';
 
@@ -40,32 +40,37 @@ export const queueOf = (job: AnyJob | undefined): QueueOptions => {
   return typeof queue === 'object' ? queue : { name: queue ?? 'default' };
 };
 
+const OPTIONS = ['name', 'concurrency', 'rateLimit', 'priority', 'debounce', 'singleton'];
+
 /** Refuses a queue that can not work; `of` names its options in the refusal. */
 export function checkQueue(given: unknown, of: (option: string) => string): void {
   const queue = (typeof given === 'string' ? { name: given } : given) as QueueOptions;
   check(typeof queue === 'object' && queue !== null, of('queue'), queue, 'a name or an object of queue options');
+  checkOptions(queue, OPTIONS, of('queue'));
   const { concurrency = 1, rateLimit, priority = 0, debounce, singleton } = queue;
   checkName(queue.name, of('the queue'));
   checkInteger(concurrency, of('queue.concurrency'), 1);
   checkPriority(priority, of('queue.priority'));
-  const object = (option: string, value: unknown) =>
+  const object = (option: string, value: unknown, ...known: string[]) => {
     check(typeof value === 'object' && value !== null, of(option), value, 'an object');
+    checkOptions(value, known, of(option));
+  };
   const aFunction = (option: string, value: unknown) =>
     check(typeof value === 'function', of(option), value, 'a function of the payload');
   if (rateLimit !== undefined) {
-    object('queue.rateLimit', rateLimit);
+    object('queue.rateLimit', rateLimit, 'limit', 'per');
     checkInteger(rateLimit.limit, of('queue.rateLimit.limit'), 1);
     check(rateLimit.limit <= MAX_RATE, of('queue.rateLimit.limit'), rateLimit.limit, `at most ${MAX_RATE}`);
     positiveMs(rateLimit.per, of('queue.rateLimit.per'));
   }
   if (debounce !== undefined) {
-    object('queue.debounce', debounce);
+    object('queue.debounce', debounce, 'delay', 'key');
     positiveMs(debounce.delay, of('queue.debounce.delay'));
     check(!singleton, of('queue.debounce'), debounce, 'debounce or singleton, not both');
   }
   if (debounce?.key !== undefined) aFunction('queue.debounce.key', debounce.key);
   if (singleton === undefined || singleton === true) return;
-  object('queue.singleton', singleton);
+  object('queue.singleton', singleton, 'key');
   aFunction('queue.singleton.key', singleton.key);
 }
 

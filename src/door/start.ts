@@ -2,12 +2,12 @@ import { StepfastError } from '../errors.js';
 import type { Platform } from '../platform.js';
 import type { JournalEntry } from '../store/journal.js';
 import type { Batch, CommitOutcome, NewRun, RunChange, StartOutcome, StateChange, StoredRun } from '../store/store.js';
-import { check, checkName, checkText, quoted } from '../values/check.js';
+import { check, checkName, checkOptions, checkText, quoted } from '../values/check.js';
 import { type Codec, sameJson } from '../values/codec.js';
 import { type Duration, durationMs, instantMs } from '../values/duration.js';
 import { fingerprintOf } from '../values/fingerprint.js';
 import type { Json } from '../values/json.js';
-import { type RetryOptions, resolveRetry } from '../values/retry.js';
+import { checkRetry, type RetryOptions } from '../values/retry.js';
 import { type AnyJob, validate } from './job.js';
 import { checkPriority, placeOf, queueOf } from './queue.js';
 import { stateRefusal } from './state.js';
@@ -100,9 +100,16 @@ export const conflict = (what: string, key: unknown) =>
     `${what} ${quoted(key)} was used before, with another payload. Use a new key for new work, or the old payload to get the old answer.`,
   );
 
+const OPTIONS = [
+  ...['id', 'idempotencyKey', 'idempotencyTtl', 'queue', 'startAt', 'delay', 'priority', 'tags', 'retry'],
+  'allowUnregistered',
+];
+
 /** Refuses options that can not be started with. */
-export function checkStart(options: StartOptions): void {
+export function checkStart(options: StartOptions, what = 'The options of start'): void {
+  checkOptions(options, OPTIONS, what);
   const { id, idempotencyKey, idempotencyTtl, tags = [], retry, startAt, delay, queue, priority } = options;
+  const { allowUnregistered = false } = options;
   if (id !== undefined) checkText(id, 'id', 'INVALID_ID');
   if (idempotencyKey !== undefined) {
     checkText(idempotencyKey, 'idempotencyKey', 'INVALID_KEY');
@@ -110,12 +117,14 @@ export function checkStart(options: StartOptions): void {
     check(!isOurs, 'idempotencyKey', idempotencyKey, 'one that does not start with "stepfast:"', 'INVALID_KEY');
   }
   if (idempotencyTtl !== undefined) durationMs(idempotencyTtl, 'idempotencyTtl');
-  resolveRetry(retry);
+  checkRetry(retry);
   if (queue !== undefined) checkName(queue, 'a queue');
   if (priority !== undefined) checkPriority(priority, 'priority');
   check(Array.isArray(tags), 'tags', tags, 'an array of texts');
   for (const tag of tags) checkText(tag, 'An entry of tags', 'INVALID_OPTION');
   check(startAt === undefined || delay === undefined, 'startAt beside delay', startAt, 'one of startAt and delay');
+  check(typeof allowUnregistered === 'boolean', 'allowUnregistered', allowUnregistered, 'true or false');
+  dueOf(options, 0);
 }
 
 /** When the run is due by what the start says. */
@@ -145,7 +154,7 @@ export function createStart({ platform, codec, jobs, commit, load, look }: Start
   const isSame = async ({ runId, fingerprint }: StartOutcome, name: string, raw: Json) => {
     if (fingerprint !== undefined) return fingerprint === printOf(name, raw);
     const old = await load(runId);
-    return old && old.row.job === name && sameJson(givenOf(old.journal), raw);
+    return old && old.row.job === name && codec.isSame(givenOf(old.journal), raw);
   };
 
   return async (
@@ -156,7 +165,7 @@ export function createStart({ platform, codec, jobs, commit, load, look }: Start
   ): Promise<Started> => {
     const name = typeof given === 'object' && given ? given.name : given;
     checkName(name, 'a job');
-    check(typeof options === 'object' && options !== null, 'The options of start', options, 'an object');
+    checkStart(options);
     const job = jobs.get(name);
     if (!job && !options.allowUnregistered)
       throw new StepfastError(
@@ -164,7 +173,6 @@ export function createStart({ platform, codec, jobs, commit, load, look }: Start
         `Job "${name}" is not registered here. Register it, or start it with allowUnregistered for a context that has it.`,
         { job: name },
       );
-    checkStart(options);
     const { id, idempotencyKey = inner.key, idempotencyTtl = IDEMPOTENCY_TTL_MS, tags = [], retry } = options;
     const said = await payloadOf(codec, job, name, payload);
     const { delayMs, unique } = placeOf(job, () => codec.decode(said.payload));

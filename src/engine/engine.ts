@@ -1,15 +1,16 @@
 import { createDispatch, type DispatchOptions, type Receipt } from '../door/dispatch.js';
 import type { EventType } from '../door/event.js';
-import { type AnyJob, type DefineJob, defineJob, type Job } from '../door/job.js';
+import { type AnyJob, checkJob, type DefineJob, defineJob, type Job } from '../door/job.js';
 import { checkShared, positiveMs } from '../door/queue.js';
 import { createStart, lostBy, type StartOptions } from '../door/start.js';
 import { createState, type State, type StateHost, stateRefusal } from '../door/state.js';
 import { isStepfastError, StepfastError } from '../errors.js';
 import type { Clock, Platform } from '../platform.js';
 import type { Batch, CommitOutcome, Store } from '../store/store.js';
-import { check, checkInteger } from '../values/check.js';
+import { check, checkInteger, checkOptions } from '../values/check.js';
 import { type Codec, createCodec } from '../values/codec.js';
-import { type RetryOptions, resolveRetry } from '../values/retry.js';
+import { checkRetry, type RetryOptions } from '../values/retry.js';
+import { heard } from './heard.js';
 import type { Plugin } from './plugin.js';
 import { createRuns, type RunHandle, type Runs } from './runs.js';
 import { createScheduler } from './scheduler.js';
@@ -75,17 +76,18 @@ export interface Stepfast {
 
 const LEASE_MS = 15_000;
 
-function checkEngine(
-  { store, retry, replay, maxValueBytes, onError, onOutdated, use = [] }: EngineOptions,
-  clock: Clock,
-): void {
+const OPTIONS = ['store', 'clock', 'use', 'onError', 'onOutdated', 'retry', 'leaseMs', 'maxValueBytes', 'replay'];
+
+function checkEngine(options: EngineOptions, clock: Clock): void {
+  checkOptions(options, OPTIONS, 'The options of createStepfast');
+  const { store, retry, replay, maxValueBytes, onError, onOutdated, use = [] } = options;
   check(typeof store?.commit === 'function', 'store', store, 'a store, for example memoryStore()');
   check(typeof clock?.setTimer === 'function', 'clock', clock, 'a clock, or leave it out');
-  check(!onError || typeof onError === 'function', 'onError', onError, 'a function');
-  check(!onOutdated || typeof onOutdated === 'function', 'onOutdated', onOutdated, 'a function');
+  for (const [option, fn] of Object.entries({ onError, onOutdated }))
+    check(fn === undefined || typeof fn === 'function', option, fn, 'a function, or leave it out');
   check(['resume', 'always'].includes(replay ?? 'resume'), 'replay', replay, '"resume" or "always"');
   if (maxValueBytes !== undefined) checkInteger(maxValueBytes, 'maxValueBytes', 1);
-  resolveRetry(retry);
+  checkRetry(retry);
   checkUse(use);
 }
 
@@ -97,13 +99,12 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
   const owner = platform.newId();
   const jobs = new Map<string, AnyJob>();
   const undo: (() => void)[] = [];
-  const report = (error: unknown) => {
-    try {
-      (options.onError ?? platform.report)(error);
-    } catch {
-      // An error handler that throws has nobody left to tell, and must not break a run (spec B).
-    }
-  };
+  // An error handler that throws has nobody left to tell, and must not break a run (spec B).
+  const report = (error: unknown) =>
+    heard(
+      () => (options.onError ?? platform.report)(error),
+      () => undefined,
+    );
   const use = createUse(options.use ?? [], report);
   const store = use.around(options.store);
   const codec: Codec = createCodec({
@@ -124,11 +125,7 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
     if (!outdated && isStepfastError(error, 'STORE_TOO_NEW')) {
       outdated = error;
       scheduler.halt(error);
-      try {
-        (options.onOutdated ?? report)(error);
-      } catch (thrown) {
-        report(thrown);
-      }
+      heard(() => (options.onOutdated ?? report)(error), report);
     }
     throw error;
   };
@@ -221,8 +218,11 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
   });
   const runs = createRuns({ ...base, scheduler, refuseClosed });
 
-  const register: Stepfast['register'] = (job, { replace = false } = {}) => {
+  const register: Stepfast['register'] = (job, options = {}) => {
     refuseClosed();
+    checkJob(job);
+    checkOptions(options, ['replace'], 'The options of register');
+    const { replace = false } = options;
     if (jobs.has(job.name) && jobs.get(job.name) !== job && !replace)
       throw new StepfastError(
         'DUPLICATE_JOB',

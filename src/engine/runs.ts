@@ -4,12 +4,13 @@ import { fingerprintOfRun, lostBy, payloadOf } from '../door/start.js';
 import { isStepfastError, StepfastError } from '../errors.js';
 import type { Platform } from '../platform.js';
 import { digestOf, extend, forgetsFor, undosLeft } from '../replay/digest.js';
-import { endOf } from '../replay/glance.js';
+import { endOf, payloadIn } from '../replay/glance.js';
 import { type RunSnapshot, type RunStatus, snapshotOf, type TimelineEntry, timelineOf } from '../run/inspect.js';
 import type { Batch, CommitOutcome, ListQuery, RunChange, RunRow, RunState, Store, StoredRun } from '../store/store.js';
-import { check, checkInteger, checkText, quoted } from '../values/check.js';
+import { check, checkInteger, checkOptions, checkText, quoted } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
 import { forkJournal } from './fork.js';
+import { heard } from './heard.js';
 import type { Scheduler } from './scheduler.js';
 import { missing, type Transfer } from './words.js';
 
@@ -190,7 +191,9 @@ export function createRuns({
     const append = [{ kind: 'cancelled', at }] as const;
     await command({ runId, fence: 'any', append }, row, { status: 'cancelled', endedAt: at });
   };
-  const retry = async (runId: string, { from }: { readonly from?: string } = {}) => {
+  const retry = async (runId: string, options: { readonly from?: string } = {}) => {
+    checkOptions(options, ['from'], 'The options of retry');
+    const { from } = options;
     const { row, journal } = await found(runId);
     const place = { runId };
     if (row.status !== 'failed')
@@ -224,10 +227,18 @@ export function createRuns({
     const at = clock.now();
     const entries = forkJournal(journal, { runId, before, at, ...(said && { said }) });
     const { job, version, queue, tags, priority } = row;
+    const { unique: key } = placeOf(jobs.get(job), () => codec.decode(payloadIn(entries)));
+    const unique = key?.until === 'end' && { unique: key };
     const born = { runId: platform.newId(), job, version, queue, dueAt: at, entries };
-    const start = { ...born, ...(tags && { tags }), ...(priority !== undefined && { priority }) };
+    const start = { ...born, ...unique, ...(tags && { tags }), ...(priority !== undefined && { priority }) };
     const outcome = await commit({ starts: [start] });
     if (outcome.kind !== 'committed') throw lostBy(outcome, undefined);
+    if (outcome.starts[0]!.kind !== 'created')
+      throw active(
+        row,
+        'forked',
+        'Another run of its job is active, and there may be only one: wait until that has ended',
+      );
     scheduler.look();
     return handle(born.runId, true);
   };
@@ -261,7 +272,7 @@ export function createRuns({
         while (isStale) {
           isStale = false;
           const snapshot = await get(runId);
-          if (snapshot && !isUndone) listener(snapshot);
+          if (snapshot && !isUndone) heard(() => listener(snapshot), report);
         }
       } catch (error) {
         if (!isStepfastError(error, 'CLOSED')) report(error);
@@ -313,13 +324,18 @@ export function createRuns({
 
   const api: Runs = {
     get,
-    async list({ limit = 100, ...filter } = {}, cursor) {
+    async list(given = {}, cursor) {
+      checkOptions(given, ['limit', 'status', 'job', 'tag'], 'The filter of list');
+      const { limit = 100, ...filter } = given;
+      for (const [option, text] of Object.entries({ job: filter.job, tag: filter.tag }))
+        if (text !== undefined) checkText(text, option, 'INVALID_OPTION');
       checkInteger(limit, 'limit', 1);
       check(limit <= MAX_PAGE, 'limit', limit, `at most ${MAX_PAGE}`);
       const wanted: readonly unknown[] = [filter.status ?? []].flat();
       for (const each of wanted)
         check(STATUSES.includes(each), 'status', each, `one or several of ${STATUSES.join(', ')}`);
-      check(cursor === undefined || /^\d+$/.test(cursor), 'cursor', cursor, 'what the page before returned');
+      const isCursor = cursor === undefined || (typeof cursor === 'string' && /^\d+$/.test(cursor));
+      check(isCursor, 'cursor', cursor, 'what the page before returned');
       await open();
       // No store knows `blocked`: it is how an active run looks from here.
       const isView = wanted.includes('blocked');
@@ -329,7 +345,7 @@ export function createRuns({
         const query = { ...filter, ...(status && { status }), limit, ...(from !== undefined && { cursor: from }) };
         const page = await store.list(query as ListQuery);
         from = page.nextCursor;
-        const runs = page.runs.map(view).filter((run) => !isView || wanted.includes(run.status));
+        const runs = page.runs.map(view).filter((run) => !wanted.length || wanted.includes(run.status));
         if (runs.length || from === undefined) return { runs, ...(from !== undefined && { cursor: from }) };
       }
     },

@@ -1,5 +1,6 @@
 import type { Store } from '../store/store.js';
 import { check } from '../values/check.js';
+import { heard } from './heard.js';
 import type { Committed, Plugin, PluginHost } from './plugin.js';
 
 /*
@@ -9,17 +10,13 @@ import type { Committed, Plugin, PluginHost } from './plugin.js';
 
 export function checkUse(use: unknown): void {
   check(Array.isArray(use), 'use', use, 'a list of plug-ins');
-  for (const plugin of use) check(typeof plugin?.name === 'string', 'An entry of use', plugin, 'a plug-in');
+  for (const plugin of use)
+    check(typeof plugin === 'object' && typeof plugin?.name === 'string', 'An entry of use', plugin, 'a plug-in');
 }
 
 export function createUse(plugins: readonly Plugin[], report: (error: unknown) => void) {
   const each = (call: (plugin: Plugin) => void) => {
-    for (const plugin of plugins)
-      try {
-        call(plugin);
-      } catch (error) {
-        report(error);
-      }
+    for (const plugin of plugins) heard(() => call(plugin), report);
   };
   return {
     /** The first plug-in is nearest to the engine: the last one wraps the store itself. */

@@ -37,8 +37,11 @@ export interface Digest {
   readonly waits: Map<string, EntryOf<'wait-set'>>;
   /** Children whose end is awaited. */
   readonly children: Map<string, EntryOf<'child-set'>>;
-  /** Steps to undo should the run fail or be cancelled: completed, or begun and not known to have failed; oldest first. */
-  readonly undos: Map<string, EntryOf<'undo-set'> & { readonly index: number }>;
+  /**
+   * Steps to undo should the run fail or be cancelled: completed, or begun and not known to have failed; oldest first.
+   * `isUnknown`: an attempt of it has timed out, whatever came of others.
+   */
+  readonly undos: Map<string, EntryOf<'undo-set'> & { readonly index: number; readonly isUnknown?: true }>;
   /** What came of undoing: the step is undone, or that was given up. */
   readonly undone: Map<string, 'undone' | 'undo-failed'>;
   readonly undoFailures: Map<string, Failures>;
@@ -126,10 +129,10 @@ const add = (digest: Digest, entry: JournalEntry): void => {
       digest.interruptedAt.push(index);
       break;
     case 'step-failed':
-      digest.undos.delete(key);
+      failed(digest, key, entry);
       break;
     case 'attempt-failed':
-      digest.undos.delete(key); // the next attempt is recorded again, once it begins
+      failed(digest, key, entry); // the next attempt is recorded again, once it begins
       digest.failures.set(key, { ...entry, count: (digest.failures.get(key)?.count ?? 0) + 1 });
       break;
     case 'handler-failed':
@@ -181,6 +184,7 @@ const add = (digest: Digest, entry: JournalEntry): void => {
       for (const forgotten of forgottenBy(digest, entry)) forget(digest, forgotten);
       digest.undone.clear();
       digest.undoFailures.clear();
+      digest.failures.clear(); // a fresh budget, also for a step that was between two attempts
       digest.handlerFailures = undefined;
       digest.begunAt = digest.blockedSince = undefined;
       digest.blockedMs = 0;
@@ -192,6 +196,13 @@ const add = (digest: Digest, entry: JournalEntry): void => {
       digest.end = entry;
   }
 };
+
+/** What has failed has nothing to undo; of what was only given up waiting for, nobody knows (spec F7). */
+function failed({ undos }: Digest, key: string, { error }: EntryOf<'attempt-failed' | 'step-failed'>): void {
+  const undo = undos.get(key);
+  if (undo && error.code === 'STEP_TIMEOUT') undos.set(key, { ...undo, isUnknown: true });
+  else if (!undo?.isUnknown) undos.delete(key);
+}
 
 const nameOf = (key: string) => (JSON.parse(key) as [Namespace, string, number])[1];
 
@@ -331,7 +342,8 @@ export function forgetsFor(
   if (from !== undefined)
     for (const key of digest.failures.keys()) {
       const [namespace, name, occurrence] = JSON.parse(key) as [Namespace, string, number];
-      if (isPast && !digest.outcomeKeys.has(key)) ids.push([namespace, name, occurrence]);
+      // Between two attempts: it has no place among the outcomes, and comes after all of them.
+      if ((isPast || name === from) && !digest.outcomeKeys.has(key)) ids.push([namespace, name, occurrence]);
     }
   return ids;
 }

@@ -22,7 +22,7 @@ export function endOf(journal: readonly JournalEntry[]): EntryOf<'completed' | '
 const PAYLOADS = ['started', 'rescheduled', 'upgraded'];
 
 /** The payload that counts. */
-export function payloadOf(journal: readonly JournalEntry[]): Json {
+export function payloadIn(journal: readonly JournalEntry[]): Json {
   const last = lastOf(
     journal,
     (entry) => PAYLOADS.includes(entry.kind) && 'payload' in entry && entry.payload !== undefined,

@@ -3,17 +3,17 @@ import { eventName } from '../door/event.js';
 import type { AnyJob } from '../door/job.js';
 import { positiveMs } from '../door/queue.js';
 import { checkStart, type Start } from '../door/start.js';
-import { EventTimeoutError, StepError, StepfastError } from '../errors.js';
+import { EventTimeoutError, isStepfastError, StepError, StepfastError } from '../errors.js';
 import type { Platform } from '../platform.js';
 import type { MadeWord, OutcomeEntry } from '../store/journal.js';
-import { check, checkName } from '../values/check.js';
+import { check, checkName, checkOptions } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
 import { durationMs, instantMs } from '../values/duration.js';
-import { resolveRetry } from '../values/retry.js';
+import { checkRetry } from '../values/retry.js';
 import type { Command, FunctionCommand, InnerContext, StepContext } from './command.js';
 import type { ChildOptions, Step } from './language.js';
 import type { Replay } from './replay.js';
-import { eventNames, type GivenEvent, type WaitOptions, waitCommand } from './wait.js';
+import { eventNames, type GivenEvent, type WaitOptions, waitCommand, waitName } from './wait.js';
 
 export interface StepHost {
   readonly codec: Codec;
@@ -31,22 +31,21 @@ interface StepPass {
   undoable(key: string, command: FunctionCommand): void;
 }
 
-/** The bad arguments of a `step.*` call are a fault of the code: the run is blocked, nothing is thrown at the handler. */
-const guarded = <T>(read: () => T): { readonly value?: T; readonly fault?: Error } => {
+/**
+ * The bad arguments of a `step.*` call are a fault of the code: the run is blocked, nothing is thrown at the handler.
+ *
+ * @param step Under which name it was asked for: part of what is said.
+ */
+const guarded = <T>(read: () => T, step?: unknown): { readonly value?: T; readonly fault?: Error } => {
   try {
     return { value: read() };
   } catch (fault) {
+    if (isStepfastError(fault) && typeof step === 'string') Object.assign(fault, { step });
     return { fault: fault as Error };
   }
 };
 
-const checkOptions = (given: unknown, what: string): void =>
-  check(
-    given === undefined || (typeof given === 'object' && given !== null),
-    `The options of ${what}`,
-    given,
-    'an object',
-  );
+const STEP_OPTIONS = ['retry', 'timeout', 'when', 'undo'];
 
 /** Makes the step object of one pass. */
 export function createStep({ host, replay, undoable }: StepPass): Step {
@@ -75,9 +74,9 @@ export function createStep({ host, replay, undoable }: StepPass): Step {
   ): Promise<Value> => {
     refuseNested(`"${String(name)}"`);
     const { value, fault } = guarded(() => {
-      if (!isOurs) checkName(name, namespace === 'step' ? 'a step' : 'a wait');
+      if (!isOurs) checkName(name, namespace === 'step' ? 'a step' : 'a wait (by default that of its events)');
       return read();
-    });
+    }, name);
     let key: string | undefined;
     const promise = new Promise<Value>((resolve, reject) => {
       const settle = (outcome: OutcomeEntry) => {
@@ -135,8 +134,8 @@ export function createStep({ host, replay, undoable }: StepPass): Step {
     const { name = jobName, ...start } = { ...options };
     return entered(name, () => {
       checkName(jobName, 'a job');
-      checkOptions(options, `step.${kind}`);
-      checkStart(start);
+      check(options === undefined || typeof options === 'object', `The options of step.${kind}`, options, 'an object');
+      checkStart(start, `The options of step.${kind}`);
       return {
         kind,
         job: jobName,
@@ -151,12 +150,12 @@ export function createStep({ host, replay, undoable }: StepPass): Step {
   return {
     run: (name, fn, options) =>
       entered(name, () => {
-        checkOptions(options, `step "${name}"`);
+        checkOptions(options, STEP_OPTIONS, `The options of step "${name}"`);
         const { retry, timeout, when, undo } = options ?? {};
         check(typeof fn === 'function', `The function of step "${name}"`, fn, 'a function');
         check(undo === undefined || typeof undo === 'function', `undo of step "${name}"`, undo, 'a function');
         check(when === undefined || when === 'online', `when of step "${name}"`, when, '"online", or leave it out');
-        if (retry !== undefined) resolveRetry(retry);
+        checkRetry(retry);
         return {
           kind: 'run',
           fn,
@@ -168,25 +167,30 @@ export function createStep({ host, replay, undoable }: StepPass): Step {
       }),
     transaction: (name, scope, fn, options) =>
       entered(name, () => {
-        checkOptions(options, `transaction "${name}"`);
+        checkOptions(options, ['retry'], `The options of transaction "${name}"`);
         const { retry } = options ?? {};
         const isScope = Array.isArray(scope) && scope.length > 0 && scope.every((each) => typeof each === 'string');
         check(isScope, `The scope of transaction "${name}"`, scope, 'an array of names of object stores');
         check(typeof fn === 'function', `The function of transaction "${name}"`, fn, 'a function');
         const wanted = 'a store that shares a database with the app, such as indexedDBStore({ database })';
         check(host.transact !== undefined, 'The store', 'one of its own', wanted);
-        if (retry !== undefined) resolveRetry(retry);
+        checkRetry(retry);
         return { kind: 'transaction', fn: () => undefined, shared: { scope, body: fn as never }, retry };
       }),
     waitForEvent: ((event: GivenEvent | readonly GivenEvent[], given?: WaitOptions<never>) => {
       const events = eventNames(event);
       const options = { ...given };
-      const { name = Array.isArray(event) ? JSON.stringify(events) : events[0] } = options;
+      const { name = waitName(event, events) } = options;
       return ask(
         'wait',
         name,
         () => {
-          checkOptions(given, `wait "${name}"`);
+          check(
+            given === undefined || (typeof given === 'object' && given !== null),
+            'The options',
+            given,
+            'an object',
+          );
           return waitCommand(events, options, host);
         },
         (outcome) => {
@@ -219,7 +223,7 @@ export function createStep({ host, replay, undoable }: StepPass): Step {
     dispatch: (event, payload, given) => {
       const { name = eventName(event), ...options } = { ...given };
       return entered(name, () => {
-        checkOptions(given, 'step.dispatch');
+        check(given === undefined || typeof given === 'object', 'The options of step.dispatch', given, 'an object');
         checkDispatch(event, options, platform);
         return {
           kind: 'dispatch',

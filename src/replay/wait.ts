@@ -1,7 +1,7 @@
 import { type EventType, eventName } from '../door/event.js';
-import type { StandardSchema } from '../door/job.js';
+import { checkSchema, type StandardSchema, sayIssues } from '../door/job.js';
 import type { Platform } from '../platform.js';
-import { check, checkKey, checkName } from '../values/check.js';
+import { check, checkKey, checkName, checkOptions } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
 import { type Duration, durationMs } from '../values/duration.js';
 import type { Verdict, WaitCommand } from './command.js';
@@ -41,11 +41,20 @@ export interface WaitOptions<Payload = unknown> {
   readonly schema?: StandardSchema<Payload>;
 }
 
+const OPTIONS = ['name', 'correlationKey', 'timeout', 'onTimeout', 'lookback', 'match', 'schema'];
+
 export type GivenEvent = string | EventType;
 
 /** The names that a wait listens to, as given. */
 export const eventNames = (given: GivenEvent | readonly GivenEvent[]): string[] =>
   [given].flat().map((each) => eventName(each as GivenEvent));
+
+/** The name of a wait that was given none: that of its event, or all of theirs. */
+export const waitName = (given: unknown, events: readonly string[]): string => {
+  const [first] = events;
+  const areTexts = events.every((event) => typeof event === 'string');
+  return Array.isArray(given) && areTexts ? JSON.stringify(events) : (first as string);
+};
 
 /** Checks a wait's arguments and makes its command. */
 export function waitCommand(
@@ -53,6 +62,7 @@ export function waitCommand(
   options: WaitOptions<never>,
   { codec, platform }: { readonly codec: Codec; readonly platform: Platform },
 ): WaitCommand {
+  checkOptions(options, OPTIONS, 'The options of waitForEvent');
   const { correlationKey, timeout, onTimeout = 'fail', lookback, match, schema } = options;
   if (!events.length) checkName('', 'an event');
   for (const event of events) checkName(event, 'an event');
@@ -60,7 +70,7 @@ export function waitCommand(
   const isKnown = ['fail', 'continue', 'cancel'].includes(onTimeout);
   check(isKnown, 'onTimeout', onTimeout, '"fail", "continue" or "cancel"');
   check(match === undefined || typeof match === 'function', 'match', match, 'a function');
-  check(schema === undefined || '~standard' in schema, 'schema', schema, 'a Standard Schema, such as one of zod 4');
+  if (schema !== undefined) checkSchema(schema, 'schema');
   return {
     kind: 'wait',
     events,
@@ -77,7 +87,7 @@ const judgeOf =
   (match: WaitOptions<never>['match'], schema: StandardSchema | undefined, codec: Codec) =>
   async (given: unknown): Promise<Verdict> => {
     const checked = schema ? await schema['~standard'].validate(given) : { value: given };
-    if (checked.issues) return { kind: 'refused', reason: checked.issues.map(({ message }) => message).join('; ') };
+    if (checked.issues) return { kind: 'refused', reason: sayIssues(checked.issues) };
     if (match && !match(checked.value as never)) return { kind: 'other' };
     return { kind: 'fits', payload: codec.encode(checked.value, 'what the schema of a wait made of an event') };
   };

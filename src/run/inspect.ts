@@ -1,4 +1,4 @@
-import { endOf, payloadOf } from '../replay/glance.js';
+import { endOf, payloadIn } from '../replay/glance.js';
 import type { JournalEntry, RecordedError } from '../store/journal.js';
 import type { OpenWait, StoredRun, StoredStatus } from '../store/store.js';
 import type { Codec } from '../values/codec.js';
@@ -90,7 +90,7 @@ export function snapshotOf(run: StoredRun, codec: Codec, blockedBy?: Error): Run
     id: row.runId,
     job: row.job,
     status: blockedBy ? 'blocked' : row.status,
-    payload: codec.decode(payloadOf(journal)),
+    payload: codec.decode(payloadIn(journal)),
     attempts,
     waitingFor: [...row.waits.map(waitOf), ...(row.awaits ?? []).map((runId) => ({ events: [], runId }))],
     createdAt: row.createdAt,

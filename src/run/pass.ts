@@ -1,5 +1,6 @@
 import type { AnyJob } from '../door/job.js';
 import { createState } from '../door/state.js';
+import { isStepfastError, StepfastError } from '../errors.js';
 import { LIMITS } from '../limits.js';
 import type { Platform } from '../platform.js';
 import { functionOf } from '../replay/command.js';
@@ -115,6 +116,16 @@ export function createPass({ host, run, job, abort, opened, made, pump }: PassOp
     run.isStirred = true;
   };
 
+  /** A fault of the code, with what its thrower did not know: whose it is. */
+  const placed = (fault: Error): Error => {
+    if (!isStepfastError(fault)) return fault;
+    const { code, step, message } = fault;
+    const said = message.slice(0, -` [${code}]`.length);
+    const of = step !== undefined && !said.includes(`"${step}"`) ? `, step "${step}"` : '';
+    const place = { job: jobName, runId, ...(step !== undefined && { step }) };
+    return new StepfastError(code, `Run ${runId} of job "${jobName}"${of}: ${said}`, { ...fault, ...place }, fault);
+  };
+
   const restart = () => {
     drop();
     run.isStirred = true;
@@ -148,7 +159,7 @@ export function createPass({ host, run, job, abort, opened, made, pump }: PassOp
     const turn = await replay.turn();
     const isEnding = turn.ending && !run.ending;
     run.ending ??= turn.ending;
-    run.fault ??= turn.fault;
+    run.fault ??= turn.fault && placed(turn.fault);
     withdraw(turn.withdrawn);
     setPatience(turn.isStalled);
     if (run.fault) return;

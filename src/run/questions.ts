@@ -129,8 +129,13 @@ export function nextDue(run: LiveRun, draft: Draft): Due | undefined {
   );
   let best: Due | undefined;
   const isTimer = (due: Due) => !due.event && !due.child;
+  const isBefore = (due: Due, other: Due) =>
+    // Of two events the store has said which came first; clocks have not (spec E3).
+    due.event && other.event
+      ? due.event.seq < other.event.seq
+      : due.at < other.at || (due.at === other.at && isTimer(other) && !isTimer(due));
   const consider = (due: Due) => {
-    if (!best || due.at < best.at || (due.at === best.at && isTimer(best) && !isTimer(due))) best = due;
+    if (!best || isBefore(due, best)) best = due;
   };
   for (const ask of asksOf(run, sleeps)) {
     const sleep = sleeps.get(ask.key);

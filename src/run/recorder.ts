@@ -147,10 +147,14 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
       record(draft, { kind: 'child-set', at, id, runId: childId(value), job: child! });
       return undefined;
     }
-    // The store failed under one of our own words: no fault of the step, and no attempt of it (spec D5).
-    if (kind !== 'run' && isOutage(outcome.error)) {
+    // No fault of the step, and no attempt of it: the store failed under one of our own words (spec D5), or this context
+    // has not registered the job of a child, so that the run waits for one that has (spec R5).
+    const isStranger = kind !== 'run' && isStepfastError(outcome.error, 'UNKNOWN_JOB');
+    if (isStranger || (kind !== 'run' && isOutage(outcome.error))) {
       run.facts = run.facts.filter((each) => each !== fact);
-      throw outcome.error;
+      if (!isStranger) throw outcome.error;
+      run.fault = outcome.error as Error;
+      return undefined;
     }
     const error = codec.encodeError(outcome.error);
     const failures = (run.digest.failures.get(key)?.count ?? 0) + 1;

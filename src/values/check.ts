@@ -26,6 +26,18 @@ export function check(
   if (!fits) throw new StepfastError(code, `${option} is ${quoted(value)}. Give ${wanted}.`);
 }
 
+/**
+ * Refuses what is not an object of options, and an option that there is not: misspelt, it would be ignored in silence.
+ *
+ * @param what As in "The options of start".
+ */
+export function checkOptions(given: unknown, known: readonly string[], what: string): void {
+  if (given === undefined) return;
+  check(typeof given === 'object' && given !== null && !Array.isArray(given), what, given, 'an object');
+  for (const option of Object.keys(given))
+    check(known.includes(option), `An option in ${what[0]!.toLowerCase()}${what.slice(1)}`, option, known.join(', '));
+}
+
 const isText = (value: unknown, max: number): value is string =>
   typeof value === 'string' && value !== '' && value.length <= max;
 

@@ -35,6 +35,8 @@ export interface Codec {
   encode(value: unknown, what?: string): Json;
   /** The value of a tree: always fresh objects. Throws `STORE_CORRUPT` for what `encode` can not have made. */
   decode(json: Json): unknown;
+  /** Whether two trees are of equal values: whatever the order of their keys, and whatever of them is one object. */
+  isSame(a: Json, b: Json): boolean;
   /** Never throws; what can not be kept of an error is left out. */
   encodeError(error: unknown): RecordedError;
   decodeError(recorded: RecordedError): Error;
@@ -90,8 +92,13 @@ function attempt<T>(read: () => T): T | undefined {
 }
 
 export function createCodec({ URL, maxBytes = MAX_VALUE_BYTES, blobs }: CodecOptions = {}): Codec {
-  /** The state of one encoding. */
-  function writer(what: string) {
+  /**
+   * The state of one encoding.
+   *
+   * @param isApart What occurs twice is written twice, and only what is inside of itself is a `ref`, to its ancestor of
+   * that depth: then the tree depends on the value alone. For comparing, never for keeping.
+   */
+  function writer(what: string, isApart = false) {
     let seen = new Map<unknown, number>();
     const path: PropertyKey[] = [];
     let bytes = 0;
@@ -148,10 +155,13 @@ export function createCodec({ URL, maxBytes = MAX_VALUE_BYTES, blobs }: CodecOpt
       if (isError(value)) {
         const recorded = record(value, depth, 0) as unknown as Json;
         spend(0);
+        if (isApart) seen.delete(value);
         return { $: ['Error', recorded] };
       }
       seen.set(value, seen.size);
-      return writeObject(value as never, depth + 1);
+      const written = writeObject(value as never, depth + 1);
+      if (isApart) seen.delete(value);
+      return written;
     };
 
     const writeObject = (value: Bag & unknown[] & Date & RegExp & ArrayBufferView, depth: number): Json => {
@@ -348,6 +358,15 @@ export function createCodec({ URL, maxBytes = MAX_VALUE_BYTES, blobs }: CodecOpt
       }
     },
     decode,
+    isSame(a, b) {
+      if (sameJson(a, b)) return true;
+      const apart = (json: Json) => writer('', true).write(decode(json), 0);
+      try {
+        return sameJson(apart(a), apart(b));
+      } catch {
+        return false; // too large, once nothing in it is shared
+      }
+    },
     // It takes the number 0, as in `decodeError`, also when what was thrown is no error.
     encodeError: (error) => attempt(() => writer('').record(error, 0, 0)) ?? { name: 'Error', message: 'unknown' },
     decodeError: (recorded) => decode({ $: ['Error', recorded as unknown as Json] }) as Error,

@@ -1,4 +1,4 @@
-import { check } from './check.js';
+import { check, checkOptions } from './check.js';
 import { type Duration, durationMs } from './duration.js';
 
 /** How often, and how soon, a failed attempt is repeated. Fields left out come from the job, then the engine. */
@@ -22,6 +22,15 @@ export interface RetryPolicy {
   readonly factor: number;
   readonly maxDelayMs: number;
   readonly jitter: boolean;
+}
+
+const FIELDS = ['maxAttempts', 'initialDelay', 'factor', 'maxDelay', 'jitter'];
+
+/** Refuses retry options at the door; what was recorded by other code is read by `resolveRetry` alone. */
+export function checkRetry(retry: RetryOptions | undefined, of = (option: string) => option): void {
+  if (retry === undefined) return;
+  checkOptions(retry, FIELDS, of('retry'));
+  resolveRetry(retry);
 }
 
 const DEFAULTS: Required<RetryOptions> = {

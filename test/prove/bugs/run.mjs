@@ -39,9 +39,8 @@ export const runFaults = [
   {
     name: 'a retried attempt is counted, and not recorded',
     file: 'src/run/recorder.ts',
-    find: "else record(draft, { kind: 'attempt-failed', at, id, attempt, word, error, retryAt: at + delayMs });",
-    instead:
-      "else extend(run.digest, [{ kind: 'attempt-failed', at, id, attempt, word, error, retryAt: at + delayMs }]);",
+    find: "record(draft, { kind: 'attempt-failed', at, id, attempt, word, error, retryAt: at + delayMs });",
+    instead: "extend(run.digest, [{ kind: 'attempt-failed', at, id, attempt, word, error, retryAt: at + delayMs }]);",
     by: ['test/retries.test.ts', 'prove crash memory/retry'],
   },
   {

@@ -79,9 +79,10 @@ export function createEntries(host: EntriesHost) {
         const failures = (shadow.failures.get(key)?.count ?? 0) + 1;
         const node = runNode(nodes, name);
         const most = node?.maxAttempts ?? MAX_ATTEMPTS;
+        if (entry.error.code === 'STEP_TIMEOUT' && shadow.undos.has(key)) shadow.unknown.add(key);
+        if (!shadow.unknown.has(key)) shadow.undos.delete(key);
         if (entry.kind === 'attempt-failed') {
           shadow.failures.set(key, { count: failures, retryAt: entry.retryAt });
-          shadow.undos.delete(key);
           if (failures >= most) bad(`F1: attempt ${failures} of at most ${most} is to be retried`);
           if (node?.isFatal && entry.error.name === 'FatalError') bad('F3: a fatal error is to be retried');
           count('attempts that failed');
@@ -89,7 +90,6 @@ export function createEntries(host: EntriesHost) {
           if (failures > most) bad(`F1: failed ${failures} times, of at most ${most}`);
           const isFinal = failures === most || entry.error.name === 'FatalError' || node === undefined;
           if (!isFinal) bad(`F1: given up after ${failures} of ${most} attempts`);
-          shadow.undos.delete(key);
         }
         break;
       }
@@ -257,11 +257,12 @@ export function createEntries(host: EntriesHost) {
     const keys = entry.forgets.map(([namespace, name, occurrence]) => keyOfId(namespace, [name, occurrence]));
     for (const [key, { kind }] of shadow.undone) if (kind === 'undone') keys.push(key);
     for (const key of keys) {
-      for (const map of [shadow.outcomes, shadow.waits, shadow.sleeps, shadow.children, shadow.failures])
-        map.delete(key);
+      for (const map of [shadow.outcomes, shadow.waits, shadow.sleeps, shadow.children]) map.delete(key);
       shadow.undos.delete(key);
+      shadow.unknown.delete(key);
     }
     shadow.undone.clear();
+    shadow.failures.clear();
     shadow.handlerFailures = 0;
     shadow.begunAt = undefined;
     shadow.endedBy = undefined;

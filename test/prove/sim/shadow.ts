@@ -25,6 +25,8 @@ export interface Shadow {
   children: Map<string, EntryOf<'child-set'>>;
   /** Steps that can be undone and may have happened, by the place of their beginning in the journal. */
   undos: Map<string, number>;
+  /** Of these, those of which an attempt has timed out: whatever comes after, it may have happened. */
+  unknown: Set<string>;
   undone: Map<string, { readonly kind: 'undone' | 'undo-failed'; readonly commit: number }>;
   failures: Map<string, { readonly count: number; readonly retryAt: number }>;
   handlerFailures: number;
@@ -57,6 +59,7 @@ export const blankJournal = () => ({
   sleeps: new Map(),
   children: new Map(),
   undos: new Map(),
+  unknown: new Set<string>(),
   undone: new Map(),
   failures: new Map(),
   handlerFailures: 0,
