@@ -139,7 +139,8 @@ export function nextDue(run: LiveRun, draft: Draft): Due | undefined {
     const { ask, set, wait } = asked;
     // Nor has one that the row does not show: its handler backed off, and the store was not asked for its events.
     if (isNew.has(set.id) || !run.row.waits.some(({ id }) => sameId(id, set.id))) continue;
-    const event = offered(run, asked);
+    // What memory has may lack the oldest: this commit asks for them all (`unless`), and nothing is taken before.
+    const event = run.isBlind ? undefined : offered(run, asked);
     if (event) consider({ at: event.acceptedAt, ask, asked, event });
     else if (wait.deadline !== undefined && wait.deadline <= draft.now) consider({ at: wait.deadline, ask, asked });
   }

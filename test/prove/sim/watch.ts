@@ -176,7 +176,9 @@ export function createWatch(host: WatchHost) {
     if (run.state && run.state.owner !== context.owner) return;
     const of = words.get(context) ?? new Map<string, Word>();
     words.set(context, of);
-    of.set(run.runId, { commit: numbers.get(outcome)!, askedAt });
+    const commit = numbers.get(outcome)!;
+    // An older answer may come last: what it says is known.
+    if ((of.get(run.runId)?.commit ?? 0) < commit) of.set(run.runId, { commit, askedAt });
   };
 
   /** A function of the run is called by this context: whether it may. */
