@@ -26,7 +26,10 @@ export const REGRESSIONS: readonly { readonly seed: number; readonly found: stri
   },
   { seed: 2462, found: 'a run that is never looked for again: a slot was freed while a look counted it as taken' },
   { seed: 3077, found: 'undoing blocked, because one branch of a handler sleeps and another awaits something else' },
-  { seed: 12979, found: 'a wake-up not seen, because the commit that took off the mark of the one before was under way' },
+  {
+    seed: 12979,
+    found: 'a wake-up not seen, because the commit that took off the mark of the one before was under way',
+  },
   { seed: 16947, found: 'an event passed over, because the commit that took it was refused for another one' },
   { seed: 31336, found: 'an event lost: too late for a wait whose timeout it overtook, and not left for the next one' },
 ];
