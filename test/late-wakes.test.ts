@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { memoryStore } from '../adapters/memory/index.js';
+import type { Stepfast } from '../src/index.js';
 import type { Batch } from '../src/store/store.js';
 import { never, newWorld, until } from './late-kit.js';
 
@@ -75,5 +76,89 @@ test('E3: a run whose commit was refused for an event of its next wait takes no 
   go!();
   await until(() => medium.tables.run(id)?.endedAt);
   expect((await stepfast.runs.get(id))?.result).toEqual([2, 4]);
+  await Promise.all([stepfast.close(), other.close()]);
+});
+
+test('E5: a run is not timed out by who read its journal later than which events it may take', async () => {
+  const { medium, clock, engine } = newWorld();
+  const first = engine();
+  const define = (stepfast: Stepfast) =>
+    stepfast.job('job', async ({ step }) => {
+      await step.waitForEvent('never', { timeout: '1m', onTimeout: 'continue' });
+      const old = await step.waitForEvent('old', { lookback: 'any', timeout: '1m', onTimeout: 'continue' });
+      return !old.timedOut && old.payload;
+    });
+  await first.dispatch('old', 1);
+  const { id } = await first.start(define(first));
+  await until(() => medium.tables.run(id)?.status === 'waiting');
+  const store = memoryStore({ medium });
+  const load = store.load.bind(store);
+  let go: (() => void) | undefined;
+  store.load = async (runId) => {
+    if (!go) await new Promise<void>((resolve) => (go = resolve));
+    return load(runId);
+  };
+  let aheadMs = 90_000;
+  const ahead = { ...clock, now: () => clock.now() + aheadMs };
+  const second = engine({ store, clock: ahead });
+  define(second);
+  await second.ready(); // due by its clock
+  await until(() => go);
+  let answered: (() => void) | undefined;
+  const commit = first.own.commit.bind(first.own);
+  first.own.commit = async (batch) => {
+    const outcome = await commit(batch);
+    if (batch.run?.state?.waits.some(({ events }) => events.includes('old')))
+      await new Promise<void>((resolve) => (answered = resolve)); // it hears nothing of it, and goes no further
+    return outcome;
+  };
+  void clock.advance('1m');
+  await until(() => answered);
+  aheadMs = 300_000;
+  go!();
+  await until(async () => {
+    await Promise.race([clock.advance('1m'), new Promise((resolve) => setTimeout(resolve, 5))]);
+    return medium.tables.run(id)?.endedAt;
+  });
+  expect((await second.runs.get(id))?.result).toBe(1);
+  answered!();
+  await Promise.all([first.close(), second.close()]);
+});
+
+test('O1: a run that begins anew is not left because its fence of before, asked for meanwhile, is no more', async () => {
+  const { medium, engine } = newWorld();
+  const store = memoryStore({ medium });
+  const commit = store.commit.bind(store);
+  let ask: (() => void) | undefined;
+  let isAnswered = false;
+  store.commit = async (batch) => {
+    const isConfirming = batch.run && !batch.run.state && !batch.starts && !batch.events;
+    if (!isConfirming || ask) return commit(batch);
+    await new Promise<void>((resolve) => (ask = resolve));
+    const outcome = await commit(batch);
+    isAnswered = true;
+    return outcome;
+  };
+  const stepfast = engine({ store });
+  let end: (() => void) | undefined;
+  let goOn: (() => void) | undefined;
+  const job = stepfast.job<number>('job', async ({ payload, step }) => {
+    if (payload === 1) return step.run('b', () => new Promise<string>((resolve) => (goOn = () => resolve('done'))));
+    void step.waitForEvent('poke');
+    await step.run('a', () => new Promise<void>((resolve) => (end = resolve)));
+    return step.restart(1);
+  });
+  const { id } = await stepfast.start(job, 0);
+  await until(() => end);
+  const other = engine();
+  await other.dispatch('poke'); // what another context has changed may have been the owner
+  await until(() => ask);
+  end!();
+  await until(() => goOn);
+  ask!();
+  await until(() => isAnswered);
+  goOn!();
+  await until(() => medium.tables.run(id)?.endedAt);
+  expect((await stepfast.runs.get(id))?.result).toBe('done');
   await Promise.all([stepfast.close(), other.close()]);
 });

@@ -195,6 +195,8 @@ export function createScheduler(options: SchedulerOptions) {
   const takeUp = ({ row, offers, interrupted }: DueRun, stored: StoredRun | undefined) => {
     const job = jobs.get(row.job);
     if (!job || !stored || stored.row.fence !== row.fence || isClosed || drivers.has(row.runId)) return;
+    // Gone on with meanwhile: the events that came with it are those for the waits that it had.
+    if (stored.row.length !== row.length) return look();
     if (drivers.size >= MAX_RESIDENT) [...drivers.values()].find((driver) => !driver.isHeld())?.leave();
     const driver = createDriver(host, job, stored, { offers, interrupted });
     drivers.set(row.runId, driver);

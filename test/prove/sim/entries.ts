@@ -80,7 +80,7 @@ export function createEntries(host: EntriesHost) {
         const node = runNode(nodes, name);
         const most = node?.maxAttempts ?? MAX_ATTEMPTS;
         if (entry.kind === 'attempt-failed') {
-          shadow.failures.set(key, { count: failures, retryAt: entry.retryAt });
+          shadow.failures.set(key, { count: failures, retryAt: entry.retryAt, commit });
           shadow.undos.delete(key);
           if (failures >= most) bad(`F1: attempt ${failures} of at most ${most} is to be retried`);
           if (node?.isFatal && entry.error.name === 'FatalError') bad('F3: a fatal error is to be retried');

@@ -26,7 +26,7 @@ export interface Shadow {
   /** Steps that can be undone and may have happened, by the place of their beginning in the journal. */
   undos: Map<string, number>;
   undone: Map<string, { readonly kind: 'undone' | 'undo-failed'; readonly commit: number }>;
-  failures: Map<string, { readonly count: number; readonly retryAt: number }>;
+  failures: Map<string, { readonly count: number; readonly retryAt: number; readonly commit: number }>;
   handlerFailures: number;
   interruptions: number;
   /** From when on the timeout of its job counts. */

@@ -5,7 +5,7 @@ import { plainClone } from './clone.js';
 import { finish } from './final.js';
 import { createFleet, type Fleet } from './fleet.js';
 import { type Mix, mixOf } from './mix.js';
-import { judge } from './model.js';
+import { isBlocked, judge } from './model.js';
 import { type Program, programsOf } from './plan.js';
 import { randomOf } from './random.js';
 import { createScheduler } from './scheduler.js';
@@ -148,7 +148,8 @@ export interface World {
   readonly wrong: (what: string) => void;
 }
 
-const hasEnded = ({ row }: Shadow) => row.endedAt !== undefined && !row.undoing;
+const hasEnded = ({ programs }: Pick<World, 'programs'>, shadow: Shadow) =>
+  shadow.row.endedAt !== undefined && (!shadow.row.undoing || isBlocked(programs[shadow.program]!, shadow));
 /** It waits, and nobody has to look at it before an instant that it says, but for those who listen to its handler. */
 const rests = ({ row }: Shadow, now: number, isQuiet: boolean) =>
   row.status === 'waiting' &&
@@ -165,7 +166,7 @@ async function settle(world: World): Promise<void> {
   for (;;) {
     if (clients.askAgain()) await scheduler.drained();
     const now = scheduler.now();
-    const left = [...watch.shadows.values()].filter((shadow) => !hasEnded(shadow));
+    const left = [...watch.shadows.values()].filter((shadow) => !hasEnded(world, shadow));
     if (!left.length && clients.isAnswered()) return;
     if (commits < watch.commits()) {
       // As long as there are commits something goes on; then all that may come is what the rows say, and a little more.
@@ -228,9 +229,10 @@ function feed(
   return true;
 }
 
-function sayAll({ watch, fleet, scheduler }: World): string {
+function sayAll(world: World): string {
+  const { watch, fleet, scheduler } = world;
   const runs = [...watch.shadows.values()]
-    .filter((shadow) => !hasEnded(shadow))
+    .filter((shadow) => !hasEnded(world, shadow))
     .map(({ row, journal }) => `${JSON.stringify(row)} ${journal.map(sayEntry).join(' | ')}`);
   return [
     ...runs,

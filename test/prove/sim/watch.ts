@@ -176,9 +176,10 @@ export function createWatch(host: WatchHost) {
     if (run.state && run.state.owner !== context.owner) return;
     const of = words.get(context) ?? new Map<string, Word>();
     words.set(context, of);
-    const commit = numbers.get(outcome)!;
-    // An older answer may come last: what it says is known.
-    if ((of.get(run.runId)?.commit ?? 0) < commit) of.set(run.runId, { commit, askedAt });
+    // Answers do not come in the order of asking: the newest word of each kind counts.
+    const before = of.get(run.runId);
+    const commit = Math.max(numbers.get(outcome)!, before?.commit ?? 0);
+    of.set(run.runId, { commit, askedAt: Math.max(askedAt, before?.askedAt ?? -Infinity) });
   };
 
   /** A function of the run is called by this context: whether it may. */
@@ -213,7 +214,7 @@ export function createWatch(host: WatchHost) {
     if (shadow.endedBy !== undefined && shadow.endedBy <= told)
       wrong(`F9: ${context.name} enters ${key}, the run has ended`);
     const failure = shadow.failures.get(id);
-    if (isPresent && failure && context.clock.latest() < failure.retryAt)
+    if (isPresent && failure && failure.commit <= told && context.clock.latest() < failure.retryAt)
       wrong(`F4: ${context.name} enters ${key} before its time`);
     if (execution > 1) count('functions entered again');
     return execution;
