@@ -33,7 +33,10 @@ export const REGRESSIONS: readonly { readonly seed: number; readonly found: stri
   { seed: 16947, found: 'an event passed over, because the commit that took it was refused for another one' },
   { seed: 31336, found: 'an event lost: too late for a wait whose timeout it overtook, and not left for the next one' },
   { seed: 49250, found: 'a wait timed out by who had read its journal later than the events that it may take' },
-  { seed: 4541, found: 'a run left by its owner when it began anew, because its fence of before was asked for meanwhile' },
+  {
+    seed: 4541,
+    found: 'a run left by its owner when it began anew, because its fence of before was asked for meanwhile',
+  },
   { seed: 51780, found: 'an engine that spins: a wait had come to its deadline, and the row did not show it' },
   { seed: 62020, found: 'an engine that spins: the clock was set back before the handler that failed was tried again' },
 ];
