@@ -162,3 +162,26 @@ test('O1: a run that begins anew is not left because its fence of before, asked 
   expect((await stepfast.runs.get(id))?.result).toBe('done');
   await Promise.all([stepfast.close(), other.close()]);
 });
+
+test('O6: a run that code of a later version begins anew is of that version from this very commit on', async () => {
+  const { medium, engine } = newWorld();
+  const before = engine();
+  const first = before.job('job', async ({ step }) => void (await step.waitForEvent('go')));
+  const { id } = await before.start(first);
+  await until(() => medium.tables.run(id)?.status === 'waiting');
+  await before.close();
+  const store = memoryStore({ medium });
+  const commit = store.commit.bind(store);
+  const versions: number[] = [];
+  store.commit = async (batch) => {
+    const outcome = await commit(batch);
+    if (batch.run?.reset) versions.push(medium.tables.run(id)!.version);
+    return outcome;
+  };
+  const after = engine({ store });
+  after.job('job', { version: 2, upgrade: 'restart' }, ({ step }) => step.run('a', () => 1));
+  await after.dispatch('go');
+  await until(() => medium.tables.run(id)?.endedAt);
+  expect(versions).toEqual([2]);
+  await after.close();
+});

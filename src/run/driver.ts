@@ -166,7 +166,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
 
   /** Begun anew (`step.restart`): held on, due at any time, and never mistaken for the journal before (the fence grows). */
   const restarted = ({ now }: Draft) => {
-    const { version } = run.row;
+    const version = Math.max(run.row.version, circumstances(now).version); // code of a later one may have begun it anew
     const state: RunState = {
       status: 'running',
       version,

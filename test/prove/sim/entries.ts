@@ -24,7 +24,7 @@ export interface EntriesHost {
   readonly wrong: (what: string) => void;
   readonly count: (what: string) => void;
   readonly shadows: ReadonlyMap<string, Shadow>;
-  readonly storm: Pick<Mix, 'maxInterruptions' | 'timeoutMs' | 'tells'>;
+  readonly storm: Pick<Mix, 'maxInterruptions' | 'timeoutMs' | 'tells' | 'upgrade'>;
   /** Sums of what steps have added to the shared values. */
   readonly sums: { told: number; asked: number };
 }
@@ -137,6 +137,11 @@ export function createEntries(host: EntriesHost) {
         break;
       case 'upgraded':
         count('upgrades');
+        count(`upgrades: ${storm.upgrade}`);
+        if (entry.to <= entry.from) bad('O6: upgraded to what it was');
+        if (storm.upgrade === 'block') bad('O6: upgraded, though its job leaves it alone');
+        shadow.isAbandoned = storm.upgrade === 'abandon';
+        if (storm.upgrade === 'restart' && shadow.outcomes.size) bad('O6: upgraded, and not begun anew');
         if (shadow.row.version !== entry.to) bad(`O6: upgraded, and of version ${shadow.row.version}`);
         break;
       case 'handler-failed':
@@ -265,7 +270,7 @@ export function createEntries(host: EntriesHost) {
     shadow.handlerFailures = 0;
     shadow.begunAt = undefined;
     shadow.endedBy = undefined;
-    shadow.isCancelledOutside = false;
+    shadow.isCancelledOutside = shadow.isAbandoned = false;
     count('retries from outside');
   };
 

@@ -210,7 +210,12 @@ export function judge(program: Program, shadow: Shadow, state: 'waiting' | 'ende
       problems.push(`failed with ${end.error.message}, though it is ${result.kind}`);
     else if (result.kind === 'error' && end.error.step !== result.name)
       problems.push(`failed at ${end.error.step}, which should be ${result.name}`);
-  } else if (end?.kind === 'cancelled' && !shadow.isCancelledOutside && !isCancelledInside(program, outcomes, shadow))
+  } else if (
+    end?.kind === 'cancelled' &&
+    !shadow.isCancelledOutside &&
+    !shadow.isAbandoned &&
+    !isCancelledInside(program, outcomes, shadow)
+  )
     problems.push('cancelled by nobody');
   return said();
 }

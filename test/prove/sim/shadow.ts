@@ -42,6 +42,8 @@ export interface Shadow {
   endedBy: number | undefined;
   /** It was cancelled from outside, or with its parent. */
   isCancelledOutside: boolean;
+  /** Code of a later version has given it up. */
+  isAbandoned: boolean;
 }
 
 /** A map key of (namespace, name, occurrence). */
@@ -77,6 +79,7 @@ export const shadowOf = (row: RunRow, journal: readonly JournalEntry[]): Shadow 
   ends: [],
   endedBy: undefined,
   isCancelledOutside: false,
+  isAbandoned: false,
 });
 
 /** The nodes of a program by the names they are recorded under. */

@@ -4,7 +4,7 @@ import { type Clients, createClients } from './clients.js';
 import { plainClone } from './clone.js';
 import { finish } from './final.js';
 import { createFleet, type Fleet } from './fleet.js';
-import { type Mix, mixOf } from './mix.js';
+import { extrasOf, type Mix, mixOf } from './mix.js';
 import { isBlocked, judge } from './model.js';
 import { type Program, programsOf } from './plan.js';
 import { randomOf } from './random.js';
@@ -62,7 +62,13 @@ export async function simulate(seed: number, options: SimulateOptions = {}): Pro
 async function play(seed: number, options: SimulateOptions): Promise<Simulated> {
   const { log, tamper = (batch: Batch) => batch } = options;
   const random = randomOf(seed);
-  const storm = mixOf(random);
+  const basic = mixOf(random);
+  const programs = programsOf(random, random.between(2, 4));
+  const { rate, upgrade } = extrasOf(randomOf(seed + 0x40000000));
+  // A handler that awaits something else between its steps takes a slot for that as well: where a rate gives out no two
+  // of them, it begins again and again (docs/reliability.md).
+  const isRated = rate && !JSON.stringify(programs).includes('"pause"');
+  const storm: Mix = { ...basic, upgrade, ...(isRated && { rate }) };
   const calm = {
     ...storm,
     ...{
@@ -78,7 +84,6 @@ async function play(seed: number, options: SimulateOptions): Promise<Simulated> 
     },
   };
   let mix = storm;
-  const programs = programsOf(random, random.between(2, 4));
   log?.(JSON.stringify({ storm, programs }));
   const scheduler = createScheduler(random, log);
   const medium = memoryMedium();
@@ -158,7 +163,7 @@ const rests = ({ row }: Shadow, now: number, isQuiet: boolean) =>
 
 /** Lets everything go on, and dispatches what runs wait for, until all have ended (I-live). */
 async function settle(world: World): Promise<void> {
-  const { scheduler, watch, clients, fleet, random, wrong } = world;
+  const { scheduler, watch, clients, fleet, random, wrong, storm } = world;
   const last = scheduler.choices() + MAX_CHOICES;
   let commits = -1;
   let until = 0;
@@ -185,6 +190,14 @@ async function settle(world: World): Promise<void> {
     const areHungry = (isQuiet: boolean) => left.length > 0 && left.every((shadow) => rests(shadow, now, isQuiet));
     const isFed = scheduler.isIdle() && areHungry(false) && random.chance(0.5);
     if (isFed || !(await scheduler.choose({ hurry: 0, until }))) {
+      // What its job leaves alone (`upgrade: 'block'`) goes no further until somebody ends it.
+      const blocked = left.filter(
+        ({ row }) => storm.upgrade === 'block' && row.version < 2 && row.endedAt === undefined,
+      );
+      if (!areHungry(true) && blocked.length && clients.cancelAll(blocked)) {
+        await scheduler.drained();
+        continue;
+      }
       if (!areHungry(true)) return wrong(`I-live: nothing happens any more: ${sayAll(world)}`);
       if (!feed(world, left)) return;
       await scheduler.drained();
