@@ -74,6 +74,8 @@ export function createScheduler(options: SchedulerOptions) {
   let hasMore = false;
   /** A slot has become free since the last look began: what that look was told of as full may not be. */
   let isFreed = false;
+  /** Runs that a look has left out as woken already: a second wake-up, behind the commit under way, looks like the first. */
+  const leftOut = new Set<string>();
   const alarm = createAlarm(clock, () => {
     const now = clock.now();
     for (const driver of drivers.values()) if (driver.timerAt() <= now) void driver.pump();
@@ -87,6 +89,12 @@ export function createScheduler(options: SchedulerOptions) {
     isFreed = true;
     if (hasMore) look();
     sweep.poke();
+  };
+
+  /** Its row, as memory has it, no longer hides a wake-up. */
+  const shows = ({ runId, row }: Driver) => {
+    const { waits, awaits } = row();
+    if (leftOut.delete(runId) && (waits.length || awaits)) look();
   };
 
   const sweep = createSweep({
@@ -139,10 +147,12 @@ export function createScheduler(options: SchedulerOptions) {
     rests(driver) {
       alarm.ring(driver.nextAt());
       if (!driver.isActive()) freed(driver);
+      shows(driver);
     },
     gone(driver, why) {
       if (drivers.get(driver.runId) === driver) drivers.delete(driver.runId);
       if (why) skip.delete(driver.runId); // nobody listens to it any more
+      shows(driver);
       if (why === 'lost') look();
       if (why !== 'no-slot') return freed(driver);
       const { queue } = driver.row();
@@ -182,6 +192,8 @@ export function createScheduler(options: SchedulerOptions) {
   const takeUp = ({ row, offers, interrupted }: DueRun, stored: StoredRun | undefined) => {
     const job = jobs.get(row.job);
     if (!job || !stored || stored.row.fence !== row.fence || isClosed || drivers.has(row.runId)) return;
+    // Gone on with meanwhile: the events that came with it are those for the waits that it had.
+    if (stored.row.length !== row.length) return look();
     if (drivers.size >= MAX_RESIDENT) [...drivers.values()].find((driver) => !driver.isHeld())?.leave();
     const driver = createDriver(host, job, stored, { offers, interrupted });
     drivers.set(row.runId, driver);
@@ -203,7 +215,9 @@ export function createScheduler(options: SchedulerOptions) {
     for (const driver of drivers.values()) {
       const row = driver.row();
       // The store leaves what it sees held by us, unless somebody has woken it.
-      if (driver.isHeld() && (row.woken || !isHeldBy(row, owner))) left.set(driver.runId, stampOf(row));
+      if (!driver.isHeld() || !(row.woken || !isHeldBy(row, owner))) continue;
+      left.set(driver.runId, stampOf(row));
+      if (row.woken) leftOut.add(driver.runId);
     }
     const query = { now: clock.now(), owner, jobs: versions, limit: PAGE, graceMs: GRACE_MS, skip: left, full };
     const page = await store.due(query);

@@ -50,7 +50,8 @@ export function createAdvance({ host, run, job, pass, recorder, commits, leave }
   const advance = async (draft: Draft) => {
     if (!run.isOwner && upgrade(draft)) return;
     if (!run.replay) {
-      if ((run.digest.handlerFailures?.retryAt ?? 0) > draft.now) {
+      // A function in flight: the handler has been tried again since, and the clock was set back.
+      if ((run.digest.handlerFailures?.retryAt ?? 0) > draft.now && !run.running.size) {
         run.isStirred = false; // the handler backs off
         run.facts = []; // durable all: only the answer to their commit was lost
         return;

@@ -31,6 +31,8 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
   const { owner } = host;
   const { clock } = host.platform;
   const { runId } = run.row;
+  /** A commit under way begins the run anew, with a greater fence: what is said of the one before tells nothing. */
+  let isRaising = false;
 
   /** One atomic commit of the round. False: it did not happen, and memory was set back to what is durable. */
   const commit = async (draft: Draft, state: RunState): Promise<boolean> => {
@@ -51,11 +53,14 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
     const parts = draft.state.length ? { state: draft.state } : undefined;
     const at = clock.now();
     let outcome: CommitOutcome;
+    isRaising = raise === true;
     try {
       outcome = await host.commit(change as RunChange, parts);
     } catch (error) {
       takeBack(draft);
       throw error;
+    } finally {
+      isRaising = false;
     }
     run.isBlind = false;
     if (outcome.kind === 'committed') {
@@ -113,9 +118,10 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
 
   const confirm = async () => {
     const at = clock.now();
-    const outcome = await host.commit({ runId, fence: run.row.fence, append: [] });
-    if (outcome.kind !== 'committed') leave('lost');
-    run.confirmedAt = at;
+    const { fence } = run.row;
+    const outcome = await host.commit({ runId, fence, append: [] });
+    if (outcome.kind === 'committed') run.confirmedAt = at;
+    else if (run.row.fence === fence && !isRaising) leave('lost');
     return outcome.kind === 'committed';
   };
 

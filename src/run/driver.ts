@@ -13,7 +13,7 @@ import { createFunctions, lostBy } from './functions.js';
 import type { DriverHost } from './host.js';
 import { type Draft, emptyDraft, forgetGeneration, hear, liveRunOf } from './live-run.js';
 import { createPass } from './pass.js';
-import { isOffered, isSameState, openWaits, startable, stateOf } from './questions.js';
+import { isOffered, isSameState, isShown, openWaits, startable, stateOf } from './questions.js';
 import { createRecorder } from './recorder.js';
 
 /*
@@ -164,7 +164,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
 
   /** Begun anew (`step.restart`): held on, due at any time, and never mistaken for the journal before (the fence grows). */
   const restarted = ({ now }: Draft) => {
-    const { version } = run.row;
+    const version = Math.max(run.row.version, circumstances(now).version); // code of a later one may have begun it anew
     const state: RunState = {
       status: 'running',
       version,
@@ -195,7 +195,8 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     if (run.isOwner) return run.isBlind || !isSameState(run.row, state);
     // Not ours yet: claimed when there is something to do. A handler that may still ask for more is only listened to.
     // One that was woken is claimed: only a commit takes the mark off, and without it the next wake-up would not show.
-    if (state.status === 'running' || run.row.woken) return true;
+    // So is one with a wait that its owner died before its handler asked for again.
+    if (state.status === 'running' || run.row.woken || state.waits.some(({ id }) => !isShown(run.row, id))) return true;
     return !run.row.unsettled && (run.row.dueAt ?? Infinity) <= draft.now;
   };
 

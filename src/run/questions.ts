@@ -99,6 +99,9 @@ export const passedOver = (run: LiveRun, asked: AskedWait, { seq, name, key }: E
   return heard(run, asked).flatMap((event) => (isNew(event) ? event.seq : []));
 };
 
+/** Whether the row shows the wait: else no event wakes the run for it, and the store was not asked for its events. */
+export const isShown = ({ waits }: RunRow, id: Identity): boolean => waits.some((wait) => sameId(wait.id, id));
+
 /** Something whose instant has come. */
 export interface Due {
   readonly at: number;
@@ -148,8 +151,9 @@ export function nextDue(run: LiveRun, draft: Draft): Due | undefined {
   for (const asked of openWaits(run)) {
     const { ask, set, wait } = asked;
     // Nor has one that the row does not show: its handler backed off, and the store was not asked for its events.
-    if (isNew.has(set.id) || !run.row.waits.some(({ id }) => sameId(id, set.id))) continue;
-    const event = offered(run, asked);
+    if (isNew.has(set.id) || !isShown(run.row, set.id)) continue;
+    // What memory has may lack the oldest: this commit asks for them all (`unless`), and nothing is taken before.
+    const event = run.isBlind ? undefined : offered(run, asked);
     if (event) consider({ at: event.acceptedAt, ask, asked, event });
     else if (wait.deadline !== undefined && wait.deadline <= draft.now) consider({ at: wait.deadline, ask, asked });
   }

@@ -8,6 +8,8 @@ export interface Proving {
   readonly budgetMs: number | undefined;
   /** The first seed that was not used before. Techniques without chance ignore it. */
   readonly firstSeed: number;
+  /** Which of how many equal parts of the work this process does, from 0. */
+  readonly part: { readonly index: number; readonly of: number };
   /** Progress and findings, for people: goes to standard error. */
   say(line: string): void;
 }
@@ -17,8 +19,10 @@ export interface Proof {
   readonly cases: number;
   /** One line for each: what was broken, and the command that shows it again. */
   readonly violations: readonly string[];
-  /** Seeds used up, from `firstSeed`. 0 for techniques without chance. */
+  /** Seeds used up, from `firstSeed`, by this part and the others. 0 for techniques without chance. */
   readonly seeds: number;
+  /** How often something interesting happened, of how often it could have: too seldom, and nothing was proved. */
+  readonly interesting?: Readonly<Record<string, readonly [happened: number, could: number]>>;
   /** Counters worth printing: how often what is interesting happened. */
   readonly counts: Readonly<Record<string, number>>;
 }

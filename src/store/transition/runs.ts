@@ -26,8 +26,9 @@ export function* changeRun(scope: Scope, run: RunChange): Work<CommitOutcome | C
   const unless = run.unless ?? [];
   if (unless.length) {
     const heard = yield* offersFor(storedEvents(reads), row.runId, unless, now);
-    const overtaking = heard.filter((event) => unless.some((wait) => mayTake(wait, event, row.runId)));
-    if (overtaking.length) return { kind: 'overtaken', offers: overtaking };
+    // With those that came too late for these waits: the run leaves them to its next one.
+    if (heard.some((event) => unless.some((wait) => mayTake(wait, event, row.runId))))
+      return { kind: 'overtaken', offers: heard };
   }
   for (const { seq, untaken } of run.takes ?? []) {
     const event = yield* read(reads.event(seq));

@@ -85,6 +85,17 @@ fact('a timeout is refused when an event fits its wait, and is given the event',
   equal(outcome.kind === 'overtaken' && ids(outcome.offers), ['e'], 'the event');
 });
 
+fact('a timeout that is refused is given the events that came too late as well', async ({ open }) => {
+  const store = await open();
+  await claimed(store, 'r');
+  const look = openWait({ deadline: now + 10 });
+  await wait(store, 'r', look);
+  await dispatch(store, 'late', {}, now + 11);
+  await dispatch(store, 'in time', {}, now + 10); // the clock was set back: older by its number
+  const outcome = await store.commit({ now: now + 20, run: timedOut('r', [look]) });
+  equal(outcome.kind === 'overtaken' && ids(outcome.offers), ['late', 'in time'], 'the events');
+});
+
 fact('a timeout goes through when no event fits its wait', async ({ open }) => {
   const store = await open();
   await claimed(store, 'r');

@@ -90,7 +90,7 @@ function doubleOf(seed: number, subjects: readonly Subject[]) {
 }
 
 async function prove(proving: Proving): Promise<Proof> {
-  const { budgetMs, firstSeed, say } = proving;
+  const { budgetMs, firstSeed, part, say } = proving;
   const [onlyMedium, onlyFlow, onlyFaults] = process.env.CRASH_CASE?.split('/') ?? [];
   const tally: Tally = { cases: 0, seeds: 0, violations: [], counts: {} };
   const began = Date.now();
@@ -107,6 +107,7 @@ async function prove(proving: Proving): Promise<Proof> {
   // What has no chance in it was tried when the first seed was.
   else if (firstSeed === 1)
     for (const [index, subject] of subjects.entries()) {
+      if (index % part.of !== part.index) continue;
       const before = tally.cases;
       for (const [mode, { stride = 1 }] of Object.entries(subject.kind.modes)) {
         let at = 1 + (index % stride);
@@ -116,7 +117,8 @@ async function prove(proving: Proving): Promise<Proof> {
     }
   const isOver = () => (budgetMs === undefined ? tally.seeds >= DOUBLES : Date.now() - began > budgetMs);
   while (!onlyFaults && !isOver()) {
-    const { subject, faults } = doubleOf(firstSeed + tally.seeds++, subjects);
+    const { subject, faults } = doubleOf(firstSeed + tally.seeds + part.index, subjects);
+    tally.seeds += part.of;
     await count(tally, subject, faults, proving);
   }
   const { cases, seeds, violations, counts } = tally;

@@ -123,27 +123,38 @@ export async function readFacts(store: Store, truth: Facts, seen: Map<string, st
   } catch (error) {
     seen.set('list', thrown(error));
   }
+  // Asked in one commit, as none of them is there to write anything; where that is refused, one by one.
+  await askTogether(store, truth, seen).catch(() => undefined);
   for (const fact of truth.keys()) {
     const [kind, ...rest] = fact.split(' ');
     const name = rest.join(' ');
+    if (seen.has(fact)) continue;
     try {
       if (kind === 'run') {
-        if (seen.has(fact)) continue;
         const run = await store.load(name);
         seen.set(fact, run ? 'not listed' : 'absent');
       } else if (kind === 'value') {
         const row = await store.state(name);
         seen.set(fact, row ? JSON.stringify(row) : 'absent');
       } else if (kind === 'event') {
-        // Known ones are recognised; others are refused, so that nothing is written.
-        const event = { id: name, name: 'probe', payload: null, ttlMs: 1, maxBacklog: -1 };
-        const outcome = await store.commit({ now: NOW, events: [event] });
+        const outcome = await store.commit({ now: NOW, events: [probeOf(name)] });
         seen.set(fact, outcome.kind === 'committed' ? 'known' : 'absent');
       } else seen.set(fact, await ownerOfKey(store, rest[0]!, rest.slice(1).join(' ')));
     } catch (error) {
       seen.set(fact, thrown(error));
     }
   }
+}
+
+/** Known ones are recognised; others are refused, so that nothing is written. */
+const probeOf = (id: string) => ({ id, name: 'probe', payload: null, ttlMs: 1, maxBacklog: -1 });
+
+/** All events: where one is missing the whole commit is refused, and nothing is known. */
+async function askTogether(store: Store, truth: Facts, seen: Map<string, string>): Promise<void> {
+  const facts = [...truth.keys()].filter((fact) => fact.startsWith('event '));
+  const events = facts.map((fact) => probeOf(fact.slice('event '.length)));
+  const outcome = await store.commit({ now: NOW, events });
+  if (outcome.kind === 'committed') for (const fact of facts) seen.set(fact, 'known');
 }
 
 async function ownerOfKey(store: Store, job: string, idempotencyKey: string): Promise<string> {

@@ -1,5 +1,6 @@
 import type { Disk } from '../../../adapters/file/disk.js';
 import { createFileStore } from '../../../adapters/file/store.js';
+import type { Proving } from '../technique.js';
 import { asTold, look, NOW, quickDisk, restore, type Told } from './bench.js';
 import type { Facts, Folder } from './oracle.js';
 
@@ -80,12 +81,13 @@ async function play(dir: string, { disk, heal }: Failing): Promise<{ acknowledge
 
 export async function faults(
   { dir, base, truth }: { readonly dir: string; readonly base: Folder; readonly truth: Facts },
+  part: Proving['part'],
   violation: (line: string) => void,
 ): Promise<number> {
   let cases = 0;
   for (const code of ERRORS)
     for (const isForEver of [false, true])
-      for (let at = 1; ; at++) {
+      for (let at = 1 + part.index; ; at += part.of) {
         const where = `${code} at call ${at}${isForEver ? ' and after' : ''}`;
         restore(dir, base);
         const failed = failing(at, code, isForEver);

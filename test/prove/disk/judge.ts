@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { changedFiles, type Looked, type Told } from './bench.js';
 import type { Mutant } from './mutants.js';
-import { type Facts, type Folder, factsOf, isLog, snapshotEndOf } from './oracle.js';
+import { boundsOf, type Facts, type Folder, factsOf, isLog, logOf, snapshotEndOf } from './oracle.js';
 
 /*
  * What may become of a damaged folder (spec D3): each fact is as it was, or answers with a code; what is gone is told of,
@@ -20,6 +20,19 @@ function factsIn(path: string, bytes: Buffer): string[] {
   if (!path.startsWith('keys/')) return [];
   const { job, idempotencyKey } = JSON.parse(bytes.toString()) as { job: string; idempotencyKey: string };
   return [`key ${job} ${idempotencyKey}`];
+}
+
+const known = new WeakMap<Folder, Map<number, Facts>>();
+
+/** Many cuts leave the same whole lines. */
+function factsUpTo(base: Folder, cutAt: number): Facts {
+  const byLength = known.get(base) ?? new Map<number, Facts>();
+  known.set(base, byLength);
+  const bounds = boundsOf(base.get(logOf(base))!);
+  const length = bounds.filter((bound) => bound <= cutAt).at(-1)!;
+  const facts = byLength.get(length) ?? factsOf(base, length);
+  byLength.set(length, facts);
+  return facts;
 }
 
 const names = (told: Told, path: string): boolean => `${told.file ?? ''} ${told.message}`.includes(basename(path));
@@ -46,7 +59,7 @@ export function judge(mutant: Mutant, base: Folder, truth: Facts, looked: Looked
 
   const log = paths.find(isLog);
   const isTail = mutant.cutAt !== undefined && log !== undefined && mutant.cutAt >= snapshotEndOf(base.get(log)!);
-  const expected = isTail ? factsOf(base, mutant.cutAt) : truth;
+  const expected = isTail ? factsUpTo(base, mutant.cutAt) : truth;
   const own = new Set(paths.flatMap((path) => factsIn(path, base.get(path)!)));
   const isTold = told.some((each) => paths.some((path) => names(each, path)));
   let isLess = false;

@@ -51,6 +51,7 @@ export function createClients({ random, scheduler, programs, contexts, shadows, 
   const started = new Map<string, string>();
   const events = new Map<string, string>();
   const cancelled = new Set<string>();
+  const ending = new Set<string>();
   let numbers = 0;
   let repeated = 0;
 
@@ -233,6 +234,15 @@ export function createClients({ random, scheduler, programs, contexts, shadows, 
     start: () => {
       keys.push('r0');
       start('r0', 0);
+    },
+    /** True: some of them are not cancelled yet. */
+    cancelAll(runs: readonly Shadow[]): boolean {
+      const fresh = runs.filter(({ runId }) => !ending.has(runId));
+      for (const { runId } of fresh) {
+        ending.add(runId);
+        cancel(runId);
+      }
+      return fresh.length > 0;
     },
     /** Those who have no answer, and nobody to give one any more, ask again. */
     askAgain(): boolean {

@@ -2,7 +2,7 @@ import type { Stepfast } from '../../../src/engine/engine.js';
 import type { Platform } from '../../../src/platform.js';
 import { systemPlatform } from '../../../src/system.js';
 import type { Random } from './random.js';
-import type { Life, Scheduler } from './scheduler.js';
+import { type Life, PATIENCE, type Scheduler } from './scheduler.js';
 
 /*
  * One context: a tab or a process, with a clock of its own and a platform whose every callback is a task of the
@@ -123,7 +123,14 @@ export function platformOf(
       setTimer: (at, callback) => scheduler.after(life, (at - clock.now()) / clock.rate(), 'timer', callback),
     },
     hop: (callback) => scheduler.soon(life, 'hop', callback),
-    patience: (ms, callback) => scheduler.after(life, ms, 'patience', callback),
+    patience(ms, callback) {
+      let undo: () => void = () => undefined;
+      const wait = (waitMs: number) => {
+        undo = scheduler.after(life, waitMs, PATIENCE, () => (scheduler.isBusy(life) ? wait(1) : callback()));
+      };
+      wait(ms);
+      return () => undo();
+    },
     newId: () => `${life.name}-${++ids}`,
     newUuid: () => `${life.name}-uuid-${++ids}`,
     inStep: (fn) => within(true, fn),

@@ -24,7 +24,7 @@ export interface EntriesHost {
   readonly wrong: (what: string) => void;
   readonly count: (what: string) => void;
   readonly shadows: ReadonlyMap<string, Shadow>;
-  readonly storm: Pick<Mix, 'maxInterruptions' | 'timeoutMs' | 'tells'>;
+  readonly storm: Pick<Mix, 'maxInterruptions' | 'timeoutMs' | 'tells' | 'upgrade'>;
   /** Sums of what steps have added to the shared values. */
   readonly sums: { told: number; asked: number };
 }
@@ -82,7 +82,7 @@ export function createEntries(host: EntriesHost) {
         if (entry.error.code === 'STEP_TIMEOUT' && shadow.undos.has(key)) shadow.unknown.add(key);
         if (!shadow.unknown.has(key)) shadow.undos.delete(key);
         if (entry.kind === 'attempt-failed') {
-          shadow.failures.set(key, { count: failures, retryAt: entry.retryAt });
+          shadow.failures.set(key, { count: failures, retryAt: entry.retryAt, commit });
           if (failures >= most) bad(`F1: attempt ${failures} of at most ${most} is to be retried`);
           if (node?.isFatal && entry.error.name === 'FatalError') bad('F3: a fatal error is to be retried');
           count('attempts that failed');
@@ -137,6 +137,11 @@ export function createEntries(host: EntriesHost) {
         break;
       case 'upgraded':
         count('upgrades');
+        count(`upgrades: ${storm.upgrade}`);
+        if (entry.to <= entry.from) bad('O6: upgraded to what it was');
+        if (storm.upgrade === 'block') bad('O6: upgraded, though its job leaves it alone');
+        shadow.isAbandoned = storm.upgrade === 'abandon';
+        if (storm.upgrade === 'restart' && shadow.outcomes.size) bad('O6: upgraded, and not begun anew');
         if (shadow.row.version !== entry.to) bad(`O6: upgraded, and of version ${shadow.row.version}`);
         break;
       case 'handler-failed':
@@ -266,7 +271,7 @@ export function createEntries(host: EntriesHost) {
     shadow.handlerFailures = 0;
     shadow.begunAt = undefined;
     shadow.endedBy = undefined;
-    shadow.isCancelledOutside = false;
+    shadow.isCancelledOutside = shadow.isAbandoned = false;
     count('retries from outside');
   };
 

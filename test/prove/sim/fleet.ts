@@ -62,8 +62,10 @@ export function createFleet(host: FleetHost) {
     context.engine.job(
       'job',
       {
-        queue: { name: 'lane', concurrency: storm.concurrency },
+        queue: { name: 'lane', concurrency: storm.concurrency, ...(storm.rate && { rateLimit: storm.rate }) },
         version: context.version,
+        upgrade: storm.upgrade,
+        ...(storm.upgrade === 'migrate' && { migrate: () => ({}) }),
         maxInterruptions: storm.maxInterruptions,
         retention: Infinity,
         ...(storm.timeoutMs && { timeout: storm.timeoutMs }),

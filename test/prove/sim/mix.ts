@@ -48,6 +48,17 @@ export interface Mix {
   readonly timeoutMs: number;
   /** The job is told of runs that failed. */
   readonly tells: boolean;
+  /** Of the queue: so many runs take a slot in so many milliseconds. */
+  readonly rate?: { readonly limit: number; readonly per: number };
+  /** What version 2 of the job makes of runs of version 1. */
+  readonly upgrade: 'continue' | 'restart' | 'abandon' | 'block' | 'migrate';
+}
+
+/** Drawn apart from the rest, and mostly off: a seed without them is what it was before there were any. */
+export function extrasOf(random: Random): Pick<Mix, 'rate' | 'upgrade'> {
+  const rate = random.chance(0.12) && { limit: random.between(1, 3), per: random.pick([300, 5_000, 60_000]) };
+  const upgrade = random.pick(['continue', 'continue', 'restart', 'abandon', 'block', 'migrate'] as const);
+  return { ...(rate && { rate }), upgrade };
 }
 
 export function mixOf(random: Random): Mix {
@@ -84,5 +95,6 @@ export function mixOf(random: Random): Mix {
     maxInterruptions: random.chance(0.3) ? random.between(1, 3) : 1_000,
     timeoutMs: random.chance(0.08) ? random.pick([20_000, 120_000, 3_600_000]) : 0,
     tells: random.chance(0.4),
+    upgrade: 'continue',
   };
 }

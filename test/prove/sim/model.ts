@@ -159,23 +159,37 @@ function leaf(machine: Machine, plan: Plan, from: number, last: Value): Evaluate
   }
 }
 
-/** What the journal of a run has that its program does not permit. `waiting`: it is at rest. */
-export function judge(program: Program, shadow: Shadow, state: 'waiting' | 'ended'): string[] {
-  const { journal, runId, row } = shadow;
-  const outcomes = order(journal, shadow.outcomes);
-  const places = new Map(outcomes.map((entry, place) => [keyOf(entry), { place, entry }]));
-  const isRetried = journal.some(({ kind }) => kind === 'retried');
-  const hasThrown = journal.some(({ kind }) => kind === 'handler-failed');
+function machineOf({ journal, outcomes: counted }: Shadow) {
+  const outcomes = order(journal, counted);
   const machine: Machine = {
-    places,
+    places: new Map(outcomes.map((entry, place) => [keyOf(entry), { place, entry }])),
     asked: new Map(),
     open: new Set(),
     seen: new Set(),
     problems: [],
     aside: new Set(journal.flatMap(setAside)),
-    isRetried,
-    hasThrown,
+    isRetried: journal.some(({ kind }) => kind === 'retried'),
+    hasThrown: journal.some(({ kind }) => kind === 'handler-failed'),
   };
+  return { machine, outcomes };
+}
+
+/**
+ * The run has ended, and a step is to be undone that its handler does not ask for: taken up again, it went another way.
+ * The code at hand lacks the undo, and the run is blocked (spec F7).
+ */
+export function isBlocked(program: Program, shadow: Shadow): boolean {
+  const { machine } = machineOf(shadow);
+  if (!machine.isRetried) return false;
+  evaluate(machine, treeOf(program, shadow.row.version), 0);
+  return [...shadow.undos.keys()].some((key) => !shadow.undone.has(key) && !machine.seen.has(key));
+}
+
+/** What the journal of a run has that its program does not permit. `waiting`: it is at rest. */
+export function judge(program: Program, shadow: Shadow, state: 'waiting' | 'ended'): string[] {
+  const { journal, runId, row } = shadow;
+  const { machine, outcomes } = machineOf(shadow);
+  const { places, isRetried } = machine;
   const result = evaluate(machine, treeOf(program, row.version), 0);
   const { problems } = machine;
   const said = () => problems.map((problem) => `${runId}: ${problem}`);
@@ -196,7 +210,12 @@ export function judge(program: Program, shadow: Shadow, state: 'waiting' | 'ende
       problems.push(`failed with ${end.error.message}, though it is ${result.kind}`);
     else if (result.kind === 'error' && end.error.step !== result.name)
       problems.push(`failed at ${end.error.step}, which should be ${result.name}`);
-  } else if (end?.kind === 'cancelled' && !shadow.isCancelledOutside && !isCancelledInside(program, outcomes, shadow))
+  } else if (
+    end?.kind === 'cancelled' &&
+    !shadow.isCancelledOutside &&
+    !shadow.isAbandoned &&
+    !isCancelledInside(program, outcomes, shadow)
+  )
     problems.push('cancelled by nobody');
   return said();
 }

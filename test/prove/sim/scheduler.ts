@@ -27,6 +27,9 @@ interface Timer {
   readonly task: Task;
 }
 
+/** What only happens when nothing else does: the other timers of a context come before it, however busy the world is. */
+export const PATIENCE = 'patience';
+
 export type Scheduler = ReturnType<typeof createScheduler>;
 
 /**
@@ -92,6 +95,8 @@ export function createScheduler(random: Random, log: ((line: string) => void) | 
       forget(life, ready);
       for (let at = timers.length - 1; at >= 0; at--) if (timers[at]!.task.life === life) timers.splice(at, 1);
     },
+    /** Something of this context is ready, but for what has lost its patience. */
+    isBusy: (life: Life) => ready.some((task) => task.life === life && task.label !== PATIENCE),
     /** Nothing is ready, whatever timers there are. */
     isIdle: () => ready.length === 0 && !(timers[0] && timers[0].at <= now),
     nextTimerAt: () => timers[0]?.at,

@@ -28,7 +28,7 @@ export interface Shadow {
   /** Of these, those of which an attempt has timed out: whatever comes after, it may have happened. */
   unknown: Set<string>;
   undone: Map<string, { readonly kind: 'undone' | 'undo-failed'; readonly commit: number }>;
-  failures: Map<string, { readonly count: number; readonly retryAt: number }>;
+  failures: Map<string, { readonly count: number; readonly retryAt: number; readonly commit: number }>;
   handlerFailures: number;
   interruptions: number;
   /** From when on the timeout of its job counts. */
@@ -44,6 +44,8 @@ export interface Shadow {
   endedBy: number | undefined;
   /** It was cancelled from outside, or with its parent. */
   isCancelledOutside: boolean;
+  /** Code of a later version has given it up. */
+  isAbandoned: boolean;
 }
 
 /** A map key of (namespace, name, occurrence). */
@@ -80,6 +82,7 @@ export const shadowOf = (row: RunRow, journal: readonly JournalEntry[]): Shadow 
   ends: [],
   endedBy: undefined,
   isCancelledOutside: false,
+  isAbandoned: false,
 });
 
 /** The nodes of a program by the names they are recorded under. */

@@ -4,8 +4,8 @@ import { type Clients, createClients } from './clients.js';
 import { plainClone } from './clone.js';
 import { finish } from './final.js';
 import { createFleet, type Fleet } from './fleet.js';
-import { type Mix, mixOf } from './mix.js';
-import { judge } from './model.js';
+import { extrasOf, type Mix, mixOf } from './mix.js';
+import { isBlocked, judge } from './model.js';
 import { type Program, programsOf } from './plan.js';
 import { randomOf } from './random.js';
 import { createScheduler } from './scheduler.js';
@@ -62,7 +62,13 @@ export async function simulate(seed: number, options: SimulateOptions = {}): Pro
 async function play(seed: number, options: SimulateOptions): Promise<Simulated> {
   const { log, tamper = (batch: Batch) => batch } = options;
   const random = randomOf(seed);
-  const storm = mixOf(random);
+  const basic = mixOf(random);
+  const programs = programsOf(random, random.between(2, 4));
+  const { rate, upgrade } = extrasOf(randomOf(seed + 0x40000000));
+  // A handler that awaits something else between its steps takes a slot for that as well: where a rate gives out no two
+  // of them, it begins again and again (docs/reliability.md).
+  const isRated = rate && !JSON.stringify(programs).includes('"pause"');
+  const storm: Mix = { ...basic, upgrade, ...(isRated && { rate }) };
   const calm = {
     ...storm,
     ...{
@@ -78,7 +84,6 @@ async function play(seed: number, options: SimulateOptions): Promise<Simulated> 
     },
   };
   let mix = storm;
-  const programs = programsOf(random, random.between(2, 4));
   log?.(JSON.stringify({ storm, programs }));
   const scheduler = createScheduler(random, log);
   const medium = memoryMedium();
@@ -148,7 +153,8 @@ export interface World {
   readonly wrong: (what: string) => void;
 }
 
-const hasEnded = ({ row }: Shadow) => row.endedAt !== undefined && !row.undoing;
+const hasEnded = ({ programs }: Pick<World, 'programs'>, shadow: Shadow) =>
+  shadow.row.endedAt !== undefined && (!shadow.row.undoing || isBlocked(programs[shadow.program]!, shadow));
 /** It waits, and nobody has to look at it before an instant that it says, but for those who listen to its handler. */
 const rests = ({ row }: Shadow, now: number, isQuiet: boolean) =>
   row.status === 'waiting' &&
@@ -157,7 +163,7 @@ const rests = ({ row }: Shadow, now: number, isQuiet: boolean) =>
 
 /** Lets everything go on, and dispatches what runs wait for, until all have ended (I-live). */
 async function settle(world: World): Promise<void> {
-  const { scheduler, watch, clients, fleet, random, wrong } = world;
+  const { scheduler, watch, clients, fleet, random, wrong, storm } = world;
   const last = scheduler.choices() + MAX_CHOICES;
   let commits = -1;
   let until = 0;
@@ -165,7 +171,7 @@ async function settle(world: World): Promise<void> {
   for (;;) {
     if (clients.askAgain()) await scheduler.drained();
     const now = scheduler.now();
-    const left = [...watch.shadows.values()].filter((shadow) => !hasEnded(shadow));
+    const left = [...watch.shadows.values()].filter((shadow) => !hasEnded(world, shadow));
     if (!left.length && clients.isAnswered()) return;
     if (commits < watch.commits()) {
       // As long as there are commits something goes on; then all that may come is what the rows say, and a little more.
@@ -184,6 +190,14 @@ async function settle(world: World): Promise<void> {
     const areHungry = (isQuiet: boolean) => left.length > 0 && left.every((shadow) => rests(shadow, now, isQuiet));
     const isFed = scheduler.isIdle() && areHungry(false) && random.chance(0.5);
     if (isFed || !(await scheduler.choose({ hurry: 0, until }))) {
+      // What its job leaves alone (`upgrade: 'block'`) goes no further until somebody ends it.
+      const blocked = left.filter(
+        ({ row }) => storm.upgrade === 'block' && row.version < 2 && row.endedAt === undefined,
+      );
+      if (!areHungry(true) && blocked.length && clients.cancelAll(blocked)) {
+        await scheduler.drained();
+        continue;
+      }
       if (!areHungry(true)) return wrong(`I-live: nothing happens any more: ${sayAll(world)}`);
       if (!feed(world, left)) return;
       await scheduler.drained();
@@ -228,9 +242,10 @@ function feed(
   return true;
 }
 
-function sayAll({ watch, fleet, scheduler }: World): string {
+function sayAll(world: World): string {
+  const { watch, fleet, scheduler } = world;
   const runs = [...watch.shadows.values()]
-    .filter((shadow) => !hasEnded(shadow))
+    .filter((shadow) => !hasEnded(world, shadow))
     .map(({ row, journal }) => `${JSON.stringify(row)} ${journal.map(sayEntry).join(' | ')}`);
   return [
     ...runs,

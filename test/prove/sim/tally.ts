@@ -3,7 +3,7 @@ import type { Simulated } from './simulate.js';
 
 /*
  * A simulator that is too tame proves nothing: of the seeds in which something interesting could happen, it has to happen
- * in one of twenty at least.
+ * in one of twenty at least (scripts/prove.mjs).
  */
 
 interface Interesting {
@@ -42,6 +42,10 @@ export const INTERESTING: readonly Interesting[] = [
   { what: 'runs cancelled', could: always },
   { what: 'retries from outside', could: always },
   { what: 'upgrades', could: ({ old }) => old > 0 },
+  { what: 'upgrades: restart', could: ({ old, upgrade }) => old > 0 && upgrade === 'restart' },
+  { what: 'upgrades: abandon', could: ({ old, upgrade }) => old > 0 && upgrade === 'abandon' },
+  { what: 'upgrades: migrate', could: ({ old, upgrade }) => old > 0 && upgrade === 'migrate' },
+  { what: 'runs kept waiting by a rate', could: ({ rate }) => rate !== undefined },
   { what: 'runs given up', could: ({ kill, maxInterruptions }) => kill > 0 && maxInterruptions < 4 },
   { what: 'runs out of time', could: ({ timeoutMs }) => timeoutMs > 0 },
   { what: 'jobs told of a failure', could: ({ tells }) => tells },
@@ -50,37 +54,26 @@ export const INTERESTING: readonly Interesting[] = [
   { what: 'runs refused a slot', could: ({ concurrency, owners }) => concurrency < 3 && owners > 1 },
 ];
 
-/** Of so many seeds a share means something. */
-const ENOUGH = 150;
-
 /** Sums up seeds: in how many each counter moved, and could have. */
 export function createTally() {
-  const moved = new Map<string, number>();
-  const could = new Map<string, number>();
-  const add = (map: Map<string, number>, what: string) => map.set(what, (map.get(what) ?? 0) + 1);
+  const sums = new Map<string, [happened: number, could: number]>(INTERESTING.map(({ what }) => [what, [0, 0]]));
   let seeds = 0;
   let choices = 0;
   let commits = 0;
-  const shareOf = (what: string) => (moved.get(what) ?? 0) / Math.max(1, could.get(what) ?? 0);
   return {
     take({ mix, counts, ...simulated }: Simulated) {
       seeds++;
       choices += simulated.choices;
       commits += simulated.commits;
-      for (const { what, could: might } of INTERESTING)
-        if (might(mix, counts)) {
-          add(could, what);
-          if (counts.has(what)) add(moved, what);
-        }
+      for (const { what, could } of INTERESTING) {
+        if (!could(mix, counts)) continue;
+        const sum = sums.get(what)!;
+        sum[1]++;
+        if (counts.has(what)) sum[0]++;
+      }
     },
-    /** What happened too seldom. */
-    tame: (): string[] =>
-      INTERESTING.filter(({ what }) => (could.get(what) ?? 0) >= ENOUGH && shareOf(what) < 0.05).map(
-        ({ what }) =>
-          `too tame: "${what}" in ${moved.get(what) ?? 0} of ${could.get(what) ?? 0} seeds in which it could happen`,
-      ),
-    counts: (): Record<string, number> => ({ choices, commits, ...Object.fromEntries(moved) }),
-    shares: () => INTERESTING.map(({ what }) => `${(100 * shareOf(what)).toFixed(1)} % ${what}`),
+    counts: (): Record<string, number> => ({ seeds, choices, commits }),
+    interesting: () => Object.fromEntries(sums),
     seeds: () => seeds,
   };
 }

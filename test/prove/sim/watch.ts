@@ -4,6 +4,7 @@ import type { JournalEntry } from '../../../src/store/journal.js';
 import type { Batch, CommitOutcome, RunRow, Store } from '../../../src/store/store.js';
 import type { Context } from './context.js';
 import { createEntries, type EntriesHost, TOLD } from './entries.js';
+import type { Mix } from './mix.js';
 import { keyOfId, type Shadow, shadowOf } from './shadow.js';
 
 /*
@@ -15,7 +16,8 @@ import { keyOfId, type Shadow, shadowOf } from './shadow.js';
  * store has told, with its last word on the run, that the outcome is recorded or the run has ended.
  */
 
-export interface WatchHost extends Omit<EntriesHost, 'shadows'> {
+export interface WatchHost extends Omit<EntriesHost, 'shadows' | 'storm'> {
+  readonly storm: Mix;
   readonly medium: MemoryMedium;
   readonly trueNow: () => number;
   readonly concurrency: (queue: string) => number;
@@ -41,6 +43,8 @@ export function createWatch(host: WatchHost) {
   const words = new WeakMap<Context, Map<string, Word>>();
   const executions = new Map<string, number>();
   let commits = 0;
+  /** Instants at which slots were given out, by the clocks of those who asked; in order, or forgotten. */
+  let given: number[] = [];
 
   const journalOf = (runId: string): readonly JournalEntry[] => medium.journals.get(runId) ?? [];
 
@@ -59,6 +63,7 @@ export function createWatch(host: WatchHost) {
       commits++;
       numbers.set(outcome, commits);
       if (run && before) fenced(context, batch, before);
+      if (run?.state?.slot !== undefined && before?.slot === undefined) rated(batch.now);
       for (const { id, runId } of ended)
         if (outcome.events.some((each) => each.id === id && each.kind === 'accepted'))
           wrong(`E4: event ${id} was accepted for ${runId}, which had ended`);
@@ -75,6 +80,16 @@ export function createWatch(host: WatchHost) {
     }
     slots();
     return outcome;
+  };
+
+  /** Q2: what a clock that ran ahead has left does not count (spec Q4), so that only what comes in order can be judged. */
+  const rated = (now: number) => {
+    const { rate } = host.storm;
+    if (!rate) return;
+    if (now < (given.at(-1) ?? 0)) given = [];
+    given = given.filter((at) => at > now - rate.per);
+    given.push(now);
+    if (given.length > rate.limit) wrong(`Q2: ${given.length} slots within ${rate.per} ms, of ${rate.limit}`);
   };
 
   /** Who commits to a run, and with which fence. */
@@ -100,6 +115,7 @@ export function createWatch(host: WatchHost) {
     if (outcome.kind === 'fenced') count(context.wasFrozen ? 'zombies refused' : 'late owners refused');
     if (outcome.kind === 'overtaken') count('commits overtaken by an event');
     if (outcome.kind === 'no-slot') count('runs refused a slot');
+    if (outcome.kind === 'no-slot' && outcome.retryAt !== undefined) count('runs kept waiting by a rate');
   };
 
   const born = (row: RunRow, batch: Batch) => {
@@ -176,7 +192,10 @@ export function createWatch(host: WatchHost) {
     if (run.state && run.state.owner !== context.owner) return;
     const of = words.get(context) ?? new Map<string, Word>();
     words.set(context, of);
-    of.set(run.runId, { commit: numbers.get(outcome)!, askedAt });
+    // Answers do not come in the order of asking: the newest word of each kind counts.
+    const before = of.get(run.runId);
+    const commit = Math.max(numbers.get(outcome)!, before?.commit ?? 0);
+    of.set(run.runId, { commit, askedAt: Math.max(askedAt, before?.askedAt ?? -Infinity) });
   };
 
   /** A function of the run is called by this context: whether it may. */
@@ -211,7 +230,7 @@ export function createWatch(host: WatchHost) {
     if (shadow.endedBy !== undefined && shadow.endedBy <= told)
       wrong(`F9: ${context.name} enters ${key}, the run has ended`);
     const failure = shadow.failures.get(id);
-    if (isPresent && failure && context.clock.latest() < failure.retryAt)
+    if (isPresent && failure && failure.commit <= told && context.clock.latest() < failure.retryAt)
       wrong(`F4: ${context.name} enters ${key} before its time`);
     if (execution > 1) count('functions entered again');
     return execution;
