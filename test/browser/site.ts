@@ -16,6 +16,8 @@ const HERE = existsSync(new URL('pages', import.meta.url))
   ? import.meta.url
   : pathToFileURL(join(process.cwd(), 'test', 'browser', 'site.ts'));
 const CSP = "default-src 'none'; script-src 'self'; connect-src 'self'";
+/** With `?host=iframe`: else pages can have no iframe but an empty one. */
+const CSP_OF_FRAMES = `${CSP}; frame-src 'self'`;
 
 /** One file of `pages/` with all that it imports, as a module script. */
 async function bundlePage(name: string): Promise<string> {
@@ -55,7 +57,7 @@ export async function servePages(...names: readonly string[]): Promise<Site> {
   const held = new Map<string, Promise<void>>();
   const watchers = new Set<() => void>();
   const server = createServer(async (request, response) => {
-    const { pathname } = new URL(request.url ?? '/', 'http://localhost');
+    const { pathname, searchParams } = new URL(request.url ?? '/', 'http://localhost');
     const [, effect] = /^\/effect\/(.+)$/.exec(pathname) ?? [];
     if (effect !== undefined) {
       effects.push(effect);
@@ -72,7 +74,7 @@ export async function servePages(...names: readonly string[]): Promise<Site> {
     const isPage = scripts.has(`${pathname}.js`);
     response.writeHead(script !== undefined || isPage ? 200 : 404, {
       'content-type': script === undefined ? 'text/html; charset=utf-8' : 'text/javascript; charset=utf-8',
-      'content-security-policy': CSP,
+      'content-security-policy': searchParams.get('host') === 'iframe' ? CSP_OF_FRAMES : CSP,
     });
     response.end(script ?? (isPage ? `<!doctype html><script type="module" src="${pathname}.js"></script>` : ''));
   });

@@ -2,6 +2,9 @@
  * What the tests need of a browser, so that they are the same for all engines. What an engine can not do is absent.
  */
 
+/** Everything, as `npm run test:browsers` wants it; with `npm test` there is less time. */
+export const isWhole = process.env.STEPFAST_BROWSERS === 'all';
+
 /** Each engine is told that this name is this machine. Pages from there are no secure context: there are no Web Locks. */
 export const UNTRUSTED_HOST = 'plain.test';
 
