@@ -195,10 +195,17 @@ async function appInFrame(): Promise<App> {
 async function appInWorker(kind: string, script: string): Promise<App> {
   if (kind === 'worker') {
     const worker = new Worker(script, { type: 'module' });
-    // A worker hears nothing of the back/forward cache, unless its page tells it.
-    if (query.has('tells'))
+    // A worker hears nothing of the back/forward cache, unless its page tells it: as docs/browsers.md says.
+    if (query.has('tells')) {
+      const say = (kind: string) => worker.postMessage({ kind });
       for (const kind of ['pagehide', 'pageshow'] as const)
-        addEventListener(kind, ({ persisted }) => persisted && worker.postMessage({ kind }));
+        addEventListener(kind, ({ persisted }) => persisted && say(kind));
+      if (/^Apple/.test(navigator.vendor))
+        addEventListener('beforeunload', () => {
+          say('beforeunload');
+          setTimeout(() => say('pageshow'), 3_000);
+        });
+    }
     return remote(
       (call) => worker.postMessage(call),
       (hear) => worker.addEventListener('message', ({ data }) => hear(data as Answer)),
