@@ -25,7 +25,7 @@ export interface Connection {
    */
   freeze(): void;
   /** The same may come: nothing is begun before `thaw`, and what is open comes to its end. */
-  hold(): void;
+  pause(): void;
   thaw(): void;
   /** Whether `freeze` has undone the transaction: nothing of it was kept. */
   wasFrozen(tx: IDBTransaction): boolean;
@@ -68,11 +68,11 @@ export function connectionTo(options: {
     if (isEnded) setTimeout(endFrame); // when all who listen to the same event have heard of it
   };
 
-  const hold = () => {
-    if (frozen || isEnded) return;
-    let thaw = () => undefined as unknown;
+  const pause = () => {
+    if (frozen) return; // nobody asks for it after the end
+    let thaw!: () => void;
     const over = new Promise<void>((resolve) => {
-      thaw = () => resolve();
+      thaw = resolve;
     });
     frozen = { over, thaw };
   };
@@ -180,17 +180,17 @@ export function connectionTo(options: {
       frozen?.thaw();
       endFrame();
     },
-    hold,
+    pause,
     freeze() {
-      hold();
-      if (!isEnded)
-        for (const tx of open)
-          try {
-            tx.abort();
-            undone.add(tx);
-          } catch {
-            // it is at its end, and needs nothing of us any more
-          }
+      if (isEnded) return;
+      pause();
+      for (const tx of open)
+        try {
+          tx.abort();
+          undone.add(tx);
+        } catch {
+          // it is at its end, and needs nothing of us any more
+        }
     },
     thaw() {
       frozen?.thaw();

@@ -41,7 +41,7 @@ export interface PresenceOptions {
   /** Somebody has gone, or this page is back: look again. */
   onChange(): void;
   /** Called in `freeze` and `resume`; before, where it may be that `freeze` comes. */
-  onHold(): void;
+  pause(): void;
   onFreeze(): void;
   onThaw(): void;
 }
@@ -59,7 +59,7 @@ export interface Presence {
   hear(message: unknown): void;
 }
 
-export function presence({ name, hasChannel, post, onChange, onHold, onFreeze, onThaw }: PresenceOptions): Presence {
+export function presence({ name, hasChannel, post, onChange, pause, onFreeze, onThaw }: PresenceOptions): Presence {
   const locks = globalThis.navigator?.locks as LockManager | undefined;
   const prefix = `stepfast:${name}:`;
   const noted = `${prefix}left:`;
@@ -144,7 +144,7 @@ export function presence({ name, hasChannel, post, onChange, onHold, onFreeze, o
   const listen = (on: 'addEventListener' | 'removeEventListener') => {
     globalThis[on]?.('pagehide', pagehide as EventListener);
     globalThis[on]?.('pageshow', pageshow as EventListener);
-    if (!page()) globalThis[on]?.('beforeunload', onHold);
+    if (!page()) globalThis[on]?.('beforeunload', pause);
     page()?.[on]('freeze', freeze);
     page()?.[on]('resume', resume);
     page()?.[on]('visibilitychange', show);
