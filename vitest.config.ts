@@ -9,6 +9,8 @@ const alias = [
   { find: /^stepfast\/(bridge|encryption|schedules|transfer)$/, replacement: source('plugins/$1/index.ts') },
 ];
 
+const OTHER_ENGINES = ['test/browser/firefox.test.ts', 'test/browser/webkit.test.ts'];
+
 export default defineConfig({
   test: {
     // One more than vitest takes on a machine of two cores: much of the time the tests wait for disks and processes.
@@ -28,7 +30,17 @@ export default defineConfig({
         test: {
           name: 'browser',
           include: ['test/browser/**/*.test.ts'],
+          exclude: OTHER_ENGINES,
           fileParallelism: false,
+          testTimeout: 180_000,
+          hookTimeout: 120_000,
+        },
+      },
+      {
+        // Their times are not Chromium's: each waits for its own processes, so the two run side by side.
+        test: {
+          name: 'browsers',
+          include: OTHER_ENGINES,
           testTimeout: 180_000,
           hookTimeout: 120_000,
         },

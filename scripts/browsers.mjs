@@ -29,7 +29,7 @@ function runTests(files) {
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${file}`];
   const { status } = spawnSync(
     process.execPath,
-    ['node_modules/vitest/vitest.mjs', 'run', '--project', 'browser', ...reporters, ...files],
+    ['node_modules/vitest/vitest.mjs', 'run', '--project', 'browser', '--project', 'browsers', ...reporters, ...files],
     { stdio: 'inherit', env: { ...process.env, STEPFAST_BROWSERS: 'all' } },
   );
   const report = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : { testResults: [] };

@@ -408,12 +408,35 @@ describe('O2: a page that goes into the back/forward cache takes its dedicated w
     expect(said('away', 'engine')).toBe(1);
   });
 
+  it.each([
+    ['Apple Computer, Inc.', 1],
+    ['Google Inc.', 0],
+    ['', 0],
+  ])('the page of a browser by "%s" says before whether it may go, and that it has stayed', async (vendor, times) => {
+    const { connect, said, engine } = overMutePorts();
+    await engine.ready();
+    const page = scope();
+    vi.stubGlobal('document', page);
+    vi.stubGlobal('navigator', { vendor });
+    const remote = connect();
+    await remote.ready();
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    page.dispatchEvent(new Event('beforeunload'));
+    expect([said('leaving', 'engine'), said('back', 'engine')]).toEqual([times, 0]);
+    vi.advanceTimersByTime(10_000);
+    expect(said('back', 'engine')).toBe(times);
+    vi.useRealTimers();
+    await remote.close();
+    page.dispatchEvent(new Event('beforeunload'));
+    expect(said('leaving', 'engine')).toBe(times);
+  });
+
   it('the worker hears of it as a page would, so that its store leaves no transaction open; no other context does', async () => {
     const { engine } = pair(waits);
     const { port1: near, port2: far } = channel();
     const worker = scope();
     const heard: string[] = [];
-    for (const kind of ['pagehide', 'pageshow'])
+    for (const kind of ['beforeunload', 'pagehide', 'pageshow'])
       worker.addEventListener(kind, (event) => heard.push(`${kind} ${(event as PageTransitionEvent).persisted}`));
     const posted: { readonly engine: string; readonly kind: string }[] = [];
     vi.stubGlobal('postMessage', (message: (typeof posted)[0]) => void posted.push(message));
@@ -425,16 +448,16 @@ describe('O2: a page that goes into the back/forward cache takes its dedicated w
 
     const say = (data: unknown) => worker.dispatchEvent(Object.assign(new Event('message'), { data }));
     say(message('hello'));
-    for (const kind of ['away', 'back']) say(message(kind, posted.at(-1)!.engine));
-    expect(heard).toEqual(['pagehide true', 'pageshow true']);
+    for (const kind of ['leaving', 'away', 'back']) say(message(kind, posted.at(-1)!.engine));
+    expect(heard).toEqual(['beforeunload true', 'pagehide true', 'pageshow true']);
 
     const answers: typeof posted = [];
     far.on('message', (answer) => answers.push(answer));
     far.postMessage(message('hello'));
     await eventually(() => answers.some(({ kind }) => kind === 'welcome'));
-    for (const kind of ['away', 'back', 'ping']) far.postMessage(message(kind, answers.at(-1)!.engine));
+    for (const kind of ['leaving', 'away', 'back', 'ping']) far.postMessage(message(kind, answers.at(-1)!.engine));
     await eventually(() => answers.some(({ kind }) => kind === 'pong'));
-    expect(heard).toHaveLength(2);
+    expect(heard).toHaveLength(3);
     for (const serving of servings) serving.close();
   });
 });

@@ -142,13 +142,14 @@ export async function livingHolder(disk: Disk, folder: string): Promise<Holder |
   return found && !isGone(found.holder) ? found.holder : undefined;
 }
 
-/** Creates a file that is complete from its first moment, unless the name is taken. */
+/** Creates a file that is complete from its first moment; false: the name is taken, or it has to be tried again. */
 async function createWhole(disk: Disk, folder: string, path: string, text: string): Promise<boolean> {
   const temporary = await writeTemporary(disk, folder, text, true);
   try {
     await disk.link(temporary, path);
   } catch (error) {
     if (codeOf(error) === 'EEXIST') return false;
+    if (codeOf(error) === 'ENOENT') return false; // stopped for so long here that a winner has swept the temporary file
     if (!['EPERM', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'EMLINK'].includes(codeOf(error) ?? '')) throw error;
     return await createExclusively(disk, path, text); // no links on this file system (FAT, some network ones)
   } finally {

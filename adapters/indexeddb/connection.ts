@@ -24,6 +24,8 @@ export interface Connection {
    * connection of the app, only the latter.
    */
   freeze(): void;
+  /** The same may come: nothing is begun before `thaw`, and what is open comes to its end. */
+  pause(): void;
   thaw(): void;
   /** Whether `freeze` has undone the transaction: nothing of it was kept. */
   wasFrozen(tx: IDBTransaction): boolean;
@@ -64,6 +66,15 @@ export function connectionTo(options: {
   };
   const ended = () => {
     if (isEnded) setTimeout(endFrame); // when all who listen to the same event have heard of it
+  };
+
+  const pause = () => {
+    if (frozen) return; // nobody asks for it after the end
+    let thaw!: () => void;
+    const over = new Promise<void>((resolve) => {
+      thaw = resolve;
+    });
+    frozen = { over, thaw };
   };
 
   const forget = (lost: Promise<Database> | undefined) => {
@@ -169,13 +180,10 @@ export function connectionTo(options: {
       frozen?.thaw();
       endFrame();
     },
+    pause,
     freeze() {
-      if (frozen || isEnded) return;
-      let thaw = () => undefined as unknown;
-      const over = new Promise<void>((resolve) => {
-        thaw = () => resolve();
-      });
-      frozen = { over, thaw };
+      if (isEnded) return;
+      pause();
       for (const tx of open)
         try {
           tx.abort();

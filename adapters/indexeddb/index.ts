@@ -88,6 +88,7 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
       hasChannel: typeof BroadcastChannel !== 'undefined',
       post: (message) => channel?.postMessage(message),
       onChange: () => tell([undefined], false),
+      pause,
       onFreeze: freeze,
       onThaw: thaw,
     }));
@@ -105,7 +106,7 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
     if (!isOpen) throw new StepfastError('CLOSED', `The store "${name}" is closed. Create a new one to go on.`);
   };
 
-  const { use, end, freeze, thaw, wasFrozen } = connectionTo({
+  const { use, end, pause, freeze, thaw, wasFrozen } = connectionTo({
     name,
     database,
     onCreated: () =>

@@ -12,6 +12,8 @@ import type { Lease } from './schema.js';
  * P2. A page in the back/forward cache, or frozen, counts as gone. Its lock is freed, and taken again when it comes back.
  * P3. A worker hears of neither, and keeps its lock. `locks.query()`, asked every few seconds by who sees due work of
  *     others, makes Chromium drop a cached page; a frozen one does not answer (pings.ts).
+ *     In WebKit it is told before by its page that it may go (`beforeunload`): a transaction that is begun as the page goes
+ *     can not even be undone, for the worker is stopped before the database has said that it has begun.
  * P4. Who sees due work of others queues for their locks, so as to hear at once when one is freed. Nothing rests on it:
  *     in Chromium such a request may wait ten minutes for a cached page.
  * P5. Work of the dead is left to a visible tab, for a moment, by hidden ones.
@@ -38,7 +40,8 @@ export interface PresenceOptions {
   post(message: unknown): void;
   /** Somebody has gone, or this page is back: look again. */
   onChange(): void;
-  /** Called in `freeze` and `resume`. */
+  /** Called in `freeze` and `resume`; before, where it may be that `freeze` comes. */
+  pause(): void;
   onFreeze(): void;
   onThaw(): void;
 }
@@ -56,7 +59,7 @@ export interface Presence {
   hear(message: unknown): void;
 }
 
-export function presence({ name, hasChannel, post, onChange, onFreeze, onThaw }: PresenceOptions): Presence {
+export function presence({ name, hasChannel, post, onChange, pause, onFreeze, onThaw }: PresenceOptions): Presence {
   const locks = globalThis.navigator?.locks as LockManager | undefined;
   const prefix = `stepfast:${name}:`;
   const noted = `${prefix}left:`;
@@ -141,6 +144,7 @@ export function presence({ name, hasChannel, post, onChange, onFreeze, onThaw }:
   const listen = (on: 'addEventListener' | 'removeEventListener') => {
     globalThis[on]?.('pagehide', pagehide as EventListener);
     globalThis[on]?.('pageshow', pageshow as EventListener);
+    if (!page()) globalThis[on]?.('beforeunload', pause);
     page()?.[on]('freeze', freeze);
     page()?.[on]('resume', resume);
     page()?.[on]('visibilitychange', show);

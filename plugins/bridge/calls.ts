@@ -7,6 +7,7 @@ import {
   newId,
   type Packed,
   type Packer,
+  type PageNews,
   PROTOCOL,
   type ToClient,
   type ToEngine,
@@ -25,7 +26,7 @@ export interface Calls {
   /** What the engine's side keeps for this id is needed no longer. */
   forget(id: number): void;
   /** Says what becomes of the client's page. */
-  tell(kind: 'away' | 'back'): void;
+  tell(kind: PageNews): void;
   /** Throws why the line has ended, if it has. */
   check(): void;
   /** Something is kept at the engine's side: whether it is there matters, until the returned function is called. */

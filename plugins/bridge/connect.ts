@@ -132,6 +132,9 @@ const remoteState = ({ calls, packer, ask }: Remote): Stepfast['state'] => {
   };
 };
 
+/** A page that is still here so long after `beforeunload` stays: what was asked for was a download, or its user said no. */
+const STAYS_MS = 3_000;
+
 /** What becomes of a page it says itself: most browsers tell nobody at the other end of its ports. */
 function onLeaving(leave: () => void, tell: Calls['tell']): () => void {
   if (typeof addEventListener !== 'function' || typeof document === 'undefined') return () => undefined;
@@ -139,9 +142,20 @@ function onLeaving(leave: () => void, tell: Calls['tell']): () => void {
   const show = ({ persisted }: PageTransitionEvent) => {
     if (persisted) tell('back');
   };
+  let staying: ReturnType<typeof setTimeout> | undefined;
+  const mayLeave = () => {
+    clearTimeout(staying);
+    tell('leaving');
+    staying = setTimeout(() => tell('back'), STAYS_MS);
+  };
   addEventListener('pagehide', hide);
   addEventListener('pageshow', show);
+  // WebKit stops a worker a moment after it lets its requests fail and its page hear `pagehide`. What the worker begins in
+  // between, as when a step has failed, it could not even undo any more. In others, this listener would cost the cache.
+  if (/^Apple/.test(globalThis.navigator?.vendor ?? '')) addEventListener('beforeunload', mayLeave);
   return () => {
+    clearTimeout(staying);
+    removeEventListener('beforeunload', mayLeave);
     removeEventListener('pagehide', hide);
     removeEventListener('pageshow', show);
   };

@@ -7,7 +7,7 @@ import { type BridgePort, lineOver } from './port.js';
 import { createPulse, type Pulse } from './pulse.js';
 import { createSession, type Session } from './session.js';
 import { sharedOf } from './shared.js';
-import { createPacker, type Envelope, newId, PROTOCOL, type ToClient, type ToEngine } from './wire.js';
+import { createPacker, type Envelope, newId, type PageNews, PROTOCOL, type ToClient, type ToEngine } from './wire.js';
 
 /** How an engine is served. */
 export interface ServeOptions {
@@ -45,11 +45,16 @@ export function checkBridge(port: BridgePort, heartbeat: Duration): number {
  * A dedicated worker stops with its page, and hears nothing of it: in WebKit in the middle of a transaction, for which all
  * other pages of the site then wait. So it is told, and what listens for that in a page (the IndexedDB store) listens here.
  */
-function relay(port: BridgePort, kind: 'away' | 'back'): void {
+function relay(port: BridgePort, kind: PageNews): void {
   // Over any other port may be one page of several, which stops nothing here.
   if (port !== (globalThis as unknown)) return;
-  dispatchEvent(Object.assign(new Event(kind === 'away' ? 'pagehide' : 'pageshow'), { persisted: true }));
+  dispatchEvent(Object.assign(new Event(EVENTS[kind]), { persisted: true }));
 }
+
+const EVENTS = { leaving: 'beforeunload', away: 'pagehide', back: 'pageshow' } as const satisfies Record<
+  PageNews,
+  string
+>;
 
 /**
  * Lets other contexts use this engine: they call `connectStepfast` on the other end of the port.
@@ -121,7 +126,7 @@ export function serveStepfast(stepfast: Stepfast, port: BridgePort, options: Ser
     }
     if (v !== PROTOCOL || message.engine !== engine) return;
     if (kind === 'bye') return leave(id);
-    if (kind === 'away' || kind === 'back') return relay(port, kind);
+    if (kind === 'leaving' || kind === 'away' || kind === 'back') return relay(port, kind);
     const client = clients.get(id);
     if (!client) return tell({ kind: 'bye' }, id); // given up, and back: what it had here is gone
     const { session, pulse } = client;

@@ -42,10 +42,12 @@ export interface PackedError {
   readonly fields?: Fields;
 }
 
+/** The client's page may be about to go; goes into the back/forward cache; is back from there, or has stayed. */
+export type PageNews = 'leaving' | 'away' | 'back';
+
 export type ToEngine =
   | { readonly kind: 'hello' | 'ping' | 'pong' | 'bye' }
-  /** The client's page goes into the back/forward cache, and is back from there. */
-  | { readonly kind: 'away' | 'back' }
+  | { readonly kind: PageNews }
   | { readonly kind: 'call'; readonly id: number; readonly word: Word; readonly given: readonly Packed[] }
   | { readonly kind: 'subscribe'; readonly id: number; readonly run: Packed }
   /** The end of a subscription, or of a handle that nobody holds any more. */

@@ -1,15 +1,16 @@
 import { describe, expect, it } from 'vitest';
 import { conformance } from './conformance.js';
-import type { Driver } from './engines/engine.js';
+import { contexts } from './contexts.js';
+import { type Driver, isWhole } from './engines/engine.js';
 import { flow } from './flow.js';
+import { healing } from './healing.js';
 import { ownership } from './ownership.js';
+import { releases } from './releases.js';
 
 /*
- * What is shown of engines other than Chromium: all of it by `npm run test:browsers`, with `npm test` the flow with
- * reloads. The conformance suite takes two minutes there.
+ * What is shown of engines other than Chromium: all of it by `npm run test:browsers`; with `npm test` the conformance
+ * suite, who owns a run, where engines live, and the flow with reloads.
  */
-
-export const isWhole = process.env.STEPFAST_BROWSERS === 'all';
 
 export function others(driver: Driver): void {
   if (!driver.find()) {
@@ -19,7 +20,10 @@ export function others(driver: Driver): void {
     return;
   }
   flow(driver, isWhole ? undefined : ['a reload']);
-  if (!isWhole) return;
   conformance(driver, ['page', 'worker']);
   ownership(driver);
+  contexts(driver);
+  if (!isWhole) return;
+  healing(driver);
+  releases(driver);
 }

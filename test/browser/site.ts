@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
+import { UNTRUSTED_HOST } from './engines/engine.js';
 
 /*
  * Pages served to browsers from this process. They are bundled from `pages/`, and run under a strict
@@ -15,6 +16,8 @@ const HERE = existsSync(new URL('pages', import.meta.url))
   ? import.meta.url
   : pathToFileURL(join(process.cwd(), 'test', 'browser', 'site.ts'));
 const CSP = "default-src 'none'; script-src 'self'; connect-src 'self'";
+/** With `?host=iframe`: else pages can have no iframe but an empty one. */
+const CSP_OF_FRAMES = `${CSP}; frame-src 'self'`;
 
 /** One file of `pages/` with all that it imports, as a module script. */
 async function bundlePage(name: string): Promise<string> {
@@ -32,6 +35,8 @@ async function bundlePage(name: string): Promise<string> {
 
 export interface Site {
   readonly origin: string;
+  /** The same, by a name that browsers do not trust. */
+  readonly plainOrigin: string;
   /** What pages have asked for at `/effect/<name>`: the world outside, which outlives the browser. */
   readonly effects: readonly string[];
   /** Resolves when `/effect/<name>` has been asked for that many times. */
@@ -41,7 +46,10 @@ export interface Site {
   close(): Promise<void>;
 }
 
-/** Serves `/<name>` (a page) and `/<name>.js` (its script, or a worker's) for every name given. */
+/**
+ * Serves `/<name>` (a page) and `/<name>.js` (its script, or a worker's) for every name given. Whoever asks for `/clear`
+ * has the browser delete what the site has stored, as its user may.
+ */
 export async function servePages(...names: readonly string[]): Promise<Site> {
   const scripts = new Map<string, string>();
   for (const name of names) scripts.set(`/${name}.js`, await bundlePage(name));
@@ -49,7 +57,7 @@ export async function servePages(...names: readonly string[]): Promise<Site> {
   const held = new Map<string, Promise<void>>();
   const watchers = new Set<() => void>();
   const server = createServer(async (request, response) => {
-    const { pathname } = new URL(request.url ?? '/', 'http://localhost');
+    const { pathname, searchParams } = new URL(request.url ?? '/', 'http://localhost');
     const [, effect] = /^\/effect\/(.+)$/.exec(pathname) ?? [];
     if (effect !== undefined) {
       effects.push(effect);
@@ -58,17 +66,23 @@ export async function servePages(...names: readonly string[]): Promise<Site> {
       response.writeHead(204).end();
       return;
     }
+    if (pathname === '/clear') {
+      response.writeHead(204, { 'clear-site-data': '"storage"' }).end();
+      return;
+    }
     const script = scripts.get(pathname);
     const isPage = scripts.has(`${pathname}.js`);
     response.writeHead(script !== undefined || isPage ? 200 : 404, {
       'content-type': script === undefined ? 'text/html; charset=utf-8' : 'text/javascript; charset=utf-8',
-      'content-security-policy': CSP,
+      'content-security-policy': searchParams.get('host') === 'iframe' ? CSP_OF_FRAMES : CSP,
     });
     response.end(script ?? (isPage ? `<!doctype html><script type="module" src="${pathname}.js"></script>` : ''));
   });
   await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
+  const { port } = server.address() as AddressInfo;
   return {
-    origin: `http://localhost:${(server.address() as AddressInfo).port}`,
+    origin: `http://localhost:${port}`,
+    plainOrigin: `http://${UNTRUSTED_HOST}:${port}`,
     effects,
     reached: (name, times) =>
       new Promise((resolve) => {

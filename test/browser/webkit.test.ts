@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { until } from './engines/engine.js';
+import { isWhole, until } from './engines/engine.js';
 import { launchWebKit, type WebKit, webkit } from './engines/webkit.js';
-import { isWhole, others } from './others.js';
+import { others } from './others.js';
 import { call } from './ownership.js';
 import { type Site, servePages } from './site.js';
 

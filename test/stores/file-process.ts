@@ -4,9 +4,9 @@ import { buildSync } from 'esbuild';
 import { tempFolder } from './file-folders.js';
 
 /** Bundles the child, with all that it imports, once for a test file. */
-export function childScript(): string {
+export function childScript(name = 'file-child.ts'): string {
   const outfile = join(tempFolder(), 'child.mjs');
-  const entry = join(import.meta.dirname, 'file-child.ts');
+  const entry = join(import.meta.dirname, name);
   buildSync({ entryPoints: [entry], bundle: true, platform: 'node', format: 'esm', target: 'node20', outfile });
   return outfile;
 }

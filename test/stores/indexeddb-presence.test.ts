@@ -156,6 +156,31 @@ it.each<[string, (page: Page) => void, (page: Page) => void]>([
   await Promise.all([a.close(), b.close()]);
 });
 
+it('O2: a worker whose page may be about to go ends what is open, begins nothing, and goes on when it is told to', async () => {
+  const worker = new EventTarget();
+  vi.stubGlobal('addEventListener', worker.addEventListener.bind(worker));
+  const store = await openStore(freshName(), { owner: 'a' });
+  vi.unstubAllGlobals();
+  const tell = (kind: string) => void worker.dispatchEvent(Object.assign(new Event(kind), { persisted: true }));
+  const { open, restore } = watchTransactions();
+  const committing = store.commit({ now, starts: [newRun('run')] });
+  await waitUntil(() => open.size > 0);
+  tell('beforeunload');
+  const later = store.commit({ now, starts: [newRun('later')] });
+  expect(await committing, 'it was not undone').toMatchObject({ kind: 'committed' });
+  await exchange();
+  expect(open.size, 'begun while it waits').toBe(0);
+  tell('pagehide'); // it goes
+  tell('pageshow');
+  expect(await later).toMatchObject({ kind: 'committed' });
+  tell('beforeunload');
+  const last = store.commit({ now, starts: [newRun('last')] });
+  tell('pageshow'); // it has stayed
+  expect(await last).toMatchObject({ kind: 'committed' });
+  restore();
+  await store.close();
+});
+
 it('O2: a page that is left for good undoes nothing of what it was committing', async () => {
   const name = freshName();
   const page = await inPage(name);

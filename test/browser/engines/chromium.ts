@@ -1,18 +1,16 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { rmSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
 import { ARGS, findChromium, processesOf } from '../chromium.js';
-import { type Driver, type Engine, isLoaded, type Tab, until } from './engine.js';
+import { type Driver, type Engine, isLoaded, type LaunchOptions, type Tab, UNTRUSTED_HOST, until } from './engine.js';
+import { freshProfile } from './profile.js';
 
 /*
  * Chromium over its own protocol, through a pipe: a test library between would tell every page that it is visible and
  * has the focus, so that none is ever hidden, or frozen. Its new headless mode is the whole browser without a window.
  */
 
-/** `http://plain.test` is this machine too, and no secure context: there are no Web Locks. */
-const MORE = ['--headless=new', '--remote-debugging-pipe', '--host-resolver-rules=MAP plain.test 127.0.0.1'];
+const MORE = ['--headless=new', '--remote-debugging-pipe', `--host-resolver-rules=MAP ${UNTRUSTED_HOST} 127.0.0.1`];
 
 type Send = <Reply = unknown>(method: string, params?: object, sessionId?: string) => Promise<Reply>;
 
@@ -57,8 +55,8 @@ export interface Chromium extends Engine {
   restart(): Promise<void>;
 }
 
-export async function launchChromium(): Promise<Chromium> {
-  const profile = mkdtempSync(join(tmpdir(), 'stepfast-chromium-'));
+export async function launchChromium(options: LaunchOptions = {}): Promise<Chromium> {
+  const profile = freshProfile('chromium', options.inMemory);
   const suspended = new Set<number>();
   let child: ChildProcess;
   let send: Send;

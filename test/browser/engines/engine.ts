@@ -2,6 +2,12 @@
  * What the tests need of a browser, so that they are the same for all engines. What an engine can not do is absent.
  */
 
+/** Everything, as `npm run test:browsers` wants it; with `npm test` there is less time. */
+export const isWhole = process.env.STEPFAST_BROWSERS === 'all';
+
+/** Each engine is told that this name is this machine. Pages from there are no secure context: there are no Web Locks. */
+export const UNTRUSTED_HOST = 'plain.test';
+
 export interface Tab {
   /** The value of an expression in the page, awaited; must be JSON. */
   evaluate<Value>(expression: string): Promise<Value>;
@@ -33,12 +39,17 @@ export interface Engine {
   close(): Promise<void>;
 }
 
+export interface LaunchOptions {
+  /** Its profile is kept in memory, where that can be: for tests of many databases, and not of the disk. */
+  readonly inMemory?: boolean;
+}
+
 /** How an engine is come by, and what it can be driven to. */
 export interface Driver {
   readonly name: string;
   /** Where the browser is, or `undefined`. */
   find(): string | undefined;
-  launch(): Promise<Engine>;
+  launch(options?: LaunchOptions): Promise<Engine>;
   /** What its tabs can do beyond what all can. */
   readonly skills: readonly Skill[];
   /** Why it can not be driven to the rest. */

@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Driver, type Engine, isLoaded, type Tab, until } from './engine.js';
+import { type Driver, type Engine, isLoaded, type LaunchOptions, type Tab, UNTRUSTED_HOST, until } from './engine.js';
 import { BURN, busyAmong, familyOf, signal } from './processes.js';
+import { freshProfile } from './profile.js';
 import { connectSocket } from './socket.js';
 
 /*
@@ -21,6 +21,7 @@ const PREFS = {
   'datareporting.policy.dataSubmissionEnabled': false,
   'network.captive-portal-service.enabled': false,
   'network.connectivity-service.enabled': false,
+  'network.dns.localDomains': UNTRUSTED_HOST,
   'services.settings.server': 'data:,',
   'toolkit.startup.max_resumed_crashes': -1, // it is killed again and again
   // By default all tabs of one site share a process. Here each has its own, so that one can die alone.
@@ -69,8 +70,8 @@ async function connect(address: string): Promise<Send> {
     });
 }
 
-export async function launchFirefox(): Promise<Required<Engine>> {
-  const profile = mkdtempSync(join(tmpdir(), 'stepfast-firefox-'));
+export async function launchFirefox(options: LaunchOptions = {}): Promise<Required<Engine>> {
+  const profile = freshProfile('firefox', options.inMemory);
   writeFileSync(
     join(profile, 'user.js'),
     Object.entries(PREFS)

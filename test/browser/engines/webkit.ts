@@ -1,12 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startDisplay } from './display.js';
-import { type Driver, type Engine, isLoaded, type Tab, until } from './engine.js';
+import { type Driver, type Engine, isLoaded, type LaunchOptions, type Tab, until } from './engine.js';
 import { BURN, busyAmong, familyOf, signal } from './processes.js';
+import { freshProfile } from './profile.js';
+import { startProxy } from './proxy.js';
 import { connectSocket } from './socket.js';
 
 /*
@@ -120,9 +121,9 @@ export interface WebKit extends Required<Engine> {
   killStorage(): void;
 }
 
-export async function launchWebKit(): Promise<WebKit> {
-  const profile = mkdtempSync(join(tmpdir(), 'stepfast-webkit-'));
-  const display = await startDisplay();
+export async function launchWebKit(options: LaunchOptions = {}): Promise<WebKit> {
+  const profile = freshProfile('webkit', options.inMemory);
+  const [display, proxy] = await Promise.all([startDisplay(), startProxy()]);
   const suspended = new Set<number>();
   let child: ChildProcess;
   let port: number;
@@ -130,7 +131,8 @@ export async function launchWebKit(): Promise<WebKit> {
   let root: Inspector;
   const start = async () => {
     port = await freePort();
-    child = spawn(findWebKit()!, ['--javascript-can-open-windows-automatically=true', 'about:blank'], {
+    const args = ['--javascript-can-open-windows-automatically=true', `--proxy=${proxy.address}`];
+    child = spawn(findWebKit()!, [...args, '--ignore-host=localhost', 'about:blank'], {
       stdio: 'ignore',
       env: {
         ...process.env,
@@ -208,6 +210,7 @@ export async function launchWebKit(): Promise<WebKit> {
     async close() {
       await end();
       display.end();
+      proxy.end();
       rmSync(profile, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
     },
   };

@@ -12,7 +12,13 @@ const db = query.get('db')!;
 const host = query.get('host');
 
 /** What is told about this context. */
-const told = { worked: [] as string[], errors: [] as string[], shows: [] as string[], longTimers: 0 };
+const told = {
+  worked: [] as string[],
+  errors: [] as string[],
+  shows: [] as string[],
+  warnings: [] as string[],
+  longTimers: 0,
+};
 let shiftedMs = 0;
 let open: Stepfast | undefined;
 
@@ -87,7 +93,9 @@ function appIn(me: string) {
       }),
     status: async (runId: string) => (await engine().runs.get(runId))?.status ?? null,
     timeline: async (runId: string): Promise<string[]> =>
-      (await engine().runs.timeline(runId)).map(({ kind, name }) => (name ? `${kind} ${name}` : kind)),
+      (await engine().runs.timeline(runId)).map(({ kind, name, interrupted }) =>
+        [kind, name, interrupted && '(interrupted)'].filter(Boolean).join(' '),
+      ),
     async count(status: 'waiting' | 'running' | 'completed'): Promise<number> {
       let count = 0;
       for (let cursor: string | undefined; ; ) {
@@ -97,23 +105,27 @@ function appIn(me: string) {
       }
     },
     told: async () => told,
-    /** As hot reload does: from now on, the job that waits has other code. */
-    async replace() {
-      const job = defineJob<{ key: string }>('wait', async ({ payload, step }) => {
+    /** As hot reload does: from now on, the job has other code. */
+    async replace(name: 'work' | 'wait', text: string) {
+      const wait = defineJob<{ key: string }>('wait', async ({ payload, step }) => {
         const { payload: n } = await step.waitForEvent<number>('go', { correlationKey: payload.key, timeout: '1 day' });
-        await step.run('new', () => void told.worked.push(`new ${payload.key}`));
-        return `new ${n}`;
+        await step.run(text, () => void told.worked.push(`${text} ${payload.key}`));
+        return `${text} ${n}`;
       });
-      engine().register(job, { replace: true });
+      const work = defineJob('work', async ({ step }) => {
+        const by = await step.run('work', () => `entered by ${text}`);
+        return { by, then: await step.run('then', () => text) };
+      });
+      engine().register(name === 'work' ? work : wait, { replace: true });
     },
     async shift(ms: number) {
       shiftedMs += ms;
     },
-    /** Drives what is due, for as long as a service worker may take, and lets go of the rest. */
-    async drive(): Promise<void> {
+    /** Drives what is due, for as long as a service worker takes, and lets go of the rest. */
+    async drive(ms: number): Promise<void> {
       const stepfast = engine();
       await stepfast.ready();
-      for (const end = Date.now() + 25_000; Date.now() < end; ) {
+      for (const end = Date.now() + ms; Date.now() < end; ) {
         const { runs } = await stepfast.runs.list({ status: ['queued', 'running'] });
         if (!runs.length) break;
         await new Promise((resolve) => setTimeout(resolve, 50));
@@ -172,13 +184,28 @@ function remote(post: (call: Call) => void, listen: (hear: (answer: Answer) => v
   });
 }
 
+async function appInFrame(): Promise<App> {
+  const frame = document.createElement('iframe');
+  frame.src = `/tab?db=${db}&tab=${query.get('tab')}-iframe`;
+  document.body.append(frame);
+  await new Promise((resolve) => frame.addEventListener('load', resolve));
+  return (frame.contentWindow as unknown as { app: App }).app;
+}
+
 async function appInWorker(kind: string, script: string): Promise<App> {
   if (kind === 'worker') {
     const worker = new Worker(script, { type: 'module' });
-    // A worker hears nothing of the back/forward cache, unless its page tells it.
-    if (query.has('tells'))
+    // A worker hears nothing of the back/forward cache, unless its page tells it: as docs/browsers.md says.
+    if (query.has('tells')) {
+      const say = (kind: string) => worker.postMessage({ kind });
       for (const kind of ['pagehide', 'pageshow'] as const)
-        addEventListener(kind, ({ persisted }) => persisted && worker.postMessage({ kind }));
+        addEventListener(kind, ({ persisted }) => persisted && say(kind));
+      if (/^Apple/.test(navigator.vendor))
+        addEventListener('beforeunload', () => {
+          say('beforeunload');
+          setTimeout(() => say('pageshow'), 3_000);
+        });
+    }
     return remote(
       (call) => worker.postMessage(call),
       (hear) => worker.addEventListener('message', ({ data }) => hear(data as Answer)),
@@ -192,10 +219,12 @@ async function appInWorker(kind: string, script: string): Promise<App> {
       (hear) => port.addEventListener('message', ({ data }) => hear(data as Answer)),
     );
   }
-  await navigator.serviceWorker.register(script, { type: 'module' });
-  const { active } = await navigator.serviceWorker.ready;
+  // Each database has one of its own, so it must have a scope of its own as well.
+  const registration = await navigator.serviceWorker.register(script, { type: 'module', scope: `/${db}` });
+  const worker = registration.installing ?? registration.waiting ?? registration.active!;
+  while (worker.state !== 'activated') await new Promise((resolve) => setTimeout(resolve, 10));
   return remote(
-    (call) => active!.postMessage(call),
+    (call) => worker.postMessage(call),
     (hear) => navigator.serviceWorker.addEventListener('message', ({ data }) => hear(data as Answer)),
   );
 }
@@ -209,6 +238,11 @@ if (typeof document !== 'undefined') {
   const loads = Number(sessionStorage.getItem('loads') ?? 0) + 1;
   sessionStorage.setItem('loads', String(loads));
   addEventListener('pageshow', ({ persisted }) => void told.shows.push(persisted ? 'from the cache' : 'loaded'));
+  const { warn } = console;
+  console.warn = (...args) => {
+    told.warnings.push(args.join(' '));
+    warn(...args);
+  };
   const original = globalThis.setTimeout;
   globalThis.setTimeout = ((callback: () => void, ms?: number) => {
     if (!(Number(ms ?? 0) < 2 ** 31)) told.longTimers++;
@@ -218,7 +252,7 @@ if (typeof document !== 'undefined') {
   const script = `/tab.js?db=${db}&tab=${query.get('tab')}-${host}`;
   const expose = (app: App) => Object.assign(globalThis, { app });
   // No await here: a service worker that is a module may have none at its top level.
-  if (host) void appInWorker(host, script).then(expose);
+  if (host) void (host === 'iframe' ? appInFrame() : appInWorker(host, script)).then(expose);
   else expose(appIn(me));
 } else {
   const app = appIn(query.get('tab')!);

@@ -1,0 +1,4 @@
+import { contexts } from './contexts.js';
+import { chromium } from './engines/chromium.js';
+
+contexts(chromium);

@@ -1,0 +1,4 @@
+import { chromium } from './engines/chromium.js';
+import { releases } from './releases.js';
+
+releases(chromium);
