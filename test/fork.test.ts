@@ -19,6 +19,23 @@ onEveryStore('fork', (medium) => {
     });
   };
 
+  it('Q2: a run of a singleton is not forked while it is active, and is once it has ended', async () => {
+    const w = world(medium);
+    const engine = w.engine((stepfast) => {
+      stepfast.job('single', { queue: { name: 'q', singleton: true } }, async ({ step }) => {
+        await step.run('a', () => 1);
+        await step.waitForEvent('go');
+      });
+    });
+    const { id } = await engine.start('single');
+    await w.clock.idle();
+    await expect(engine.runs.fork(id, { before: 'a' })).rejects.toMatchObject({ code: 'RUN_ACTIVE' });
+    expect((await engine.runs.list()).runs).toHaveLength(1);
+    await engine.dispatch('go');
+    await w.clock.idle();
+    expect((await engine.runs.fork(id, { before: 'a' })).created).toBe(true);
+  });
+
   it.each([
     'resume',
     'always',

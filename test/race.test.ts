@@ -31,6 +31,33 @@ const timelineOf = async (engine: Stepfast, id: string) =>
 const run = async (engine: Stepfast, id = 'r') => (await engine.runs.get(id))!;
 
 everyWay('step.race', (open) => {
+  it('E3, E5: of two events the one that was accepted first wins, by the store and not by clocks, also while the app was closed', async () => {
+    for (const isOpen of [true, false])
+      for (const setBackMs of [0, 3_600_000]) {
+        const w = open();
+        const define: Define = (stepfast) =>
+          void stepfast.job('race', async ({ step }) => {
+            const first = await step.race([step.waitForEvent('a'), step.waitForEvent('b')]);
+            return first.name;
+          });
+        const engine = w.engine(define);
+        await engine.start('race', undefined, { id: 'r' });
+        await w.clock.idle();
+        if (!isOpen) await engine.close();
+        const other = isOpen ? engine : w.engine();
+        await other.dispatch('b');
+        if (isOpen) await w.clock.idle();
+        w.clock.jump(w.clock.now() - setBackMs);
+        await other.dispatch('a');
+        await other.close();
+        const next = w.engine(define);
+        await next.ready();
+        await w.clock.advance('2h');
+        expect((await next.runs.get('r'))?.result).toBe('b');
+        await next.close();
+      }
+  });
+
   it.each(['event', 'sleep'])('E11: of an event and a sleep the %s wins, and again after a reload', async (winner) => {
     const w = open();
     const seen: unknown[] = [];

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { defineJob, type HandlerContext, type StepError, type Stepfast } from '../src/index.js';
+import { defineJob, FatalError, type HandlerContext, type StepError, type Stepfast } from '../src/index.js';
 import { crashEverywhere, everyWay } from './crash-everywhere.js';
 import type { World } from './harness.js';
 
@@ -116,6 +116,37 @@ everyWay('runs.retry', (open) => {
     await w.clock.idle();
     expect(w.log).toEqual(['reserve', 'charge', 'undo', 'mended', 'undo']);
     expect(await after.runs.get('o')).not.toHaveProperty('undoing');
+  });
+
+  it('F6: a step that was between two attempts has a fresh budget as well, and can be named by from', async () => {
+    for (const from of [undefined, 'weak']) {
+      const w = open();
+      const engine = w.engine((stepfast) => {
+        stepfast.job('both', { retry: { maxAttempts: 3, jitter: false, initialDelay: '1s' } }, ({ step }) =>
+          Promise.all([
+            step.run('weak', () => {
+              w.log.push('weak');
+              throw new Error('weak');
+            }),
+            step.sleep('nap', '2s').then(() =>
+              step.run('fatal', () => {
+                if (!w.log.includes('mended')) throw new FatalError('no way');
+              }),
+            ),
+          ]),
+        );
+      });
+      const run = await engine.start('both');
+      await w.clock.advance('1m');
+      expect([await run.status(), w.log]).toEqual(['failed', ['weak', 'weak']]);
+      w.log.push('mended');
+      await engine.runs.retry(run.id, from === undefined ? {} : { from });
+      await w.clock.advance('1h');
+      // Named alone, what has failed beside it stays so, and the run ends as before.
+      const attempts = from === undefined ? ['weak', 'weak', 'weak'] : ['weak'];
+      expect(w.log).toEqual(['weak', 'weak', 'mended', ...attempts]);
+      await engine.close();
+    }
   });
 
   it('F6: a failure inside a child is not mistaken for a step of the parent that has the same name', async () => {

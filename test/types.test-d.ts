@@ -20,7 +20,10 @@ import {
   type StepfastError,
   type Store,
   type TimedOut,
+  type WaitOptions,
 } from '../src/index.js';
+
+import { crashEverywhere, testRun } from '../src/testing/index.js';
 
 /*
  * What must and what must not compile. Never run: `types.test.ts` hands this file to the compiler. An `@ts-expect-error`
@@ -209,6 +212,20 @@ async function waits() {
     // @ts-expect-error and no deadline now
     event.deadline;
   }
+  const open: WaitOptions<{ code: string }> = { timeout: '24h', onTimeout: 'continue' };
+  const either = await step.waitForEvent('go', open); // its type does not say that it waits for ever, or fails
+  expectType<ReceivedEvent<{ code: string }> | TimedOut>()(either);
+  const paid = defineEvent('paid', z.object({ sum: z.number() }));
+  const refused = defineEvent('refused', z.object({ why: z.string() }));
+  const first = await step.waitForEvent([paid, refused], { timeout: '1h' });
+  expectType<{ sum: number } | { why: string }>()(first.payload);
+  const inTime = await step.waitForEvent([paid, refused], { timeout: '1h', onTimeout: 'continue' });
+  expectType<ReceivedEvent<{ sum: number } | { why: string }> | TimedOut>()(inTime);
+  await step.dispatch(paid, { sum: 1 });
+  // @ts-expect-error the payload is missing
+  await step.dispatch(paid);
+  // @ts-expect-error the payload is another event's
+  await step.dispatch(paid, { why: 'no money' });
   // @ts-expect-error no such answer to a timeout
   await step.waitForEvent('go', { onTimeout: 'explode' });
   // @ts-expect-error a correlation key is a text
@@ -217,6 +234,18 @@ async function waits() {
   await step.waitForEvent('go', { correlationkey: 'k' });
 }
 void waits;
+
+// ---- played in tests
+
+const defaulted = defineJob(
+  'defaulted',
+  { payload: z.object({ n: z.number().default(1) }) },
+  ({ payload }) => payload.n,
+);
+void testRun(defaulted, { payload: {} }).then((run) => expectType<number | undefined>()(run.result));
+void crashEverywhere(defaulted, () => ({ payload: { n: 2 } }));
+// @ts-expect-error a number is wanted
+void testRun(defaulted, { payload: { n: 'two' } });
 
 // ---- durations and instants
 

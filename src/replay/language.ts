@@ -20,6 +20,8 @@ type ChildArguments<Payload> = undefined extends Payload
   ? [payload?: Payload, options?: ChildOptions]
   : [payload: Payload, options?: ChildOptions];
 
+type PayloadOf<Event> = Event extends EventType<infer Payload, infer _> ? Payload : unknown;
+
 /** The words a handler has. Each is recorded under its name; what is recorded never runs again. */
 export interface Step {
   /**
@@ -63,12 +65,22 @@ export interface Step {
    */
   waitForEvent<Payload = unknown>(
     event: string | EventType<Payload> | readonly (string | EventType<Payload>)[],
-    options: WaitOptions<Payload> & { readonly onTimeout: 'continue' },
-  ): Promise<ReceivedEvent<Payload> | TimedOut>;
+    options?: WaitOptions<Payload> & { readonly onTimeout?: 'fail' | 'cancel' },
+  ): Promise<ReceivedEvent<Payload>>;
+  /** With `onTimeout: 'continue'`, or where the type leaves that open, the deadline may have passed: look at `timedOut`. */
   waitForEvent<Payload = unknown>(
     event: string | EventType<Payload> | readonly (string | EventType<Payload>)[],
-    options?: WaitOptions<Payload>,
-  ): Promise<ReceivedEvent<Payload>>;
+    options: WaitOptions<Payload>,
+  ): Promise<ReceivedEvent<Payload> | TimedOut>;
+  /** Of several defined events: the payload is that of one of them. */
+  waitForEvent<const Events extends readonly EventType[]>(
+    events: Events,
+    options?: WaitOptions<PayloadOf<Events[number]>> & { readonly onTimeout?: 'fail' | 'cancel' },
+  ): Promise<ReceivedEvent<PayloadOf<Events[number]>>>;
+  waitForEvent<const Events extends readonly EventType[]>(
+    events: Events,
+    options: WaitOptions<PayloadOf<Events[number]>>,
+  ): Promise<ReceivedEvent<PayloadOf<Events[number]>> | TimedOut>;
   /**
    * Pauses for a duration, weeks if need be; the instant of waking is recorded once.
    *
@@ -83,10 +95,12 @@ export interface Step {
    * @param options.name What it is recorded as. Default: the name of the event.
    * @throws {StepError} `STEP_FAILED` when the event is refused for good, e.g. with `RUN_NOT_FOUND`.
    */
-  dispatch<Payload>(
-    event: string | EventType<unknown, Payload>,
-    payload?: Payload,
-    options?: DispatchOptions & { readonly name?: string },
+  dispatch(event: string, payload?: unknown, options?: DispatchOptions & { readonly name?: string }): Promise<Receipt>;
+  dispatch<Payload, Input>(
+    event: EventType<Payload, Input>,
+    ...rest: undefined extends Input
+      ? [payload?: Input, options?: DispatchOptions & { readonly name?: string }]
+      : [payload: Input, options?: DispatchOptions & { readonly name?: string }]
   ): Promise<Receipt>;
   /**
    * Starts a child run and waits for its end, weeks if need be. Cancelling this run cancels it.

@@ -1,5 +1,5 @@
-import { checkDispatch, type Dispatch } from '../door/dispatch.js';
-import { eventName } from '../door/event.js';
+import { checkDispatch, type Dispatch, type DispatchOptions } from '../door/dispatch.js';
+import { type EventType, eventName } from '../door/event.js';
 import type { AnyJob } from '../door/job.js';
 import { positiveMs } from '../door/queue.js';
 import { checkStart, type Start } from '../door/start.js';
@@ -43,6 +43,11 @@ const guarded = <T>(read: () => T, step?: unknown): { readonly value?: T; readon
     if (isStepfastError(fault) && typeof step === 'string') Object.assign(fault, { step });
     return { fault: fault as Error };
   }
+};
+
+const checkGiven = (options: unknown, word: string): void => {
+  const isObject = typeof options === 'object' && options !== null;
+  check(options === undefined || isObject, `The options of step.${word}`, options, 'an object');
 };
 
 const STEP_OPTIONS = ['retry', 'timeout', 'when', 'undo'];
@@ -134,7 +139,7 @@ export function createStep({ host, replay, undoable }: StepPass): Step {
     const { name = jobName, ...start } = { ...options };
     return entered(name, () => {
       checkName(jobName, 'a job');
-      check(options === undefined || typeof options === 'object', `The options of step.${kind}`, options, 'an object');
+      checkGiven(options, kind);
       checkStart(start, `The options of step.${kind}`);
       return {
         kind,
@@ -220,10 +225,10 @@ export function createStep({ host, replay, undoable }: StepPass): Step {
         const at = instantMs(instant, `The instant of sleep "${name}"`);
         return () => at;
       }),
-    dispatch: (event, payload, given) => {
+    dispatch: ((event: string | EventType, payload?: unknown, given?: DispatchOptions & { readonly name?: string }) => {
       const { name = eventName(event), ...options } = { ...given };
       return entered(name, () => {
-        check(given === undefined || typeof given === 'object', 'The options of step.dispatch', given, 'an object');
+        checkGiven(given, 'dispatch');
         checkDispatch(event, options, platform);
         return {
           kind: 'dispatch',
@@ -231,7 +236,7 @@ export function createStep({ host, replay, undoable }: StepPass): Step {
             host.dispatch(event, payload, options, { id: `stepfast:${idempotencyKey}`, run: confirm }),
         };
       });
-    },
+    }) as Step['dispatch'],
     call: (job: string | AnyJob, payload?: unknown, options?: ChildOptions) => child('call', job, payload, options),
     start: (job: string | AnyJob, payload?: unknown, options?: ChildOptions) => child('start', job, payload, options),
     race(steps) {

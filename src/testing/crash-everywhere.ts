@@ -277,11 +277,11 @@ function failure(report: CrashReport): StepfastError {
  *   };
  * });
  */
-export async function crashEverywhere<Payload, Result>(
-  job: Job<Payload, Result>,
-  ...[scenario = {} as Scenario<Payload>, options = {}]: undefined extends Payload
-    ? [scenario?: Scenario<Payload> | (() => Scenario<Payload>), options?: CrashOptions]
-    : [scenario: Scenario<Payload> | (() => Scenario<Payload>), options?: CrashOptions]
+export async function crashEverywhere<Payload, Result, Input>(
+  job: Job<Payload, Result, Input>,
+  ...[scenario = {} as Scenario<Input>, options = {}]: undefined extends Input
+    ? [scenario?: Scenario<NoInfer<Input>> | (() => Scenario<NoInfer<Input>>), options?: CrashOptions]
+    : [scenario: Scenario<NoInfer<Input>> | (() => Scenario<NoInfer<Input>>), options?: CrashOptions]
 ): Promise<CrashReport> {
   const scenarioOf = (typeof scenario === 'function' ? scenario : () => scenario) as () => Scenario<unknown>;
   const play = (deaths: readonly Death[]) => playThrough(job, scenarioOf, options, deaths);

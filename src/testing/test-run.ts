@@ -28,11 +28,11 @@ export interface TestedRun<Result = unknown> extends RunSnapshot<Result> {
  * });
  * expect(run).toMatchObject({ status: 'completed', result: { onboarded: true } });
  */
-export async function testRun<Payload, Result>(
-  job: Job<Payload, Result>,
-  ...[scenario = {} as Scenario<Payload>, options = {}]: undefined extends Payload
-    ? [scenario?: Scenario<Payload>, options?: PlayOptions]
-    : [scenario: Scenario<Payload>, options?: PlayOptions]
+export async function testRun<Payload, Result, Input>(
+  job: Job<Payload, Result, Input>,
+  ...[scenario = {} as Scenario<Input>, options = {}]: undefined extends Input
+    ? [scenario?: Scenario<NoInfer<Input>>, options?: PlayOptions]
+    : [scenario: Scenario<NoInfer<Input>>, options?: PlayOptions]
 ): Promise<TestedRun<Result>> {
   checkScenario(job, scenario);
   const entered: string[] = [];
