@@ -185,23 +185,3 @@ test('O6: a run that code of a later version begins anew is of that version from
   expect(versions).toEqual([2]);
   await after.close();
 });
-
-test('Q2: a run goes on in a queue with a rate limit, though its handler awaits something else between its steps', async () => {
-  const { medium, clock, engine } = newWorld();
-  const stepfast = engine();
-  const queue = { name: 'slow', rateLimit: { limit: 1, per: '1m' } } as const;
-  const job = stepfast.job('job', { queue }, async ({ step }) => {
-    await new Promise((resolve) => setTimeout(resolve, 1));
-    void step.waitForEvent('never');
-    await new Promise((resolve) => setTimeout(resolve, 1));
-    return step.run('a', () => 1);
-  });
-  const { id } = await stepfast.start(job);
-  let minutes = 0;
-  await until(async () => {
-    await clock.advance('1m');
-    return medium.tables.run(id)?.endedAt || ++minutes > 20;
-  });
-  expect((await stepfast.runs.get(id))?.result).toBe(1);
-  await stepfast.close();
-});

@@ -46,7 +46,7 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
     const raise = run.isOwner && !reset ? undefined : true;
     const isTaking = state.slot !== undefined;
     const concurrency = isTaking ? host.concurrency(row.queue) : undefined;
-    const rate = isTaking && !run.isPaid ? host.rate(row.queue) : undefined;
+    const rate = isTaking ? host.rate(row.queue) : undefined;
     // An owner that lives may have gone on since its journal was read: its fence alone does not tell.
     const length = run.isOwner ? undefined : row.length;
     const change = { runId, fence: row.fence, length, raise, reset, append, state, takes, unless, concurrency, rate };
@@ -64,7 +64,6 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
     }
     run.isBlind = false;
     if (outcome.kind === 'committed') {
-      run.isPaid ||= rate !== undefined && row.slot === undefined;
       const counts = { fence: outcome.fence, length: append.length + (reset ? 0 : row.length) };
       const due = outcome.offers.length > 0 && { dueAt: Math.min(state.dueAt ?? draft.now, draft.now) };
       adopt(Object.assign(rowWith(row, state, counts), due), at);

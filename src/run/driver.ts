@@ -154,7 +154,6 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     }
     if (starting.length && !isFresh() && !(await isConfirmed())) return;
     if (isGone) return; // closed or lost while the commit was under way: nothing is entered any more
-    if (starting.length) run.isPaid = false;
     run.facts = run.facts.filter((fact) => !draft.facts.has(fact));
     for (const then of draft.later) then();
     for (const ask of starting) if (ask.command.kind !== 'transaction') functions.enter(ask);

@@ -99,8 +99,6 @@ export interface LiveRun {
   confirmedAt: number;
   /** The answer that held the events for the open waits was lost: the next commit asks for them. */
   isBlind: boolean;
-  /** The rate of its queue has let it go on, and no function was entered since: the next slot costs no second time. */
-  isPaid: boolean;
   /** How long to be patient when the store fails next. */
   backoffMs: number;
   /** The owner before died while a function was in flight. */
@@ -137,7 +135,6 @@ export function liveRunOf({ row, journal }: StoredRun, { offers, interrupted }: 
     isOwner: false,
     confirmedAt: 0,
     isBlind: false,
-    isPaid: false,
     backoffMs: LIMITS.backoffMs,
     // Between two attempts to undo a step nothing was cut off.
     isInterrupted: interrupted && !(row.undoing && row.dueAt !== 0),

@@ -40,5 +40,4 @@ export const REGRESSIONS: readonly { readonly seed: number; readonly found: stri
   { seed: 51780, found: 'an engine that spins: a wait had come to its deadline, and the row did not show it' },
   { seed: 62020, found: 'an engine that spins: the clock was set back before the handler that failed was tried again' },
   { seed: 14, found: 'a run begun anew by code of a later version, and still of the version before' },
-  { seed: 446, found: 'a run claimed again and again: its handler lets go of the slot that a rate has given it' },
 ];

@@ -1,11 +1,10 @@
 import type { MemoryMedium } from '../../../adapters/memory/index.js';
 import type { StepContext } from '../../../src/replay/command.js';
 import type { JournalEntry } from '../../../src/store/journal.js';
-import type { Batch, CommitOutcome, RunChange, RunRow, Store } from '../../../src/store/store.js';
+import type { Batch, CommitOutcome, RunRow, Store } from '../../../src/store/store.js';
 import type { Context } from './context.js';
 import { createEntries, type EntriesHost, TOLD } from './entries.js';
 import type { Mix } from './mix.js';
-import type { Program } from './plan.js';
 import { keyOfId, type Shadow, shadowOf } from './shadow.js';
 
 /*
@@ -19,7 +18,6 @@ import { keyOfId, type Shadow, shadowOf } from './shadow.js';
 
 export interface WatchHost extends Omit<EntriesHost, 'shadows' | 'storm'> {
   readonly storm: Mix;
-  readonly programs: readonly Program[];
   readonly medium: MemoryMedium;
   readonly trueNow: () => number;
   readonly concurrency: (queue: string) => number;
@@ -47,7 +45,6 @@ export function createWatch(host: WatchHost) {
   let commits = 0;
   /** Instants at which slots were given out, by the clocks of those who asked; in order, or forgotten. */
   let given: number[] = [];
-  const hasPauses = JSON.stringify(host.programs).includes('"pause"');
 
   const journalOf = (runId: string): readonly JournalEntry[] => medium.journals.get(runId) ?? [];
 
@@ -66,7 +63,7 @@ export function createWatch(host: WatchHost) {
       commits++;
       numbers.set(outcome, commits);
       if (run && before) fenced(context, batch, before);
-      if (run?.state?.slot !== undefined && before?.slot === undefined) rated(run, batch.now);
+      if (run?.state?.slot !== undefined && before?.slot === undefined) rated(batch.now);
       for (const { id, runId } of ended)
         if (outcome.events.some((each) => each.id === id && each.kind === 'accepted'))
           wrong(`E4: event ${id} was accepted for ${runId}, which had ended`);
@@ -86,11 +83,9 @@ export function createWatch(host: WatchHost) {
   };
 
   /** Q2: what a clock that ran ahead has left does not count (spec Q4), so that only what comes in order can be judged. */
-  const rated = (run: RunChange, now: number) => {
+  const rated = (now: number) => {
     const { rate } = host.storm;
     if (!rate) return;
-    // A handler that awaits something else between its steps has let go of a slot that no function was entered with.
-    if (!run.rate) return hasPauses ? undefined : wrong(`Q2: ${run.runId} takes a slot, and no rate was asked`);
     if (now < (given.at(-1) ?? 0)) given = [];
     given = given.filter((at) => at > now - rate.per);
     given.push(now);
