@@ -20,7 +20,7 @@ export const call = <Method extends keyof App>(
 interface Case {
   readonly title: string;
   /** The owner's engine is in a worker of its page, which may tell it what becomes of the page. */
-  readonly host?: 'worker' | 'worker&tells';
+  readonly host?: 'worker' | 'worker&tells' | 'worker&bridge';
   readonly needs?: readonly Skill[];
   /** What becomes of the tab that drives the run. */
   befalls(owner: Tab, site: Site): Promise<unknown>;
@@ -49,6 +49,12 @@ const CASES: readonly Case[] = [
   {
     title: 'navigated away, engine in a worker that its page tells',
     host: 'worker&tells',
+    befalls: (owner, site) => owner.load(nowhere(site)),
+    returns: (owner) => owner.back(),
+  },
+  {
+    title: 'navigated away, engine in a worker over the bridge',
+    host: 'worker&bridge',
     befalls: (owner, site) => owner.load(nowhere(site)),
     returns: (owner) => owner.back(),
   },

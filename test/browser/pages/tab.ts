@@ -1,4 +1,5 @@
 import { indexedDBStore } from '../../../adapters/indexeddb/index.js';
+import { type BridgePort, connectStepfast, serveStepfast } from '../../../plugins/bridge/index.js';
 import { createStepfast, defineJob, type RunSnapshot, type Stepfast } from '../../../src/index.js';
 
 /*
@@ -68,6 +69,8 @@ function appIn(me: string) {
   };
   return {
     ready: () => engine().ready(),
+    /** Its page uses it over the bridge as well. */
+    serve: (port: BridgePort) => serveStepfast(engine(), port),
     async start(job: string, payload?: unknown): Promise<string> {
       return (await engine().start(job, payload)).id;
     },
@@ -196,6 +199,7 @@ async function appInWorker(kind: string, script: string): Promise<App> {
   if (kind === 'worker') {
     const worker = new Worker(script, { type: 'module' });
     // A worker hears nothing of the back/forward cache, unless its page tells it: as docs/browsers.md says.
+    if (query.has('bridge')) connectStepfast(worker);
     if (query.has('tells')) {
       const say = (kind: string) => worker.postMessage({ kind });
       for (const kind of ['pagehide', 'pageshow'] as const)
@@ -249,7 +253,7 @@ if (typeof document !== 'undefined') {
     return original(callback, ms);
   }) as typeof setTimeout;
   const me = `${query.get('tab')}.${loads}`;
-  const script = `/tab.js?db=${db}&tab=${query.get('tab')}-${host}`;
+  const script = `/tab.js?db=${db}&tab=${query.get('tab')}-${host}${query.has('bridge') ? '&bridge' : ''}`;
   const expose = (app: App) => Object.assign(globalThis, { app });
   // No await here: a service worker that is a module may have none at its top level.
   if (host) void (host === 'iframe' ? appInFrame() : appInWorker(host, script)).then(expose);
@@ -257,6 +261,7 @@ if (typeof document !== 'undefined') {
 } else {
   const app = appIn(query.get('tab')!);
   const scope = globalThis as unknown as EventTarget & { postMessage?(message: unknown): void };
+  if (query.has('bridge')) app.serve(globalThis as unknown as BridgePort);
   scope.addEventListener('connect', (event) => {
     const [port] = (event as MessageEvent).ports;
     port!.onmessage = async ({ data }) => port!.postMessage(await answer(app, data as Call));
