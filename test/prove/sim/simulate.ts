@@ -159,7 +159,7 @@ const hasEnded = ({ programs }: Pick<World, 'programs'>, shadow: Shadow) =>
 const rests = ({ row }: Shadow, now: number, isQuiet: boolean) =>
   row.status === 'waiting' &&
   row.slot === undefined &&
-  ((!row.woken && (row.dueAt ?? Infinity) > now) || (isQuiet && row.unsettled === true));
+  (row.unsettled ? isQuiet : !row.woken && (row.dueAt ?? Infinity) > now);
 
 /** Lets everything go on, and dispatches what runs wait for, until all have ended (I-live). */
 async function settle(world: World): Promise<void> {
@@ -194,7 +194,7 @@ async function settle(world: World): Promise<void> {
       const blocked = left.filter(
         ({ row }) => storm.upgrade === 'block' && row.version < 2 && row.endedAt === undefined,
       );
-      if (!areHungry(true) && blocked.length && clients.cancelAll(blocked)) {
+      if (blocked.length && clients.cancelAll(blocked)) {
         await scheduler.drained();
         continue;
       }

@@ -82,10 +82,10 @@ export function createWatch(host: WatchHost) {
     return outcome;
   };
 
-  /** Q2: what a clock that ran ahead has left does not count (spec Q4), so that only what comes in order can be judged. */
+  /** Q2: what a clock that ran ahead has left does not count (spec Q4): only right clocks, and what comes in order, are judged. */
   const rated = (now: number) => {
-    const { rate } = host.storm;
-    if (!rate) return;
+    const { rate, jump, skew } = host.storm;
+    if (!rate || jump || skew) return;
     if (now < (given.at(-1) ?? 0)) given = [];
     given = given.filter((at) => at > now - rate.per);
     given.push(now);
