@@ -27,11 +27,11 @@ export interface Holder {
   readonly bootId?: string;
   /** The process namespace (Linux): a pid of another container says nothing here. */
   readonly namespace?: string;
-  /** `leaving`: an owner dropped by a test still has a write under way. */
-  readonly state: 'held' | 'leaving' | 'released';
+  /** `leaving`: an owner dropped by a test still has a write under way. `passing`: held for the length of one commit. */
+  readonly state: 'held' | 'leaving' | 'passing' | 'released';
 }
 
-const STATES: readonly unknown[] = ['held', 'leaving', 'released'] satisfies Holder['state'][];
+const STATES: readonly unknown[] = ['held', 'leaving', 'passing', 'released'] satisfies Holder['state'][];
 
 export interface Lock {
   /** Grows with each owner of the folder. */
@@ -56,10 +56,11 @@ const textOf = (path: string): string | undefined => {
 };
 
 /** Field 22 of /proc/<pid>/stat; the name in field 2 may hold blanks and brackets, so count from its end. */
-function startTimeOf(pid: number): string | undefined {
-  const stat = textOf(`/proc/${pid}/stat`);
-  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
-}
+const fieldsOf = (pid: number): readonly string[] => {
+  const stat = textOf(`/proc/${pid}/stat`) ?? '';
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+};
+const startTimeOf = (pid: number): string | undefined => fieldsOf(pid)[19];
 
 function namespaceOf(): string | undefined {
   try {
@@ -69,7 +70,7 @@ function namespaceOf(): string | undefined {
   }
 }
 
-function describeSelf(): Holder {
+function describeSelf(state: Holder['state'] = 'held'): Holder {
   const startTime = startTimeOf(process.pid);
   const bootId = textOf('/proc/sys/kernel/random/boot_id')?.trim();
   const namespace = namespaceOf();
@@ -78,7 +79,7 @@ function describeSelf(): Holder {
     token: freshName(),
     pid: process.pid,
     host: hostname(),
-    state: 'held',
+    state,
     ...(startTime !== undefined && { startTime }),
     ...(bootId !== undefined && { bootId }),
     ...(namespace !== undefined && { namespace }),
@@ -88,14 +89,17 @@ function describeSelf(): Holder {
 /** Whether the holder can no longer act. Anything short of proof is `false`. */
 export function isGone(holder: Holder, self: Holder = describeSelf()): boolean {
   if (holder.state === 'released') return true;
-  if (holder.host !== self.host) return false;
-  if (holder.bootId !== undefined && self.bootId !== undefined && holder.bootId !== self.bootId) return true;
+  // The same boot is the same machine, whatever it is called by now; without it only the name tells.
+  const isSameBoot = holder.bootId !== undefined && holder.bootId === self.bootId;
+  if (!isSameBoot && holder.host !== self.host) return false;
+  if (!isSameBoot && holder.bootId !== undefined && self.bootId !== undefined) return true;
   if (holder.namespace !== self.namespace) return false;
   try {
     process.kill(holder.pid, 0);
   } catch (error) {
     return codeOf(error) === 'ESRCH'; // EPERM: it lives, under another user
   }
+  if (/^[ZX]$/.test(fieldsOf(holder.pid)[0]!)) return true; // killed, and its parent has not asked for its end yet
   if (holder.startTime === undefined) return false;
   const startTime = startTimeOf(holder.pid);
   return startTime !== undefined && startTime !== holder.startTime;
@@ -178,13 +182,19 @@ async function createExclusively(disk: Disk, path: string, text: string): Promis
 /**
  * Takes the lock if nobody living holds it.
  *
- * @param beforeLink Test hook: a contender is paused here, between its look and its link.
+ * @param options.state What it is taken for.
+ * @param options.beforeLink Test hook: a contender is paused here, between its look and its link.
  */
-export async function acquire(disk: Disk, folder: string, beforeLink?: () => Promise<void>): Promise<Acquired> {
-  const self = describeSelf();
-  for (;;) {
+export async function acquire(
+  disk: Disk,
+  folder: string,
+  { state, beforeLink }: { readonly state?: 'held' | 'passing'; readonly beforeLink?: () => Promise<void> } = {},
+): Promise<Acquired> {
+  const self = describeSelf(state);
+  for (let looks = 0; ; ) {
     const found = await readHolder(disk, folder);
-    if (found?.holder.state === 'leaving' && !isGone(found.holder, self)) {
+    const isBrief = found?.holder.state === 'leaving' || (found?.holder.state === 'passing' && ++looks < MOST_LOOKS);
+    if (isBrief && !isGone(found!.holder, self)) {
       await new Promise((resolve) => setTimeout(resolve, LEAVING_LOOK_MS));
       continue;
     }
@@ -213,11 +223,13 @@ export async function acquire(disk: Disk, folder: string, beforeLink?: () => Pro
 
 /** How often to look whether the last write of a dropped owner has ended: a matter of milliseconds. */
 const LEAVING_LOOK_MS = 5;
+/** One that holds it for a single commit, and was stopped in the middle, is waited for no longer than so many looks. */
+const MOST_LOOKS = 400;
 
 function holding(disk: Disk, folder: string, fence: number, self: Holder): Lock {
   const path = fileOf(folder, fence);
   const isHeld = () => exists(path) && !exists(fileOf(folder, fence + 1));
-  const marked = (state: Holder['state']) => JSON.stringify({ ...self, state });
+  const marked = (as: Holder['state']) => JSON.stringify({ ...self, state: as });
   return {
     fence,
     isHeld,

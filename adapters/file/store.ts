@@ -157,9 +157,9 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
     await held.release();
     unreleased = undefined;
   };
-  const take = async () => {
+  const take = async (state: 'held' | 'passing' = 'held') => {
     if (unreleased) await giveBack(unreleased);
-    return acquire(disk, join(dir, 'lock'));
+    return acquire(disk, join(dir, 'lock'), { state });
   };
 
   const own = async (taken: Lock): Promise<Owner> => {
@@ -204,7 +204,7 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
         return segment?.image.tables.run(runId) ?? (await archivedRun(archive!, segment?.image, runId))?.row;
       }),
     owner: () => owner,
-    take,
+    take: () => take('passing'),
     own,
     disown,
     tell: tellChanged,
@@ -236,13 +236,13 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
     tidy();
   };
 
-  const driveOrWait = async () => {
+  const driveOrWait = async (isPatient: boolean) => {
     for (;;)
       try {
         return await alone(drive);
       } catch (error) {
         const { code, pid } = error as StepfastError;
-        if (!wait || code !== 'STORE_LOCKED' || pid === undefined) throw error;
+        if (!wait || !isPatient || code !== 'STORE_LOCKED' || pid === undefined) throw error;
         await folderChange(join(dir, 'lock'), OWNER_LOOK_MS);
       }
   };
@@ -263,7 +263,7 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
         await refuseNewer(disk, dir);
         if (open.mode === 'use' && !owner) await follower!.segment();
       });
-      if (open.mode === 'drive') await driveOrWait();
+      if (open.mode === 'drive') await driveOrWait(open.isPatient === true);
       follow();
     },
     async close() {

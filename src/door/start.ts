@@ -216,7 +216,13 @@ export function createStart({ platform, codec, jobs, commit, load, look }: Start
       if (created || found.isUnique) return { runId, created };
       const same = await isSame(found, name, said.given ?? said.payload);
       if (same) return { runId, created };
-      if (same === false || tries) throw conflict(id === undefined ? 'idempotencyKey' : 'id', id ?? idempotencyKey);
+      if (same === undefined && tries)
+        throw new StepfastError(
+          'STORE_CORRUPT',
+          `Run ${runId}, which was started with this id or key, is known to the store and can not be read. Use a new key for new work.`,
+          { runId },
+        );
+      if (same === false) throw conflict(id === undefined ? 'idempotencyKey' : 'id', id ?? idempotencyKey);
     }
   };
 }

@@ -129,11 +129,12 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
     }
     throw error;
   };
-  const openAs = (mode: 'drive' | 'use') => store.open({ owner, now: clock.now(), leaseMs, mode, onError: report });
-  const drive = async () => {
+  const openAs = (mode: 'drive' | 'use', isPatient?: true) =>
+    store.open({ owner, now: clock.now(), leaseMs, mode, onError: report, ...(isPatient && { isPatient }) });
+  const drive = async (isPatient?: true) => {
     if (outdated) throw outdated;
     if (isDriving) return;
-    await openAs('drive').catch(refused);
+    await openAs('drive', isPatient).catch(refused);
     isDriving = true;
   };
   /** Drives if it can; where another process does, this one uses the store through it (spec O3). */
@@ -235,8 +236,9 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
     if (opening) scheduler.look();
     use.registered();
   };
-  const close = async () => {
-    if (isClosed) return;
+  let closing: Promise<void> | undefined;
+  const close = (): Promise<void> => (closing ??= end());
+  const end = async () => {
     isClosed = true;
     await opening?.catch(() => undefined); // its caller was told
     for (const each of undo) each();
@@ -255,7 +257,7 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
     register,
     async ready() {
       await open();
-      await drive();
+      await drive(true);
       scheduler.look();
     },
     close,

@@ -357,6 +357,8 @@ export interface OpenOptions {
   readonly leaseMs: number;
   /** `drive`: runs will be claimed. `use`: only start, dispatch, cancel, read. */
   readonly mode: 'drive' | 'use';
+  /** A store that only one context can drive, and that was made to wait for it, waits now; else it refuses. */
+  readonly isPatient?: boolean;
   /** Hears of what the store repaired, quarantined or could not do in the background. */
   readonly onError: (error: unknown) => void;
   /**

@@ -27,7 +27,7 @@ export async function openStore(
   const store = createFileStore(options, internals);
   const errors: Opened['errors'] = [];
   const onError = (error: unknown) => void errors.push(error as Error);
-  await store.open({ owner: 'a', now: at, leaseMs: 10_000, mode, onError });
+  await store.open({ owner: 'a', now: at, leaseMs: 10_000, mode, isPatient: true, onError });
   return { store, errors };
 }
 

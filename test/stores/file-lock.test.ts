@@ -1,8 +1,12 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it, vi } from 'vitest';
 import { nodeDisk } from '../../adapters/file/disk.js';
+import { fileStore } from '../../adapters/file/index.js';
 import { acquire, isGone, readHolder } from '../../adapters/file/lock.js';
+import { createStepfast } from '../../src/index.js';
 import { freshDir } from './file-folders.js';
 import { cancelOf, committed, dispatchOf, now, openStore, startOf, stepOf } from './file-kit.js';
 import { type Child, childScript, startChild } from './file-process.js';
@@ -52,7 +56,9 @@ describe('the lock', () => {
       if (++arrived === 8) gate.release();
       return gate.promise;
     };
-    const outcomes = await Promise.all(Array.from({ length: 8 }, () => acquire(nodeDisk, folder, pause)));
+    const outcomes = await Promise.all(
+      Array.from({ length: 8 }, () => acquire(nodeDisk, folder, { beforeLink: pause })),
+    );
     expect(outcomes.filter(({ kind }) => kind === 'acquired')).toHaveLength(1);
   });
 
@@ -64,10 +70,12 @@ describe('the lock', () => {
       const asleep = deferred();
       const paused = deferred();
       let pauses = 0;
-      const sleeper = acquire(nodeDisk, folder, async () => {
-        if (pauses++) return;
-        paused.release();
-        await asleep.promise;
+      const sleeper = acquire(nodeDisk, folder, {
+        async beforeLink() {
+          if (pauses++) return;
+          paused.release();
+          await asleep.promise;
+        },
       });
       await paused.promise;
       let last = await acquire(nodeDisk, folder);
@@ -105,7 +113,8 @@ describe('the lock', () => {
     expect(isGone(holder)).toBe(false);
     expect(isGone({ ...holder, token: 'another store of this process' })).toBe(false);
     expect(isGone({ ...holder, pid: gone.pid })).toBe(true);
-    expect(isGone({ ...holder, pid: gone.pid, host: 'elsewhere' })).toBe(false);
+    const { bootId: _, ...unknown } = holder; // of the same boot it is this machine, under another name
+    expect(isGone({ ...unknown, pid: gone.pid, host: 'elsewhere' })).toBe(false);
     expect(isGone({ ...holder, state: 'released' })).toBe(true);
     if (holder.startTime !== undefined) {
       expect(isGone({ ...holder, startTime: '1' })).toBe(true);
@@ -151,6 +160,61 @@ describe('the lock', () => {
     expect((await reader.store.load('held'))?.journal).toHaveLength(2);
     await reader.store.close();
     await store.close();
+  });
+});
+
+describe('an engine whose store waits for the folder', () => {
+  it('O3: reads, dispatches and closes meanwhile; only ready() waits, and hears of the end', async () => {
+    const dir = freshDir();
+    const holder = child('hold', dir);
+    await holder.line((line) => line === 'ready');
+    const engine = createStepfast({ store: fileStore({ dir, wait: true }), onError: () => undefined });
+    engine.job('job', () => 1);
+    const ready = engine.ready().then(
+      () => 'ready',
+      (error: { readonly code?: string }) => error.code,
+    );
+    expect((await engine.runs.get('held'))?.id).toBe('held');
+    expect(await engine.runs.get('nobody')).toBeUndefined();
+    await engine.close();
+    expect(await ready).toBe('CLOSED');
+  });
+});
+
+describe('a lock that is held for one commit', () => {
+  it('O3: is waited for by who wants to drive', async () => {
+    const folder = freshLock();
+    const passing = await acquire(nodeDisk, folder, { state: 'passing' });
+    const driver = acquire(nodeDisk, folder);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    if (passing.kind === 'acquired') await passing.lock.release();
+    expect((await driver).kind).toBe('acquired');
+  });
+});
+
+describe.runIf(process.platform === 'linux')('a process that is dead for sure', () => {
+  const self = async () => {
+    const folder = freshLock();
+    await acquire(nodeDisk, folder);
+    return (await readHolder(nodeDisk, folder))!.holder;
+  };
+
+  it('O3: one that was killed, and whose parent has not asked for its end', async () => {
+    const { startTime: _, ...mine } = await self();
+    const parent = spawn('sh', ['-c', 'sleep 0 & echo $!; exec sleep 30']); // what it has become asks for nothing
+    const [pid] = (await once(parent.stdout, 'data')) as [Buffer];
+    const isDead = () => isGone({ ...mine, pid: Number(String(pid)) });
+    await vi.waitFor(() => expect(isDead()).toBe(true), 10_000);
+    expect(isGone({ ...mine, pid: parent.pid! })).toBe(false);
+    parent.kill('SIGKILL');
+  });
+
+  it('O3: one of this boot, though the machine has another name by now', async () => {
+    const mine = await self();
+    const gone = { ...mine, pid: 2 ** 22 + 1 };
+    expect(isGone({ ...gone, host: 'elsewhere' })).toBe(true);
+    const { bootId: _, ...unknown } = gone;
+    expect(isGone({ ...unknown, host: 'elsewhere' })).toBe(false);
   });
 });
 
