@@ -9,7 +9,7 @@ export interface FileStoreOptions {
    * `relaxed`: it survives the end of the process, and a power loss may cost the latest. Default: `strict`.
    */
   readonly durability?: 'strict' | 'relaxed';
-  /** When another process drives the folder: wait for its end instead of rejecting with `STORE_LOCKED`. Default: false. */
+  /** When another process drives the folder, `ready()` waits for its end instead of rejecting with `STORE_LOCKED`. Default: false. */
   readonly wait?: boolean;
 }
 
