@@ -6,32 +6,24 @@ import { fatal, kindsOf, logged } from './undo-kit.js';
 // Pins: spec F7: what is undone when a run fails or is cancelled, in which order, and with what in hand.
 
 everyWay('undo', (open) => {
-  it('F7: of an attempt that timed out nobody knows what it did: it is undone, whatever came of later attempts', async () => {
-    for (const isLastFailed of [false, true]) {
-      const w = open();
-      const engine = w.engine((stepfast) => {
-        stepfast.job('order', async ({ step }) => {
-          await step.run(...logged(w, 'a'));
-          await step.run(
-            'charge',
-            ({ attempt }) => {
-              w.log.push(`charge ${attempt}`);
-              if (isLastFailed && attempt === 2) fatal();
-              return new Promise<string>(() => undefined);
-            },
-            {
-              timeout: '1s',
-              retry: { maxAttempts: 2 },
-              undo: ({ result }) => void w.log.push(`undo charge ${result}`),
-            },
-          );
-        });
+  it('F7: of an attempt that timed out nobody knows what it did: it is undone, though the last one has failed', async () => {
+    const w = open();
+    const engine = w.engine((stepfast) => {
+      stepfast.job('order', async ({ step }) => {
+        await step.run(...logged(w, 'a'));
+        await step.run(
+          'charge',
+          ({ attempt }) => {
+            w.log.push(`charge ${attempt}`);
+            return attempt === 1 ? new Promise<string>(() => undefined) : fatal();
+          },
+          { timeout: '1s', undo: ({ result }) => void w.log.push(`undo charge ${result}`) },
+        );
       });
-      await engine.start('order');
-      await w.clock.advance('1h');
-      expect(w.log).toEqual(['a', 'charge 1', 'charge 2', 'undo charge undefined', 'undo A']);
-      await engine.close();
-    }
+    });
+    await engine.start('order');
+    await w.clock.advance('1h');
+    expect(w.log).toEqual(['a', 'charge 1', 'charge 2', 'undo charge undefined', 'undo A']);
   });
 
   it('F7: a run that fails undoes its completed steps in reverse order; the one that failed is not undone', async () => {
