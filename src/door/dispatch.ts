@@ -80,10 +80,10 @@ export function createDispatch({ platform, codec, commit, look }: DispatchHost) 
     const { ttlMs } = checkDispatch(event, options, platform);
     const { correlationKey, idempotencyKey, runId } = options;
     const schema = typeof event === 'object' ? event.schema : undefined;
-    const what = `the payload of event "${name}"`;
+    const what = `payload of event "${name}"`;
     // Encoded as it was given, too: a promise would pass for what it comes to.
-    const given = codec.encode(payload, what);
-    const encoded = schema ? codec.encode(await validate(schema, payload, `T${what.slice(1)}`), what) : given;
+    const given = codec.encode(payload, `the ${what}`);
+    const encoded = schema ? codec.encode(await validate(schema, payload, `The ${what}`), `the ${what}`) : given;
     const ownId = inner.id ?? platform.newId();
     const outcome = await commit({
       events: [

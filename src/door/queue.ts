@@ -51,10 +51,7 @@ export function checkQueue(given: unknown, of: (option: string) => string): void
   checkName(queue.name, of('the queue'));
   checkInteger(concurrency, of('queue.concurrency'), 1);
   checkPriority(priority, of('queue.priority'));
-  const object = (option: string, value: unknown, ...known: string[]) => {
-    check(typeof value === 'object' && value !== null, of(option), value, 'an object');
-    checkOptions(value, known, of(option));
-  };
+  const object = (option: string, value: unknown, ...known: string[]) => checkOptions(value, known, of(option));
   const aFunction = (option: string, value: unknown) =>
     check(typeof value === 'function', of(option), value, 'a function of the payload');
   if (rateLimit !== undefined) {

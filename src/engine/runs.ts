@@ -9,6 +9,7 @@ import { type RunSnapshot, type RunStatus, snapshotOf, type TimelineEntry, timel
 import type { Batch, CommitOutcome, ListQuery, RunChange, RunRow, RunState, Store, StoredRun } from '../store/store.js';
 import { check, checkInteger, checkOptions, checkText, quoted } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
+import type { Json } from '../values/json.js';
 import { forkJournal } from './fork.js';
 import { heard } from './heard.js';
 import type { Scheduler } from './scheduler.js';
@@ -100,6 +101,8 @@ const RESTS: ReadonlySet<string> = new Set(['waiting', 'sleeping', 'retrying']);
 
 const active = ({ runId, status }: RunRow, done: string, advice: string) =>
   new StepfastError('RUN_ACTIVE', `Run ${runId} is ${status} and can not be ${done}. ${advice}.`, { runId });
+const another = (row: RunRow, done: string) =>
+  active(row, done, 'Another run of its job is active, and there may be only one: wait until that has ended');
 
 /** An undo may be half done: nobody could tell whether its step still counts as completed. */
 const isUndoing = ({ row, journal }: StoredRun) => row.undoing && undosLeft(digestOf(journal)).length > 0;
@@ -162,6 +165,12 @@ export function createRuns({
     return run && view(run);
   };
 
+  /** The key under which an active run of the job keeps others out, where there may be only one. */
+  const singletonOf = (job: string, payload: Json) => {
+    const { unique } = placeOf(jobs.get(job), () => codec.decode(payload));
+    return unique?.until === 'end' && { unique };
+  };
+
   /** Changes a run from outside: whoever drives it loses the fence. Nothing when somebody else was faster. */
   const command = async (
     change: Pick<RunChange, 'runId' | 'fence' | 'append' | 'unique'>,
@@ -172,12 +181,7 @@ export function createRuns({
     const { version, startedAt } = row;
     const full = { status: row.status, version, startedAt, waits: [], ...state };
     const outcome = await commit({ run: { ...change, raise: true, state: full } });
-    if (outcome.kind === 'fenced' && change.unique && outcome.fence === change.fence)
-      throw active(
-        row,
-        'retried',
-        'Another run of its job is active, and there may be only one: wait until that has ended',
-      );
+    if (outcome.kind === 'fenced' && change.unique && outcome.fence === change.fence) throw another(row, 'retried');
     if (outcome.kind !== 'committed') return;
     const reason = new StepfastError('LEASE_LOST', `Run ${runId} was ended or taken up again from outside.`);
     scheduler.stop(runId, outcome.fence, reason, state.status === 'cancelled');
@@ -208,12 +212,11 @@ export function createRuns({
     check(from === undefined || forgets.length > 0, 'from', from, `the name of a step that run ${runId} has recorded`);
     const at = clock.now();
     const append = [{ kind: 'retried', at, forgets }] as const;
-    const { unique } = placeOf(jobs.get(row.job), () => codec.decode(digest.payload));
-    const isSingle = unique?.until === 'end' && { unique };
+    const unique = singletonOf(row.job, digest.payload);
     // A step whose undoing was given up is still done: should the run end from outside, it is to be undone again.
     extend(digest, append);
     const undoable = undosLeft(digest).length > 0 && ({ undoable: true } as const);
-    await command({ runId, fence: row.fence, append, ...isSingle }, row, { status: 'queued', dueAt: at, ...undoable });
+    await command({ runId, fence: row.fence, append, ...unique }, row, { status: 'queued', dueAt: at, ...undoable });
   };
 
   const fork = async (runId: string, options: ForkOptions): Promise<RunHandle> => {
@@ -227,18 +230,12 @@ export function createRuns({
     const at = clock.now();
     const entries = forkJournal(journal, { runId, before, at, ...(said && { said }) });
     const { job, version, queue, tags, priority } = row;
-    const { unique: key } = placeOf(jobs.get(job), () => codec.decode(payloadIn(entries)));
-    const unique = key?.until === 'end' && { unique: key };
+    const unique = singletonOf(job, payloadIn(entries));
     const born = { runId: platform.newId(), job, version, queue, dueAt: at, entries };
     const start = { ...born, ...unique, ...(tags && { tags }), ...(priority !== undefined && { priority }) };
     const outcome = await commit({ starts: [start] });
     if (outcome.kind !== 'committed') throw lostBy(outcome, undefined);
-    if (outcome.starts[0]!.kind !== 'created')
-      throw active(
-        row,
-        'forked',
-        'Another run of its job is active, and there may be only one: wait until that has ended',
-      );
+    if (outcome.starts[0]!.kind !== 'created') throw another(row, 'forked');
     scheduler.look();
     return handle(born.runId, true);
   };

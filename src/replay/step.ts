@@ -190,12 +190,7 @@ export function createStep({ host, replay, undoable }: StepPass): Step {
         'wait',
         name,
         () => {
-          check(
-            given === undefined || (typeof given === 'object' && given !== null),
-            'The options',
-            given,
-            'an object',
-          );
+          checkGiven(given, 'waitForEvent');
           return waitCommand(events, options, host);
         },
         (outcome) => {

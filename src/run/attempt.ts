@@ -52,15 +52,17 @@ export const stepLog = ({ run, codec, platform }: Pick<AttemptHost, 'run' | 'cod
   );
 
 /** What became of a function: the value is encoded. */
-export type Outcome = { readonly value: Json } | { readonly error: unknown };
+export type Outcome = Settled<Json>;
 
-/** Calls a function that may also throw at once; `keep` makes of its value what is kept. */
+type Settled<Value> = { readonly value: Value } | { readonly error: unknown };
+
+/** Calls a function that may also throw at once; `keep` makes of its value what is kept, `heard` is told before the promise. */
 const settled = async <Value, Kept = Value>(
   fn: () => Value | PromiseLike<Value>,
   keep: (value: Value) => Kept = (value) => value as never,
-  heard?: (outcome: { readonly value: Kept } | { readonly error: unknown }) => void,
-): Promise<{ readonly value: Kept } | { readonly error: unknown }> => {
-  let outcome: { readonly value: Kept } | { readonly error: unknown };
+  heard?: (outcome: Settled<Kept>) => void,
+): Promise<Settled<Kept>> => {
+  let outcome: Settled<Kept>;
   try {
     outcome = { value: keep(await fn()) };
   } catch (error) {
