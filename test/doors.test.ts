@@ -142,6 +142,19 @@ onEveryStore('payloads that are equal by value', (medium) => {
   });
 });
 
+describe('a start that meets a run which can not be read', () => {
+  it('D3: is not told that its payload was another one', async () => {
+    const w = world(media.memory!);
+    const store = w.store();
+    const engine = w.engine((stepfast) => void stepfast.job('job', () => 1), { store });
+    await engine.start('job', 'x', { id: 'r', idempotencyKey: 'k' });
+    await w.clock.idle();
+    store.load = async () => undefined;
+    const said = await engine.start('job', 'x', { idempotencyKey: 'k' }).catch((error: unknown) => error);
+    expect(said).toMatchObject({ code: 'STORE_CORRUPT', runId: 'r' });
+  });
+});
+
 onEveryStore('runs as they are listed', (medium) => {
   it('V1, R5: a filter by status gives none of another, as seen from here', async () => {
     const w = world(medium);

@@ -71,3 +71,14 @@ it('O3: the library installs no signal handler: without one a signal kills, and 
   await expect(handle.result()).rejects.toMatchObject({ code: 'CRASH_LOOP' });
   await engine.close();
 });
+
+it('O3: close that is called twice is one close: neither has ended before the folder is given back', async () => {
+  const dir = freshFolder();
+  const engine = createStepfast({ store: fileStore({ dir }) });
+  engine.job('job', ({ step }) => step.run('a', () => new Promise<void>((resolve) => setTimeout(resolve, 50))));
+  await engine.start('job');
+  const first = engine.close();
+  await engine.close();
+  expect(holders(dir)).toEqual(['released']);
+  await first;
+});
