@@ -333,13 +333,22 @@ onEveryStore('races', (medium) => {
     const w = world(medium);
     const seen: unknown[] = [];
     let slowness = () => something();
+    // The slow branch is the first to ask for `same name` when it is lived: only what was recorded can keep it first.
+    let slowAsks = () => {};
+    const slowHasAsked = new Promise<void>((resolve) => {
+      slowAsks = resolve;
+    });
     const define = (stepfast: Stepfast) => {
       stepfast.job('outside', async ({ step }) => {
         const pass: unknown[] = [];
         const branch = async (name: string) => {
-          await step.run('open', () => name);
+          await step.run('open', async () => {
+            if (name === 'quick') await slowHasAsked;
+            return name;
+          });
           if (name === 'slow') await slowness();
           const value = await step.run('same name', () => {
+            if (name === 'slow') slowAsks();
             w.log.push(name);
             return name;
           });

@@ -8,8 +8,8 @@ import type { Command } from './command.js';
  * P1. An identity is (namespace, name, occurrence); occurrences count in the order in which this pass asks (spec R4).
  * P2. Recorded outcomes settle in the order in which they were recorded, each in a macrotask of its own where two are
  *     both asked for, so that races replay as they happened (spec R7).
- * P3. An outcome is released only when as many identities are asked for as when it was recorded. Then nothing that the
- *     handler awaits between steps can swap two occurrences or flip a race.
+ * P3. An outcome is released only when as many identities are asked for as when it was recorded. Then what the handler
+ *     awaits between steps can not flip a race, nor swap two occurrences with an outcome recorded between their asks.
  * P4. What is asked for and has no recorded outcome is open: the owner executes it and feeds its outcome back. A live
  *     pass is a replay that has caught up; there is no second path.
  * P5. A fault (another kind under a known identity, bad arguments) stops the pass before anything new is executed. The
