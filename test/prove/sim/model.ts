@@ -132,7 +132,8 @@ function leaf(machine: Machine, plan: Plan, from: number, last: Value): Evaluate
     return pending;
   }
   const { place, entry } = found;
-  if (place < from && !machine.aside.has(key))
+  // A race whose winner was undone can go another way: what was asked for after it is then recorded before the new winner.
+  if (place < from && !machine.aside.has(key) && !machine.isRetried)
     machine.problems.push(`R4: ${key} has outcome ${place}, and was asked for after ${from}`);
   const at = Math.max(from, place + 1);
   switch (entry.kind) {
