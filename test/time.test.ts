@@ -228,11 +228,77 @@ onEveryStore('time', (medium) => {
     const after = w.engine(define);
     await after.start('busy', undefined, { id: 'after' });
     await w.clock.advance('10m');
-    expect((await after.dispatch('go', 'hello')).resumed).toEqual(['after']);
+    const { resumed } = await after.dispatch('go', 'hello');
+    expect([...resumed].sort()).toEqual(['after', 'before']);
     await w.clock.idle();
-    expect(await after.runs.get('after')).toMatchObject({ status: 'completed', result: 'hello' });
-    await w.clock.advance('31 days');
-    expect((await after.runs.get('before'))?.status).toBe('completed'); // the event came after its run was created
+    for (const id of ['before', 'after'])
+      expect(await after.runs.get(id)).toMatchObject({ status: 'completed', result: 'hello' });
+  });
+
+  it.each([
+    'when it is opened again',
+    'at the next look',
+  ])('Q4: what was queued, woken, backing off or to be undone by a clock that was ahead goes on %s, once that is corrected', async (when) => {
+    const w = world(medium);
+    const correct = w.clock.now();
+    let isAhead = true;
+    const define = (stepfast: Stepfast) => {
+      stepfast.job('backs off', async ({ step }) => {
+        await step.run('flaky', () => {
+          if (isAhead) throw new Error('not yet');
+        });
+      });
+      stepfast.job('fails', async () => {
+        if (isAhead) throw new Error('not yet');
+      });
+      stepfast.job('undoes', async ({ step }) => {
+        await step.run('done', () => 'done', {
+          undo: () => {
+            if (isAhead) throw new Error('not yet');
+            w.log.push('undone');
+          },
+        });
+        await step.waitForEvent('never');
+      });
+      if (!isAhead) stepfast.job('queued', async () => 'done');
+    };
+    let engine = w.engine(define);
+    w.clock.jump(correct + 365 * DAY);
+    for (const job of ['backs off', 'fails', 'undoes']) await engine.start(job, undefined, { id: job });
+    await engine.start('queued', undefined, { id: 'queued', allowUnregistered: true });
+    await w.clock.idle();
+    await engine.runs.cancel('undoes');
+    await w.clock.idle();
+    isAhead = false;
+    if (when === 'at the next look') engine.job('queued', async () => 'done');
+    else w.crash(engine);
+    w.clock.jump(correct);
+    if (when !== 'at the next look') engine = w.engine(define);
+    await engine.start('queued');
+    await w.clock.advance(0);
+    for (const id of ['backs off', 'fails', 'queued'])
+      expect((await engine.runs.get(id))?.status, id).toBe('completed');
+    expect(w.log).toEqual(['undone']);
+  });
+
+  it('Q4: what a clock that was ahead has woken goes on once that is corrected', async () => {
+    const w = world(medium);
+    const correct = w.clock.now();
+    const define = (stepfast: Stepfast) =>
+      stepfast.job('waits', async ({ step }) => (await step.waitForEvent<string>('go')).payload);
+    const before = w.engine(define);
+    await before.start('waits', undefined, { id: 'w' });
+    await w.clock.idle();
+    await before.close();
+    w.clock.jump(correct + 365 * DAY);
+    const sender = w.engine(() => {});
+    expect((await sender.dispatch('go', 'hello')).resumed).toEqual(['w']);
+    await sender.close();
+    w.clock.jump(correct);
+    const after = w.engine(define);
+    await after.ready();
+    await w.clock.idle();
+    expect(await after.runs.get('w')).toMatchObject({ status: 'completed', result: 'hello' });
   });
 
   it('after a clock was set forward and corrected, an event that comes before the deadline of a wait is taken', async () => {

@@ -1,7 +1,7 @@
 import { join, resolve } from 'node:path';
 import { StepfastError } from '../../src/errors.js';
 import { copyOf } from '../../src/store/copy.js';
-import { selectByPriority, withOffers } from '../../src/store/due.js';
+import { selectByLane, withOffers } from '../../src/store/due.js';
 import { FORMAT_VERSION } from '../../src/store/journal.js';
 import type { Batch, CommitOutcome, OpenOptions, Store } from '../../src/store/store.js';
 import { type Archive, createArchive } from './archive.js';
@@ -314,7 +314,7 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
         const { tables } = segment.image;
         now = query.now;
         // Only this engine can be alive: it holds the lock.
-        const picked = selectByPriority(tables.dueRows(), query, (id) => id === ownerId);
+        const picked = selectByLane(tables.dueRows(), query, (id) => id === ownerId);
         return copyOf(await withOffers(tables, picked, query.now));
       }),
     async load(runId) {

@@ -1,7 +1,7 @@
-import { type Picked, selectByPriority, selectDue } from '../../src/store/due.js';
+import { laneOf, type Picked, selectByLane, selectDue } from '../../src/store/due.js';
 import type { DueQuery, ListPage, ListQuery, RunRow, StoredRun } from '../../src/store/store.js';
 import { fitsList } from '../../src/store/tables.js';
-import { chunksOf, type Database, type RunRecord, rankOf, reading } from './schema.js';
+import { chunksOf, type Database, type RunRecord, reading } from './schema.js';
 
 /*
  * What is read outside of commits. Inside one transaction nothing is awaited but its own requests (W1).
@@ -25,8 +25,9 @@ export async function loadRun(db: Database, runId: string): Promise<StoredRun | 
 }
 
 /**
- * Picks due runs, page by page of the index, until there are enough. Where rows of one priority are not due yet, the next
- * page begins at the next priority: one request for all, unless there are more rows than a page.
+ * Picks due runs, page by page of the index, until there are enough. Where rows of one lane are not due yet, the next
+ * page begins at the next lane: one request for all, unless there are more rows than a page. (Rows that were written
+ * before there were lanes stand in another place of the index, and are found there.)
  */
 export async function pickDue(
   db: Database,
@@ -45,26 +46,26 @@ export async function pickDue(
     }
     // Asked after the rows were read: who has claimed one of them by then is seen.
     const isAlive = await whoIsAlive();
-    const priorities = byRank(rows.values());
-    const picked = selectByPriority(priorities.values(), query, isAlive);
+    const lanes = byLane(rows.values());
+    const picked = selectByLane(lanes.values(), query, isAlive);
     const last = page.at(-1);
     if (!last || page.length < PAGE || picked.runs.length >= query.limit) return picked;
     const { rank, row } = last;
-    const unlimited = selectDue(priorities.get(rank)!, { ...query, limit: Infinity }, isAlive);
+    const unlimited = selectDue(lanes.get(rank) ?? [], { ...query, limit: Infinity }, isAlive);
     // Lists come after all numbers: `[rank, []]` is behind every row of the rank.
-    from = unlimited.nextDueAt === undefined ? [rank, row.dueAt!, row.seq] : [rank, []];
+    from = unlimited.isOver ? [rank, []] : [rank, row.dueAt!, row.seq];
   }
 }
 
-/** Rows in the order of the index, apart by rank. */
-function byRank(rows: Iterable<RunRow>): Map<number, RunRow[]> {
-  const ranks = new Map<number, RunRow[]>();
+/** Rows in the order of the index, apart by lane. */
+function byLane(rows: Iterable<RunRow>): Map<number, RunRow[]> {
+  const lanes = new Map<number, RunRow[]>();
   for (const row of rows) {
-    const same = ranks.get(rankOf(row));
+    const same = lanes.get(laneOf(row));
     if (same) same.push(row);
-    else ranks.set(rankOf(row), [row]);
+    else lanes.set(laneOf(row), [row]);
   }
-  return ranks;
+  return lanes;
 }
 
 /** One page of runs, newest first. */

@@ -17,7 +17,7 @@ import type { StoreClock } from '../../src/store/transition/scope.js';
 
 export interface RunRecord {
   readonly row: RunRow;
-  /** Orders due runs by priority, the greatest first: `rankOf` the row. */
+  /** Orders due runs: `laneOf` the row. */
   readonly rank: number;
   /** The last entries of the journal, after `chunks` chunks in `spill`. */
   readonly tail: readonly JournalEntry[];
@@ -90,8 +90,6 @@ export function reading<Names extends StoreName[]>(db: Database, ...names: Names
   tx.done.catch(() => undefined);
   return tx;
 }
-
-export const rankOf = ({ priority = 0 }: RunRow): number => 0 - priority;
 
 /** Where the chunks of a run's journal are. */
 export const chunksOf = (runId: string): IDBKeyRange => IDBKeyRange.bound([runId], [runId, Infinity]);

@@ -1,4 +1,5 @@
 import { unwrap } from 'idb';
+import { laneOf } from '../../src/store/due.js';
 import type { Batch, CommitOutcome, EventRow } from '../../src/store/store.js';
 import {
   pairKey,
@@ -9,7 +10,7 @@ import {
   type Writes,
 } from '../../src/store/transition/scope.js';
 import { transition } from '../../src/store/transition.js';
-import { assertFormat, chunksOf, type Lease, type RunRecord, rankOf, type WriteTx } from './schema.js';
+import { assertFormat, chunksOf, type Lease, type RunRecord, type WriteTx } from './schema.js';
 
 /*
  * Commits. A transaction costs much, a row little, so all commits that queue up while one transaction is under way
@@ -95,7 +96,7 @@ export function scope(tx: WriteTx) {
       tail = [];
       size = 0;
     }
-    const record = { row, rank: rankOf(row), tail, chunks, size, pairs: pairsOf(row) };
+    const record = { row, rank: laneOf(row), tail, chunks, size, pairs: pairsOf(row) };
     keep(record);
     quietly(runs.put(record));
   };

@@ -1,6 +1,6 @@
 import { StepfastError } from '../../src/errors.js';
 import { copyOf } from '../../src/store/copy.js';
-import { selectByPriority, withOffers } from '../../src/store/due.js';
+import { selectByLane, withOffers } from '../../src/store/due.js';
 import { FORMAT_VERSION, type JournalEntry } from '../../src/store/journal.js';
 import type { CommitOutcome, DuePage, OpenOptions, Store, StoreListener } from '../../src/store/store.js';
 import { listPage, Tables } from '../../src/store/tables.js';
@@ -118,7 +118,7 @@ export function memoryStore(options: { readonly medium?: MemoryMedium } = {}): S
     },
     async due(query) {
       assertOpen();
-      const picked = selectByPriority(tables.dueRows(), query, (id) => owners.has(id));
+      const picked = selectByLane(tables.dueRows(), query, (id) => owners.has(id));
       return copy(withOffers(tables, picked, query.now) as DuePage); // M1, S6
     },
     async load(runId) {

@@ -61,7 +61,8 @@ async function exportRun(host: PluginHost, runId: string, options: ExportOptions
 }
 
 function portableRow({ row }: StoredRun): ExportedRow {
-  const { owner: _o, slot: _s, seq: _q, fence: _f, length: _l, woken: _w, ended: _e, unsettled: _u, ...kept } = row;
+  const { owner: _o, slot: _s, seq: _q, fence: _f, length: _l, woken: _w, ended: _e, unsettled: _u, ...more } = row;
+  const { setAt: _a, ...kept } = more;
   return { ...kept, waits: row.waits.map(({ after: _, afters: _a, ...wait }) => wait) };
 }
 

@@ -4,7 +4,7 @@ import { isStepfastError, StepfastError } from '../errors.js';
 import { createDriver, type Driver } from '../run/driver.js';
 import { createLateness } from '../run/functions.js';
 import type { DriverHost } from '../run/host.js';
-import { isHeldBy, stampOf } from '../store/due.js';
+import { isDue, isHeldBy, stampOf } from '../store/due.js';
 import type { CommitOutcome, DueRun, RunRow, Store, StoredRun } from '../store/store.js';
 import { createAlarm } from './alarm.js';
 import { createSweep } from './sweep.js';
@@ -309,7 +309,7 @@ export function createScheduler(options: SchedulerOptions) {
       if (found?.stamp === stampOf(row)) return found.error;
       // One that has ended has its final status, also where somebody else has to undo its steps.
       const isActive = row.endedAt === undefined && row.status !== 'running';
-      const isReady = isActive && row.dueAt !== undefined && row.dueAt <= clock.now();
+      const isReady = isActive && row.dueAt !== undefined && isDue(row, clock.now());
       const job = jobs.get(row.job);
       if (!isReady || (job && (job.options.version ?? 1) >= row.version)) return undefined;
       const lacks = job ? `version ${row.version} of job "${row.job}"` : `job "${row.job}"`;

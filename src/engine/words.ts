@@ -79,7 +79,7 @@ export interface ExportedRun {
   readonly journal: readonly JournalEntry[];
 }
 
-type OfItsStore = 'owner' | 'slot' | 'seq' | 'fence' | 'length' | 'woken' | 'ended' | 'unsettled' | 'waits';
+type OfItsStore = 'owner' | 'slot' | 'seq' | 'fence' | 'length' | 'woken' | 'ended' | 'unsettled' | 'setAt' | 'waits';
 
 /** The run apart from its journal. What only its store can tell is left out. */
 export interface ExportedRow extends Omit<RunRow, OfItsStore> {

@@ -4,7 +4,7 @@ import type { DriverHost } from './host.js';
 import { countUp } from './increments.js';
 import type { Draft, LiveRun } from './live-run.js';
 import type { createPass } from './pass.js';
-import { mayBeDue, startable } from './questions.js';
+import { mayBeDue, retryAt, startable } from './questions.js';
 import type { Recorder } from './recorder.js';
 import { upgradeOf } from './upgrade.js';
 
@@ -51,7 +51,7 @@ export function createAdvance({ host, run, job, pass, recorder, commits, leave }
     if (!run.isOwner && upgrade(draft)) return;
     if (!run.replay) {
       // A function in flight: the handler has been tried again since, and the clock was set back.
-      if ((run.digest.handlerFailures?.retryAt ?? 0) > draft.now && !run.running.size) {
+      if (retryAt(run.digest.handlerFailures, draft.now) > draft.now && !run.running.size) {
         run.isStirred = false; // the handler backs off
         run.facts = []; // durable all: only the answer to their commit was lost
         return;

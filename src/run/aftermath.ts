@@ -15,6 +15,7 @@ import type { DriverHost } from './host.js';
 import { errorOf } from './inspect.js';
 import { emptyDraft, type LiveRun } from './live-run.js';
 import type { createPass } from './pass.js';
+import { retryAt } from './questions.js';
 import type { Recorder } from './recorder.js';
 
 /*
@@ -38,7 +39,7 @@ export interface Following {
 }
 
 /** What is left, next first. */
-export function followings({ digest }: Pick<LiveRun, 'digest'>, job: AnyJob): Following[] {
+export function followings({ digest }: Pick<LiveRun, 'digest'>, job: AnyJob, now: number): Following[] {
   if (!digest.end || digest.end.kind === 'completed') return [];
   const ends = new Map(digest.outcomes.map(({ key, index }) => [key, index]));
   // By its end, or (of unknown outcome) by its beginning.
@@ -47,7 +48,7 @@ export function followings({ digest }: Pick<LiveRun, 'digest'>, job: AnyJob): Fo
   const left = keys.map((key) => ({ key, id: digest.undos.get(key)!.id }));
   if (digest.end.kind === 'failed' && job.options.onFailed && !digest.undone.has(TOLD_KEY))
     left.push({ key: TOLD_KEY, id: TOLD });
-  return left.map((each) => ({ ...each, retryAt: digest.undoFailures.get(each.key)?.retryAt ?? 0 }));
+  return left.map((each) => ({ ...each, retryAt: retryAt(digest.undoFailures.get(each.key), now) }));
 }
 
 interface AftermathOptions {
@@ -146,7 +147,7 @@ export function createAftermath(options: AftermathOptions): () => Promise<void> 
     run.progressed = undefined;
     run.news.clear();
     const now = clock.now();
-    const next = followings(run, job)[0];
+    const next = followings(run, job, now)[0];
     if (!next && !run.row.undoing) return leave();
     run.nextAt = next?.retryAt ?? now;
     if (next && run.nextAt > now) return; // in the row already: the commit that set it said so

@@ -2,6 +2,7 @@ import type { AnyJob } from '../door/job.js';
 import { StepfastError } from '../errors.js';
 import { LIMITS } from '../limits.js';
 import { digestOf } from '../replay/digest.js';
+import { isAhead } from '../store/due.js';
 import { isOutcome } from '../store/journal.js';
 import type { DueRun, EventRow, RunRow, RunState, StoredRun } from '../store/store.js';
 import { durationMs } from '../values/duration.js';
@@ -48,6 +49,8 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   let isTroubled = false;
   /** Something outside has changed that no row shows. */
   let isAwake = false;
+  /** What the clock said at the last round. */
+  let roundAt = 0;
   /** Resolves when the run is let go: nothing is waited for any more. */
   let tellGone: () => void = () => undefined;
   const gone = new Promise<void>((resolve) => {
@@ -117,7 +120,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     version: job.options.version ?? 1,
     isOnline: platform.isOnline(),
     deadline: (run.digest.begunAt ?? now) + timeoutMs + run.digest.blockedMs + blockedFor(now),
-    followsAt: run.digest.end && followings(run, job)[0]?.retryAt,
+    followsAt: run.digest.end && followings(run, job, now)[0]?.retryAt,
   });
 
   const round = async (): Promise<void> => {
@@ -224,6 +227,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     try {
       do {
         isAwake = false;
+        roundAt = clock.now();
         run.held = [];
         await round();
         for (const resume of run.held.splice(0)) resume();
@@ -285,9 +289,13 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     isHeld: () => isActive() || run.row.unsettled || run.row.undoing,
     /**
      * When to pump it by the engine's own timer: instants that its row, held by us, does not show as due. Not while it is
-     * at work: a round that lasts (an undo, a turn that is waited for) would call again and again for what it does.
+     * at work: a round that lasts (an undo, a turn that is waited for) would call again and again for what it does. At once
+     * where the clock was ahead at the last round: what backs off since then does no longer (spec Q4).
      */
-    timerAt: () => (driver.isHeld() && !isPumping && !isTroubled ? run.nextAt : Infinity),
+    timerAt() {
+      if (!driver.isHeld() || isPumping || isTroubled) return Infinity;
+      return isAhead(roundAt, clock.now()) ? 0 : run.nextAt;
+    },
     /** A look found the run due or woken. False: it is no longer ours, and to be taken up anew. */
     wake(row: RunRow, events: readonly EventRow[]): boolean {
       const isBusy = isPumping || isTroubled;

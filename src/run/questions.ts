@@ -1,6 +1,7 @@
 import { functionOf } from '../replay/command.js';
-import { type Digest, undosLeft } from '../replay/digest.js';
+import { type Digest, type Failures, undosLeft } from '../replay/digest.js';
 import type { Ask } from '../replay/replay.js';
+import { isAhead } from '../store/due.js';
 import type { Identity, JournalEntry } from '../store/journal.js';
 import type { EventRow, OpenWait, RunRow, RunState } from '../store/store.js';
 import { hears, mayTake, pairKey } from '../store/transition/scope.js';
@@ -160,7 +161,9 @@ export function nextDue(run: LiveRun, draft: Draft): Due | undefined {
   return best;
 }
 
-const retryAt = ({ digest }: LiveRun, key: string) => digest.failures.get(key)?.retryAt ?? 0;
+/** When a backoff is over: by now, where a clock that was ahead has set it (spec Q4). */
+export const retryAt = (failures: Failures | undefined, now: number): number =>
+  !failures || isAhead(failures.at, now) ? 0 : failures.retryAt;
 
 /** Steps that are asked for and not in flight; of calls, those whose child is not started yet. */
 function idleSteps({ asks, running, digest }: LiveRun): Ask[] {
@@ -194,7 +197,7 @@ export const startable = (run: LiveRun, { now, facts }: Draft, isOnline: boolean
     (ask) =>
       !run.facts.some((fact) => fact.ask.key === ask.key && !facts.has(fact)) &&
       !isHeldBack(ask, isOnline) &&
-      (run.ending ? !run.digest.failures.has(ask.key) : retryAt(run, ask.key) <= now),
+      (run.ending ? !run.digest.failures.has(ask.key) : retryAt(run.digest.failures.get(ask.key), now) <= now),
   );
 
 /** The row as the next commit leaves it, and when the driver has to look again. */
@@ -221,6 +224,7 @@ export function stateOf(
     state.undoing = true;
     // Due at any time while something of it is under way, as below.
     state.dueAt = followsAt > now ? followsAt : 0;
+    if (state.dueAt) state.setAt = now;
     return next(followsAt);
   }
   state.owner = owner;
@@ -230,8 +234,8 @@ export function stateOf(
   const offline = heldBack(run, isOnline);
   const retries = run.ending
     ? []
-    : idleSteps(run).flatMap((ask) => (offline.includes(ask) ? [] : retryAt(run, ask.key)));
-  if (!replay && digest.handlerFailures) retries.push(digest.handlerFailures.retryAt);
+    : idleSteps(run).flatMap((ask) => (offline.includes(ask) ? [] : retryAt(digest.failures.get(ask.key), now)));
+  if (!replay && digest.handlerFailures) retries.push(retryAt(digest.handlerFailures, now));
   const sleeps = asksOf(run, digest.sleeps).flatMap(({ key }) => digest.sleeps.get(key)?.dueAt ?? []);
   const instants = [...retries, ...sleeps, ...state.waits.flatMap(({ deadline: at }) => at ?? []), deadline];
   if (run.running.size || starting || (replay && !asks.size)) {
@@ -248,6 +252,7 @@ export function stateOf(
   // What has come and is not told yet must be found by who looks next, should this owner die before.
   const lookAt = state.unsettled || isOffered(run) ? Math.min(now, nextAt) : nextAt;
   if (lookAt < Infinity) state.dueAt = lookAt;
+  if (retries.length) state.setAt = now;
   return next(nextAt);
 }
 

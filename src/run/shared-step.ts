@@ -13,8 +13,36 @@ import { hear, type LiveRun } from './live-run.js';
 
 /** The part of a row that its owner writes, as it stands. */
 const stateOfRow = (row: RunRow): RunState => {
-  const { status, version, owner, dueAt, waits, slot, awaits, startedAt, endedAt, progress, undoable, unsettled } = row;
-  return { status, version, owner, dueAt, waits, slot, awaits, startedAt, endedAt, progress, undoable, unsettled };
+  const {
+    status,
+    version,
+    owner,
+    dueAt,
+    setAt,
+    waits,
+    slot,
+    awaits,
+    startedAt,
+    endedAt,
+    progress,
+    undoable,
+    unsettled,
+  } = row;
+  return {
+    status,
+    version,
+    owner,
+    dueAt,
+    setAt,
+    waits,
+    slot,
+    awaits,
+    startedAt,
+    endedAt,
+    progress,
+    undoable,
+    unsettled,
+  };
 };
 
 /** Runs the step. What it throws is an attempt that failed; a store that fails rejects, as for any commit. */

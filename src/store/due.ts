@@ -9,6 +9,26 @@ import { type Awaitable, perform, type Work } from './transition/work.js';
 /** Changes with everything that can make a run fit to be driven: its owner, its journal, a wake-up. */
 export const stampOf = (row: RunRow): string => `${row.fence}:${row.length}:${row.woken ?? ''}`;
 
+/** How far a clock may have been ahead and still counts as right: a backoff is then longer by as much. */
+export const SKEW_MS = 60_000;
+
+/** Whether this was set by a clock that was ahead, and has been corrected since (spec Q4). */
+export const isAhead = (setAt: number | undefined, now: number): boolean => setAt! > now + SKEW_MS;
+
+/** Its `dueAt` is an instant that the user knows of, whatever happens to clocks. */
+const isTimed = ({ status, woken, setAt }: RunRow): boolean => !(status === 'queued' || woken || setAt !== undefined);
+
+/**
+ * Orders rows with something due, the least first: by priority, and by how far their instants are to be relied upon. Rows
+ * of a lane whose instants are can be read up to the first that is ahead; of the others (queued, woken, backing off) each is
+ * looked at.
+ */
+export const laneOf = (row: RunRow): number => (isTimed(row) ? -0.5 : 0) - (row.priority ?? 0);
+
+/** What is queued or woken is due at once, and a backoff that was set by a clock that was ahead is over. */
+export const isDue = (row: RunRow, now: number): boolean =>
+  row.dueAt! <= now || row.status === 'queued' || !!row.woken || isAhead(row.setAt, now);
+
 /** Whether this owner is at the run, and no look of its own has to find it. */
 export const isHeldBy = (row: RunRow, owner: string): boolean => row.owner === owner && isAtWork(row);
 
@@ -18,44 +38,50 @@ export interface Picked {
   readonly runs: Omit<DueRun, 'offers'>[];
   readonly nextDueAt?: number;
   readonly foreign: boolean;
+  readonly isOver?: true;
 }
 
 /**
- * Picks what an engine should do next out of rows of one priority in order of (`dueAt`, `seq`). The caller may stop
- * feeding rows once it meets one that is due later than `query.now` and of a job of the query.
+ * Picks what an engine should do next out of rows of one lane in order of (`dueAt`, `seq`). `isOver`: the rest of the lane
+ * is ahead.
  */
 export function selectDue(rows: Iterable<RunRow>, query: DueQuery, isAlive: (owner: string) => boolean): Picked {
   const runs: Omit<DueRun, 'offers'>[] = [];
   let foreign = false;
+  let nextDueAt = Infinity;
   for (const row of rows) {
     const { dueAt, owner } = row;
     if (runs.length >= query.limit) break;
     if (dueAt === undefined || !(row.version <= (query.jobs[row.job] ?? 0))) continue;
-    if (dueAt > query.now) return { runs, nextDueAt: dueAt, foreign };
+    if (!isDue(row, query.now)) {
+      nextDueAt = Math.min(nextDueAt, dueAt);
+      if (isTimed(row)) return { runs, nextDueAt, foreign, isOver: true };
+      continue;
+    }
     if (isHeldBy(row, query.owner) && !row.woken) continue;
     if (row.slot === undefined && query.full?.includes(row.queue)) continue;
     const left = query.skip?.get(row.runId);
     if (left !== undefined && left === stampOf(row)) continue;
     const mine = owner === undefined || owner === query.owner;
-    if (!mine && isAlive(owner) && (isAtWork(row) || dueAt > query.now - query.graceMs)) {
+    if (!mine && isAlive(owner) && (isAtWork(row) || (dueAt > query.now - query.graceMs && dueAt <= query.now))) {
       foreign = true;
       continue;
     }
     runs.push({ row, interrupted: !mine && (row.status === 'running' || row.undoing === true) });
   }
-  return { runs, foreign };
+  return { runs, foreign, ...(nextDueAt < Infinity && { nextDueAt }) };
 }
 
-/** `selectDue` over several priorities, the greatest first. */
-export function selectByPriority(
-  priorities: Iterable<Iterable<RunRow>>,
+/** `selectDue` over several lanes, in their order. */
+export function selectByLane(
+  lanes: Iterable<Iterable<RunRow>>,
   query: DueQuery,
   isAlive: (owner: string) => boolean,
 ): Picked {
   const runs: Picked['runs'] = [];
   let nextDueAt = Infinity;
   let foreign = false;
-  for (const rows of priorities) {
+  for (const rows of lanes) {
     const picked = selectDue(rows, { ...query, limit: query.limit - runs.length }, isAlive);
     runs.push(...picked.runs);
     nextDueAt = Math.min(nextDueAt, picked.nextDueAt ?? Infinity);

@@ -56,6 +56,8 @@ export interface RunState {
   readonly owner?: string;
   /** When somebody must look at the run. Absent: only an event or a command can wake it. */
   readonly dueAt?: number;
+  /** The run backs off until `dueAt`: when that was said, by the clock that said it. */
+  readonly setAt?: number;
   readonly waits: readonly OpenWait[];
   /** The queue in which the run holds a slot. Absent: none held. */
   readonly slot?: string;
@@ -325,7 +327,7 @@ export interface DueRun {
 }
 
 export interface DuePage {
-  /** Greatest priority first, then oldest `dueAt`, then by `seq`. Never a run that `owner` itself is running, unless it was woken. */
+  /** In the order of their lanes (`laneOf`), then oldest `dueAt`, then by `seq`. Never a run that `owner` itself is running, unless it was woken. */
   readonly runs: readonly DueRun[];
   /** The least `dueAt` after `now` of a run of these jobs; may be absent when `runs` is as long as the limit. */
   readonly nextDueAt?: number;

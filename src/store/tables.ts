@@ -1,3 +1,4 @@
+import { laneOf } from './due.js';
 import type { EventRow, ListQuery, RunRow, StateRow } from './store.js';
 import { pairKey, pairsOf, type Reads, type StoreClock, type Writes } from './transition/scope.js';
 
@@ -74,7 +75,7 @@ export class Tables implements Reads {
   readonly #awaiting = new Index<string>();
   readonly #children = new Index<string>();
   readonly #uniques = new Map<string, string>();
-  /** By priority. */
+  /** By lane. */
   readonly #due = new Map<number, Ordered<RunRow>>();
   readonly #expiring = new Ordered<EventRow>((event) => event.expiresAt);
   readonly shared = new Map<string, StateRow>();
@@ -135,9 +136,9 @@ export class Tables implements Reads {
       .map(({ key }) => key);
   }
 
-  /** Rows with something due, by priority, the greatest first; each ordered by (`dueAt`, `seq`). */
+  /** Rows with something due, by lane in their order; each ordered by (`dueAt`, `seq`). */
   dueRows(): (readonly RunRow[])[] {
-    return [...this.#due].sort(([a], [b]) => b - a).map(([, { items }]) => items);
+    return [...this.#due].sort(([a], [b]) => a - b).map(([, { items }]) => items);
   }
 
   /** Writes what a committed transition decided. Journals are the caller's. */
@@ -162,9 +163,9 @@ export class Tables implements Reads {
     if (row.unique) this.#uniques.set(keyOf(row.job, row.unique.key), row.runId);
     if (row.slot !== undefined) this.#holding.add(row.slot, row.runId);
     if (row.dueAt === undefined) return;
-    const rank = row.priority ?? 0;
-    const due = this.#due.get(rank) ?? new Ordered((each) => each.dueAt!);
-    this.#due.set(rank, due);
+    const lane = laneOf(row);
+    const due = this.#due.get(lane) ?? new Ordered((each) => each.dueAt!);
+    this.#due.set(lane, due);
     due.add(row);
   }
 
@@ -172,10 +173,11 @@ export class Tables implements Reads {
   #isIndexedAs(old: RunRow, row: RunRow): boolean {
     const isAlike =
       old.dueAt === row.dueAt &&
+      laneOf(old) === laneOf(row) &&
       old.slot === row.slot &&
       old.unique?.key === row.unique?.key &&
       !(old.waits.length || row.waits.length || old.awaits || row.awaits);
-    if (isAlike && row.dueAt !== undefined) this.#due.get(row.priority ?? 0)!.replace(old, row);
+    if (isAlike && row.dueAt !== undefined) this.#due.get(laneOf(row))!.replace(old, row);
     return isAlike;
   }
 
@@ -195,10 +197,10 @@ export class Tables implements Reads {
     const unique = row.unique && keyOf(row.job, row.unique.key);
     if (unique && this.#uniques.get(unique) === row.runId) this.#uniques.delete(unique);
     if (row.slot !== undefined) this.#holding.delete(row.slot, row.runId);
-    const rank = row.priority ?? 0;
-    const due = row.dueAt === undefined ? undefined : this.#due.get(rank);
+    const lane = laneOf(row);
+    const due = row.dueAt === undefined ? undefined : this.#due.get(lane);
     due?.delete(row);
-    if (due?.items.length === 0) this.#due.delete(rank);
+    if (due?.items.length === 0) this.#due.delete(lane);
   }
 
   putState(key: string, row: StateRow | undefined): void {

@@ -90,10 +90,15 @@ export function* noteEnded(scope: Scope, runId: string): Work<readonly string[]>
  * A run that is ended from outside may have steps to undo: whoever can, does (spec F7). What its owner has made of it since
  * it was read stays.
  */
-const leftOver = (row: RunRow, given: RunState, { fence }: Pick<RunChange, 'fence'>, now: number): RunState => {
+const leftOver = (
+  row: RunRow,
+  given: RunState,
+  { fence }: Pick<RunChange, 'fence'>,
+  now: number,
+): RunState & Pick<RunRow, 'woken'> => {
   if (fence !== 'any') return given;
   const state = { ...given, version: row.version, startedAt: row.startedAt };
-  return state.endedAt !== undefined && row.undoable ? { ...state, undoing: true, dueAt: now } : state;
+  return state.endedAt !== undefined && row.undoable ? { ...state, undoing: true, dueAt: now, woken: true } : state;
 };
 
 /** A run that is taken up again has not ended, for those who await it and have not noted it yet. */

@@ -1,6 +1,25 @@
 import { stampOf } from '../../store/due.js';
-import { caseGroup, claimed, commit, due, dueIds, now, rowOf, slept, start, stepped } from './env.js';
-import { equal, hostileStrings } from './kit.js';
+import type { RunState } from '../../store/store.js';
+import {
+  cancelling,
+  caseGroup,
+  claim,
+  claimed,
+  commit,
+  due,
+  dueIds,
+  newEvent,
+  newRun,
+  now,
+  openWait,
+  rowOf,
+  running,
+  slept,
+  start,
+  stepped,
+  waiting,
+} from './env.js';
+import { equal, hostileStrings, range } from './kit.js';
 
 const { cases, fact } = caseGroup('due work');
 
@@ -119,6 +138,58 @@ fact('a scheduled run is due from its instant on', async ({ open }) => {
   await start(store, 'r', { dueAt: now + 100 });
   equal(dueIds(await due(store, { now: now + 99 })), [], 'one millisecond before');
   equal(dueIds(await due(store, { now: now + 100 })), ['r'], 'at the instant');
+});
+
+fact(
+  'Q4: a run that is queued, woken or left to be undone is due, whatever a clock that was ahead has said',
+  async ({ open }) => {
+    const store = await open();
+    const then = now + 86_400_000;
+    await start(store, 'sleeps');
+    await commit(store, { run: claim('sleeps', 0) });
+    await commit(store, { run: slept('sleeps', now + 500) });
+    for (const runId of ['waits', 'undoable']) {
+      await start(store, runId);
+      await commit(store, { run: claim(runId, 0, 'a', { state: running('a', { undoable: true }) }) });
+    }
+    await commit(store, { run: { runId: 'waits', fence: 1, append: [], state: waiting([openWait()]) } });
+    await commit(store, { now: then, run: cancelling('undoable') });
+    await commit(store, { now: then, starts: [newRun('queued', { dueAt: then })] });
+    await commit(store, { now: then, events: [newEvent('e')] });
+    const { runs, nextDueAt } = await due(store);
+    equal(
+      [dueIds({ runs, foreign: false }).sort(), nextDueAt],
+      [['queued', 'undoable', 'waits'], now + 500],
+      'the page',
+    );
+  },
+);
+
+fact('Q4: a backoff is over where it was set by a clock that was ahead, and by no other', async ({ open }) => {
+  const store = await open();
+  for (const [runId, setAt] of [
+    ['by a right clock', now],
+    ['a little ahead', now + 1_000],
+    ['a day ahead', now + 86_400_000],
+  ] as const) {
+    await start(store, runId);
+    await commit(store, { run: claim(runId, 0) });
+    const state: RunState = { ...slept('', setAt + 5_000).state!, status: 'retrying', setAt };
+    await commit(store, { run: { runId, fence: 1, append: [], state } });
+  }
+  const { runs, nextDueAt } = await due(store);
+  equal([runs.map(({ row }) => row.runId), nextDueAt], [['a day ahead'], now + 5_000], 'the page');
+});
+
+fact('Q4: runs that back off do not hide what is due behind them, however many there are', async ({ open }) => {
+  const store = await open();
+  const state: RunState = { ...slept('', now + 5_000).state!, status: 'retrying', setAt: now };
+  for (const index of range(150)) {
+    await start(store, `backs off ${index}`);
+    await commit(store, { run: claim(`backs off ${index}`, 0, 'a', { state }) });
+  }
+  await commit(store, { now: now + 9_000, starts: [newRun('queued', { dueAt: now + 9_000 })] });
+  equal(dueIds(await due(store)), ['queued'], 'the runs');
 });
 
 fact('timers beyond 2^31 milliseconds are kept and told', async ({ open }) => {

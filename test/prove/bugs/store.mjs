@@ -146,8 +146,15 @@ export const storeFaults = [
   {
     name: 'a living owner is robbed of its run',
     file: 'src/store/due.ts',
-    find: '(isAtWork(row) || dueAt > query.now - query.graceMs)',
+    find: '(isAtWork(row) || (dueAt > query.now - query.graceMs && dueAt <= query.now))',
     instead: 'dueAt > query.now - query.graceMs',
+    by: CONFORMANCE,
+  },
+  {
+    name: 'what is queued waits for the clock that said so',
+    file: 'src/store/due.ts',
+    find: "row.dueAt! <= now || row.status === 'queued' || ",
+    instead: 'row.dueAt! <= now || ',
     by: CONFORMANCE,
   },
   {

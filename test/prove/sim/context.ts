@@ -37,8 +37,9 @@ export interface OwnClock {
   correct(): void;
   /** When, in true time, it was set last. */
   setAt(): number;
-  /** The latest instant it has ever shown. */
+  /** The latest instant it has ever shown, and the earliest. */
   latest(): number;
+  earliest(): number;
   rate(): number;
 }
 
@@ -48,9 +49,11 @@ export function ownClock(trueNow: () => number, skew: { readonly rate: number; r
   let base = since + skew.offset;
   let setAt = -Infinity;
   let latest = 0;
+  let earliest = Infinity;
   const now = () => {
     const shown = Math.floor(base + (trueNow() - since) * rate);
     latest = Math.max(latest, shown);
+    earliest = Math.min(earliest, shown);
     return shown;
   };
   return {
@@ -65,6 +68,7 @@ export function ownClock(trueNow: () => number, skew: { readonly rate: number; r
     },
     setAt: () => setAt,
     latest: () => latest,
+    earliest: () => earliest,
     rate: () => rate,
   };
 }

@@ -82,7 +82,7 @@ export function createEntries(host: EntriesHost) {
         if (entry.error.code === 'STEP_TIMEOUT' && shadow.undos.has(key)) shadow.unknown.add(key);
         if (!shadow.unknown.has(key)) shadow.undos.delete(key);
         if (entry.kind === 'attempt-failed') {
-          shadow.failures.set(key, { count: failures, retryAt: entry.retryAt, commit });
+          shadow.failures.set(key, { count: failures, at: entry.at, retryAt: entry.retryAt, commit });
           if (failures >= most) bad(`F1: attempt ${failures} of at most ${most} is to be retried`);
           if (node?.isFatal && entry.error.name === 'FatalError') bad('F3: a fatal error is to be retried');
           count('attempts that failed');

@@ -28,7 +28,10 @@ export interface Shadow {
   /** Of these, those of which an attempt has timed out: whatever comes after, it may have happened. */
   unknown: Set<string>;
   undone: Map<string, { readonly kind: 'undone' | 'undo-failed'; readonly commit: number }>;
-  failures: Map<string, { readonly count: number; readonly retryAt: number; readonly commit: number }>;
+  failures: Map<
+    string,
+    { readonly count: number; readonly at: number; readonly retryAt: number; readonly commit: number }
+  >;
   handlerFailures: number;
   interruptions: number;
   /** From when on the timeout of its job counts. */
