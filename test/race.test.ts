@@ -446,4 +446,27 @@ everyWay('step.race', (open) => {
     expect(await run(after)).toMatchObject({ status: 'completed', result: 'done' });
     expect(w.log).toEqual(['before']);
   });
+
+  it('a loser that waits for the number of its increment is told, and calls for nothing while the handler backs off', async () => {
+    const w = open();
+    let fails = 1;
+    const told: unknown[] = [];
+    const engine = w.engine((stepfast) => {
+      stepfast.job('race', async ({ step }) => {
+        const counts = (name: string) =>
+          step.run(name, async ({ state }) => {
+            await state.increment('n', 1).catch((error: Error) => told.push(error.message));
+            await new Promise(() => undefined);
+          });
+        await step.race([counts('one'), counts('two'), step.run('wins', () => 'at once')]);
+        if (fails-- > 0) throw new Error('not yet');
+      });
+    });
+    await engine.start('race', undefined, { id: 'r' });
+    await w.clock.idle();
+    expect(await run(engine)).toMatchObject({ status: 'retrying' });
+    expect(told).not.toHaveLength(0);
+    await w.clock.advance('1m');
+    expect(await run(engine)).toMatchObject({ status: 'completed' });
+  });
 });

@@ -1,7 +1,7 @@
 import type { AnyJob } from '../door/job.js';
 import type { Commits } from './commits.js';
 import type { DriverHost } from './host.js';
-import { countUp } from './increments.js';
+import { countUp, refuseIncrements } from './increments.js';
 import type { Draft, LiveRun } from './live-run.js';
 import type { createPass } from './pass.js';
 import { mayBeDue, retryAt, startable } from './questions.js';
@@ -54,6 +54,7 @@ export function createAdvance({ host, run, job, pass, recorder, commits, leave }
       if (retryAt(run.digest.handlerFailures, draft.now) > draft.now && !run.running.size) {
         run.isStirred = false; // the handler backs off
         run.facts = []; // durable all: only the answer to their commit was lost
+        refuseIncrements(run, new Error('The attempt is over.')); // no function is in flight: left, they would call for ever
         return;
       }
       pass.start();
@@ -88,7 +89,7 @@ export function createAdvance({ host, run, job, pass, recorder, commits, leave }
     const error = run.fault!;
     commits.rebuild();
     run.progressed = undefined;
-    for (const { reject } of run.increments.splice(0)) reject(error);
+    refuseIncrements(run, error);
     if (run.facts.length) {
       // A bad command fails alone: the outcome that led to it is committed first, without it.
       isCareful = run.isStirred = true;

@@ -12,6 +12,7 @@ import { callUndo, idempotencyKeyOf } from './attempt.js';
 import type { Commits } from './commits.js';
 import { type Functions, lateResult } from './functions.js';
 import type { DriverHost } from './host.js';
+import { refuseIncrements } from './increments.js';
 import { errorOf } from './inspect.js';
 import { emptyDraft, type LiveRun } from './live-run.js';
 import type { createPass } from './pass.js';
@@ -142,7 +143,7 @@ export function createAftermath(options: AftermathOptions): () => Promise<void> 
     const { runId } = run.row;
     const ended = () => new StepfastError('LEASE_LOST', `Run ${runId} has ended.`, { runId });
     if (run.running.size || run.facts.length) run.late = functions.stop(ended());
-    for (const { reject } of run.increments.splice(0)) reject(ended());
+    refuseIncrements(run, ended());
     // What its functions told, and what its children came to, is nobody's any more: left, it would call for ever.
     run.progressed = undefined;
     run.news.clear();

@@ -12,6 +12,7 @@ import { readEnds } from './children.js';
 import { createCommits } from './commits.js';
 import { createFunctions, lostBy } from './functions.js';
 import type { DriverHost } from './host.js';
+import { refuseIncrements } from './increments.js';
 import { type Draft, emptyDraft, forgetGeneration, hear, liveRunOf } from './live-run.js';
 import { createPass } from './pass.js';
 import { isOffered, isSameState, isShown, openWaits, startable, stateOf } from './questions.js';
@@ -271,7 +272,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     pass.drop();
     if (reason) runAbort.abort(reason); // not when it has ended by itself, or is only put out of memory
     host.late.keep(runId, functions.stop(reason));
-    for (const { reject } of run.increments.splice(0)) reject(reason ?? lostBy(runId));
+    refuseIncrements(run, reason ?? lostBy(runId));
     host.gone(driver, why, retryAt);
   };
 

@@ -44,6 +44,14 @@ export async function countUp(
   }
 }
 
+/** Nobody counts for these any more: those of one step, or all. */
+export function refuseIncrements(run: LiveRun, reason: unknown, key?: string): void {
+  const isOver = ({ ask }: LiveRun['increments'][number]) => key === undefined || ask.key === key;
+  const over = run.increments.filter(isOver);
+  run.increments = run.increments.filter((each) => !isOver(each));
+  for (const { reject } of over) reject(reason);
+}
+
 /** What an increment of a row that has not expired gives; `undefined` where the store would refuse it. */
 export function sumOf(row: StateRow | undefined, { by }: { readonly by: number }): number | undefined {
   const before = row ? row.value : 0;

@@ -9,6 +9,7 @@ import { type Ask, createReplay } from '../replay/replay.js';
 import { createStep } from '../replay/step.js';
 import type { JournalEntry } from '../store/journal.js';
 import type { DriverHost } from './host.js';
+import { refuseIncrements } from './increments.js';
 import type { Draft, LiveRun } from './live-run.js';
 import { createLog } from './log.js';
 
@@ -146,8 +147,10 @@ export function createPass({ host, run, job, abort, opened, made, pump }: PassOp
     for (const key of keys) {
       run.withdrawn.add(key);
       run.asks.delete(key);
-      run.running.get(key)?.end(new Error('The step has lost a race.'));
+      const lost = new Error('The step has lost a race.');
+      run.running.get(key)?.end(lost);
       run.running.delete(key);
+      refuseIncrements(run, lost, key);
     }
   };
 
