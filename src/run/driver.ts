@@ -2,7 +2,7 @@ import type { AnyJob } from '../door/job.js';
 import { StepfastError } from '../errors.js';
 import { LIMITS } from '../limits.js';
 import { digestOf } from '../replay/digest.js';
-import { isAhead } from '../store/due.js';
+import { isAhead, isDue } from '../store/due.js';
 import { isOutcome } from '../store/journal.js';
 import type { DueRun, EventRow, RunRow, RunState, StoredRun } from '../store/store.js';
 import { durationMs } from '../values/duration.js';
@@ -201,12 +201,12 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     // One that was woken is claimed: only a commit takes the mark off, and without it the next wake-up would not show.
     // So is one with a wait that its owner died before its handler asked for again.
     if (state.status === 'running' || run.row.woken || state.waits.some(({ id }) => !isShown(run.row, id))) return true;
-    return !run.row.unsettled && (run.row.dueAt ?? Infinity) <= draft.now;
+    return !run.row.unsettled && isDue(run.row, draft.now);
   };
 
   // ---- life ---------------------------------------------------------------------------------------------------------
 
-  const isDue = () =>
+  const isCalled = () =>
     run.facts.length > 0 ||
     run.isStirred ||
     run.nextAt <= clock.now() ||
@@ -232,7 +232,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
         run.held = [];
         await round();
         for (const resume of run.held.splice(0)) resume();
-      } while (!isGone && isDue());
+      } while (!isGone && isCalled());
     } catch (error) {
       if (!isGone) trouble(error); // what a run that was let go meets on its way out is nobody's any more
     } finally {
