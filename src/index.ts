@@ -34,7 +34,8 @@ export type { Expiry, Lock, State } from './door/state.js';
 // The engine and its runs
 export type { EngineOptions, Stepfast } from './engine/engine.js';
 export type { Committed, Plugin, PluginHost } from './engine/plugin.js';
-export type { ForkOptions, ListFilter, RunHandle, Runs } from './engine/runs.js';
+export type { ForkOptions, RunHandle, Runs } from './engine/runs.js';
+export type { ListFilter } from './engine/views.js';
 export type {
   ExportedRun,
   ExportOptions,

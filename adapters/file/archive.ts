@@ -9,6 +9,7 @@ import {
   ensureFolder,
   exists,
   hashName,
+  isRegular,
   namesIn,
   readRegular,
   removeFile,
@@ -53,6 +54,8 @@ export interface Archive {
    * @returns Those of which nothing is left.
    */
   remove<T extends Removal>(removals: readonly T[], isFinal: boolean): Promise<ReadonlySet<T>>;
+  /** The file of a run, relative to the store's folder, as errors name it. */
+  fileOf(runId: string): string;
   /** The rows of all ended runs, those that the log says are deleted included. */
   rows(): Promise<ReadonlyMap<string, RunRow>>;
 }
@@ -80,9 +83,10 @@ export function createArchive(disk: Disk, dir: string, onError: (error: unknown)
 
   /** A file of this archive, if its text reads and its version is known. */
   const parse = async <T extends { readonly v: number }>(path: string, runId?: string): Promise<T | undefined> => {
+    const place = { file: relative(path), offset: 0, ...(runId !== undefined && { runId }) };
+    if (exists(path) && !isRegular(path)) throw corrupt(place); // a link or a folder was put there: nothing is read through it
     const bytes = await readRegular(disk, path);
     if (!bytes) return undefined;
-    const place = { file: relative(path), offset: 0, ...(runId !== undefined && { runId }) };
     let value: T;
     try {
       value = JSON.parse(bytes.toString('utf8')) as T;
@@ -211,6 +215,7 @@ export function createArchive(disk: Disk, dir: string, onError: (error: unknown)
       if (isFinal) for (const folder of folders) if (exists(folder)) await syncFolder(disk, folder);
       return done;
     },
+    fileOf: (runId) => relative(runPath(runId)),
     rows: () => ended.rows(),
   };
 }

@@ -5,6 +5,7 @@ export interface Damage {
   readonly runId?: string;
   readonly file: string;
   readonly offset: number;
+  readonly job?: string;
   /** Kept, so that the key still leads to the run and does not start a second one. */
   readonly key?: readonly [job: string, idempotencyKey: string];
 }
@@ -19,13 +20,13 @@ export interface LostValue extends Pick<Damage, 'file' | 'offset'> {
 
 /** The error that everything touching a quarantined run gets, and `onError` once. */
 export function corrupt(damage: Damage): StepfastError {
-  const { runId, file, offset } = damage;
+  const { runId, job, file, offset } = damage;
   const whose = runId === undefined ? 'a record' : `run "${runId}"`;
   return new StepfastError(
     'STORE_CORRUPT',
     `The stored data of ${whose} is damaged (file "${file}", byte ${offset}). ` +
       'It is kept as it is and left alone, other runs go on. Restore the file from a backup, or start the work anew.',
-    { ...(runId !== undefined && { runId }), file, offset },
+    { ...(runId !== undefined && { runId }), ...(job !== undefined && { job }), file, offset },
   );
 }
 

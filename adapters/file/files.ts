@@ -169,4 +169,5 @@ export async function removeFile(disk: Disk, path: string): Promise<void> {
   }
 }
 
+export const isRegular = (path: string): boolean => fs.lstatSync(path, { throwIfNoEntry: false })?.isFile() === true;
 export const exists = (path: string): boolean => fs.lstatSync(path, { throwIfNoEntry: false }) !== undefined;

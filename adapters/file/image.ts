@@ -88,7 +88,8 @@ export function quarantine(image: Image, damage: Damage & { readonly runId: stri
   if (image.quarantined.has(runId)) return;
   const row = image.tables.run(runId);
   const key = damage.key ?? (row?.idempotencyKey === undefined ? undefined : ([row.job, row.idempotencyKey] as const));
-  const kept = { ...damage, ...(key && { key }) };
+  const job = damage.job ?? row?.job;
+  const kept = { ...damage, ...(job !== undefined && { job }), ...(key && { key }) };
   image.tables.dropRun(runId);
   image.places.delete(runId);
   image.quarantined.set(runId, kept);

@@ -1,12 +1,12 @@
-import { isStepfastError } from '../../src/errors.js';
+import { isStepfastError, type StepfastError } from '../../src/errors.js';
 import { copyOf } from '../../src/store/copy.js';
 import type { ListPage, ListQuery, RunRow, StoredRun } from '../../src/store/store.js';
 import { listPage } from '../../src/store/tables.js';
 import type { Archive } from './archive.js';
-import { corrupt } from './damage.js';
+import { corrupt, type Damage } from './damage.js';
 import type { Disk } from './disk.js';
 import { storeError } from './files.js';
-import { assertSound, isRemoved, segmentName } from './image.js';
+import { assertSound, type Image, isRemoved, segmentName } from './image.js';
 import { bytesOf, locate, readJournal } from './journals.js';
 import { archivedRun } from './reads.js';
 import { LOG, reading, type Segment } from './segments.js';
@@ -68,22 +68,38 @@ export async function takeDownPage(source: ReadSource, query: ListQuery): Promis
   const { archive, segment, onError } = source;
   const rows = new Map<string, RunRow>();
   const statuses = query.status === undefined ? undefined : [query.status].flat();
+  const lost = putAside(segment?.image, query);
   if (!statuses || statuses.some((status) => ENDED.has(status)))
     for (const [runId, row] of await archive.rows())
       if (!segment?.image.quarantined.has(runId) && !isRemoved(segment?.image, row)) rows.set(runId, row);
   for (const [runId, row] of segment?.image.tables.runs ?? []) rows.set(runId, row);
   const { rows: page, ...rest } = listPage(rows.values(), query);
-  const reads = page.map((row) => takeDownRun(source, row.runId));
+  const reads = page.map((row) => ({ row, read: takeDownRun(source, row.runId) }));
   return async () => {
     const runs: StoredRun[] = [];
-    for (const read of reads)
+    for (const { row, read } of reads)
       try {
         const run = await read();
         if (run) runs.push(run);
+        else await assertGone(source, row);
       } catch (error) {
         if (isStepfastError(error, 'STORE_UNAVAILABLE')) throw error;
         onError(error);
+        if (isStepfastError(error, 'STORE_CORRUPT')) lost.push(error);
       }
-    return { runs, ...rest };
+    return { runs, ...(lost.length && { lost }), ...rest };
   };
+}
+
+/** A run that is listed, and not there: the store takes it off the list before it removes the file. */
+async function assertGone({ archive, segment }: ReadSource, { runId, job, seq }: RunRow): Promise<void> {
+  if (isRemoved(segment?.image, { runId, seq }) || (await archive.rows()).get(runId)?.seq !== seq) return;
+  throw corrupt({ runId, job, file: archive.fileOf(runId), offset: 0 });
+}
+
+/** What is put aside belongs to no place of the order: it comes with the first page. Its status is not known. */
+function putAside(image: Image | undefined, query: ListQuery): StepfastError[] {
+  if (!image || query.cursor !== undefined || query.tag !== undefined || query.endedBefore !== undefined) return [];
+  const fits = ({ job }: Damage) => query.job === undefined || job === undefined || job === query.job;
+  return [...image.quarantined.values()].filter(fits).map(corrupt);
 }

@@ -15,7 +15,7 @@ import { createSealing, type KeyOf, stateKey } from './batch.js';
 import { commitCounting } from './count.js';
 import type { KeyRing } from './keys.js';
 import { verifyKeys } from './open.js';
-import { marked, openEvent, openEventRow, openRow, openRun, standIn } from './rows.js';
+import { marked, openEvent, openEventRow, openRow, openRun, standIn, unmarked } from './rows.js';
 import { createVault, type Hash, type Vault } from './seal.js';
 import { copyOf } from './text.js';
 import { isUnreadable, unreadableRuns } from './unreadable.js';
@@ -158,7 +158,10 @@ export function sealedStore(inner: Store, { ring, hash, keyOf }: SealedStoreOpti
         if (isUnreadable(error)) return standIn(stored, error);
         throw error;
       });
-    return { ...page, runs: await Promise.all(page.runs.map(shown)) };
+    const lost = page.lost?.map((error) =>
+      Object.assign(error, error.job !== undefined && { job: unmarked(error.job) }),
+    );
+    return { ...page, runs: await Promise.all(page.runs.map(shown)), ...(lost && { lost }) };
   };
 
   return {

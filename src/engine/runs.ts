@@ -1,22 +1,19 @@
 import type { AnyJob } from '../door/job.js';
 import { placeOf } from '../door/queue.js';
 import { fingerprintOfRun, lostBy, payloadOf } from '../door/start.js';
-import { isStepfastError, StepfastError } from '../errors.js';
-import type { Platform } from '../platform.js';
+import { StepfastError } from '../errors.js';
 import { digestOf, extend, forgetsFor, undosLeft } from '../replay/digest.js';
-import { endOf, payloadIn } from '../replay/glance.js';
-import { type RunSnapshot, type RunStatus, snapshotOf, type TimelineEntry, timelineOf } from '../run/inspect.js';
-import type { Batch, CommitOutcome, ListQuery, RunChange, RunRow, RunState, Store, StoredRun } from '../store/store.js';
-import { check, checkInteger, checkOptions, checkText, quoted } from '../values/check.js';
-import type { Codec } from '../values/codec.js';
+import { payloadIn } from '../replay/glance.js';
+import type { RunSnapshot } from '../run/inspect.js';
+import type { Batch, CommitOutcome, RunChange, RunRow, RunState, StoredRun } from '../store/store.js';
+import { check, checkOptions } from '../values/check.js';
 import type { Json } from '../values/json.js';
 import { forkJournal } from './fork.js';
-import { heard } from './heard.js';
-import type { Scheduler } from './scheduler.js';
+import { createViews, type RunsSeen, type ViewsOptions } from './views.js';
 import { missing, type Transfer } from './words.js';
 
 /*
- * Runs, seen and commanded from outside: from any context, whoever drives them.
+ * Runs, commanded from outside: from any context, whoever drives them. (How they are seen: views.ts.)
  */
 
 /** A run, as its starter holds it. */
@@ -33,15 +30,6 @@ export interface RunHandle<Result = unknown> {
   subscribe(listener: (snapshot: RunSnapshot<Result>) => void): () => void;
 }
 
-export interface ListFilter {
-  /** `blocked`: as seen from here. Its pages may hold fewer than `limit`. */
-  readonly status?: RunStatus | readonly RunStatus[];
-  readonly job?: string;
-  readonly tag?: string;
-  /** 1 to 1,000. Default 100. */
-  readonly limit?: number;
-}
-
 export interface ForkOptions {
   /** The name of a step or wait that the run has recorded: its first use, and all that came after it, run anew. */
   readonly before: string;
@@ -50,17 +38,7 @@ export interface ForkOptions {
 }
 
 /** Runs, seen and commanded from outside. */
-export interface Runs extends Transfer {
-  /** The run as it is now, or `undefined`. */
-  get(runId: string): Promise<RunSnapshot | undefined>;
-  /** A page of runs, newest first; hand `cursor` back for the next. */
-  list(
-    filter?: ListFilter,
-    cursor?: string,
-  ): Promise<{ readonly runs: readonly RunSnapshot[]; readonly cursor?: string }>;
-  /** All that happened to a run, in order. */
-  timeline(runId: string): Promise<readonly TimelineEntry[]>;
-  subscribe(runId: string, listener: (snapshot: RunSnapshot) => void): () => void;
+export interface Runs extends RunsSeen, Transfer {
   /** Ends a run for good; one that has ended stays as it is. */
   cancel(runId: string): Promise<void>;
   /**
@@ -89,13 +67,6 @@ export interface Runs extends Transfer {
   delete(runId: string): Promise<void>;
 }
 
-/** While somebody waits for the end of a run: how often to look if no hint comes from the context that drives it. */
-const RECHECK_MS = 3_000;
-const MAX_PAGE = 1_000;
-const ACTIVE: readonly unknown[] = 'scheduled queued running retrying sleeping waiting'.split(' ');
-const STORED: readonly unknown[] = [...ACTIVE, 'completed', 'failed', 'cancelled'];
-const STATUSES: readonly unknown[] = [...STORED, 'blocked'];
-
 /** In these nothing of a run is under way: its journal can be copied. */
 const RESTS: ReadonlySet<string> = new Set(['waiting', 'sleeping', 'retrying']);
 
@@ -107,64 +78,15 @@ const another = (row: RunRow, done: string) =>
 /** An undo may be half done: nobody could tell whether its step still counts as completed. */
 const isUndoing = ({ row, journal }: StoredRun) => row.undoing && undosLeft(digestOf(journal)).length > 0;
 
-interface RunsOptions {
-  readonly platform: Platform;
-  readonly codec: Codec;
-  readonly store: Store;
-  readonly scheduler: Scheduler;
+interface RunsOptions extends ViewsOptions {
   readonly jobs: ReadonlyMap<string, AnyJob>;
-  open(): Promise<void>;
-  refuseClosed(): void;
-  load(runId: string): Promise<StoredRun | undefined>;
   commit(parts: Omit<Batch, 'now'>): Promise<CommitOutcome>;
-  report(error: unknown): void;
 }
 
-export function createRuns({
-  platform,
-  codec,
-  store,
-  scheduler,
-  jobs,
-  open,
-  refuseClosed,
-  load: read,
-  commit,
-  report,
-}: RunsOptions) {
+export function createRuns(options: RunsOptions) {
+  const { platform, codec, scheduler, jobs, commit } = options;
+  const { load, found, changed, status, result, ...seen } = createViews(options);
   const { clock } = platform;
-  const listeners = new Map<string, Set<(row?: RunRow) => void>>();
-
-  const load = async (runId: string) => {
-    checkText(runId, 'runId', 'INVALID_ID');
-    return read(runId);
-  };
-
-  /** Tells those who listen to a run, with its row where it is known. `undefined`: anything may have changed. */
-  const changed = (runId: string | undefined, row?: RunRow) => {
-    const heard = runId === undefined ? [...listeners.values()] : [listeners.get(runId) ?? []];
-    for (const set of heard) for (const listener of [...set]) listener(row);
-  };
-  const listen = (runId: string, listener: (row?: RunRow) => void) => {
-    const set = listeners.get(runId) ?? new Set();
-    listeners.set(runId, set.add(listener));
-    return () => {
-      set.delete(listener);
-      if (!set.size && listeners.get(runId) === set) listeners.delete(runId);
-    };
-  };
-
-  const view = (run: StoredRun) => snapshotOf(run, codec, scheduler.blockedBy(run.row));
-  const found = async (runId: string): Promise<StoredRun> => {
-    const run = await load(runId);
-    if (run) return run;
-    throw new StepfastError('RUN_NOT_FOUND', `There is no run ${quoted(runId)}.`, { runId });
-  };
-  const get = async (runId: string) => {
-    const run = await load(runId);
-    return run && view(run);
-  };
-
   /** The key under which an active run of the job keeps others out, where there may be only one. */
   const singletonOf = (job: string, payload: Json) => {
     const { unique } = placeOf(jobs.get(job), () => codec.decode(payload));
@@ -255,99 +177,18 @@ export function createRuns({
     }
   };
 
-  const subscribe = (runId: string, listener: (snapshot: RunSnapshot) => void) => {
-    refuseClosed();
-    checkText(runId, 'runId', 'INVALID_ID');
-    check(typeof listener === 'function', 'listener', listener, 'a function');
-    let isReading = false;
-    let isStale = true;
-    const read = async () => {
-      isStale = true;
-      if (isReading) return;
-      isReading = true;
-      try {
-        while (isStale) {
-          isStale = false;
-          const snapshot = await get(runId);
-          if (snapshot && !isUndone) heard(() => listener(snapshot), report);
-        }
-      } catch (error) {
-        if (!isStepfastError(error, 'CLOSED')) report(error);
-      } finally {
-        isReading = false;
-      }
-    };
-    let isUndone = false;
-    const unlisten = listen(runId, () => void read());
-    void read();
-    return () => {
-      isUndone = true;
-      unlisten();
-    };
-  };
-  const result = async (runId: string): Promise<unknown> => {
-    for (;;) {
-      let unlisten: (() => void) | undefined;
-      let undoPatience: (() => void) | undefined;
-      const news = new Promise<void>((resolve) => {
-        unlisten = listen(runId, (row) => {
-          if (!row || row.endedAt !== undefined) resolve();
-        });
-        undoPatience = platform.patience(RECHECK_MS, resolve);
-      });
-      try {
-        const { row, journal } = await found(runId);
-        const end = endOf(journal);
-        if (row.endedAt !== undefined && end?.kind === 'completed') return codec.decode(end.value);
-        if (row.endedAt !== undefined && end?.kind === 'failed') throw codec.decodeError(end.error);
-        if (row.endedAt !== undefined)
-          throw new StepfastError('RUN_CANCELLED', `Run ${runId} was cancelled.`, { runId });
-        await news;
-      } finally {
-        unlisten?.();
-        undoPatience?.();
-      }
-    }
-  };
   const handle = (runId: string, created: boolean): RunHandle => ({
     id: runId,
     created,
-    status: async () => view(await found(runId)).status,
+    status: () => status(runId),
     result: () => result(runId),
     cancel: () => cancel(runId),
     retry: () => retry(runId),
-    subscribe: (listener) => subscribe(runId, listener),
+    subscribe: (listener) => seen.subscribe(runId, listener),
   });
 
   const api: Runs = {
-    get,
-    async list(given = {}, cursor) {
-      checkOptions(given, ['limit', 'status', 'job', 'tag'], 'The filter of list');
-      const { limit = 100, ...filter } = given;
-      for (const [option, text] of Object.entries({ job: filter.job, tag: filter.tag }))
-        if (text !== undefined) checkText(text, option, 'INVALID_OPTION');
-      checkInteger(limit, 'limit', 1);
-      check(limit <= MAX_PAGE, 'limit', limit, `at most ${MAX_PAGE}`);
-      const wanted: readonly unknown[] = [filter.status ?? []].flat();
-      for (const each of wanted)
-        check(STATUSES.includes(each), 'status', each, `one or several of ${STATUSES.join(', ')}`);
-      const isCursor = cursor === undefined || (typeof cursor === 'string' && /^\d+$/.test(cursor));
-      check(isCursor, 'cursor', cursor, 'what the page before returned');
-      await open();
-      // No store knows `blocked`: it is how an active run looks from here.
-      const isView = wanted.includes('blocked');
-      const status = isView ? STORED.filter((each) => ACTIVE.includes(each) || wanted.includes(each)) : filter.status;
-      let from = cursor;
-      for (;;) {
-        const query = { ...filter, ...(status && { status }), limit, ...(from !== undefined && { cursor: from }) };
-        const page = await store.list(query as ListQuery);
-        from = page.nextCursor;
-        const runs = page.runs.map(view).filter((run) => !wanted.length || wanted.includes(run.status));
-        if (runs.length || from === undefined) return { runs, ...(from !== undefined && { cursor: from }) };
-      }
-    },
-    timeline: async (runId) => timelineOf(await found(runId), codec),
-    subscribe,
+    ...seen,
     cancel,
     retry,
     fork,

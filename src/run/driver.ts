@@ -300,7 +300,9 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     /** A look found the run due or woken. False: it is no longer ours, and to be taken up anew. */
     wake(row: RunRow, events: readonly EventRow[]): boolean {
       const isBusy = isPumping || isTroubled;
-      if (!isBusy && row.fence > run.row.fence) {
+      // Listened to, and gone on with by an owner that was taken for dead: what is replayed here is not all of its journal.
+      const isOutrun = !run.isOwner && row.length > run.row.length;
+      if (!isBusy && (row.fence > run.row.fence || isOutrun)) {
         leave(lostBy(runId));
         return false;
       }

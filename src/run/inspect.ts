@@ -1,3 +1,4 @@
+import type { StepfastError } from '../errors.js';
 import { endOf, payloadIn } from '../replay/glance.js';
 import type { JournalEntry, RecordedError } from '../store/journal.js';
 import type { OpenWait, StoredRun, StoredStatus } from '../store/store.js';
@@ -29,6 +30,7 @@ export interface WaitingFor {
 /** A run as people and user interfaces see it: a value, never changed afterwards. */
 export interface RunSnapshot<Result = unknown> {
   readonly id: string;
+  /** Empty where damage has taken it. */
   readonly job: string;
   readonly status: RunStatus;
   readonly payload: unknown;
@@ -47,7 +49,7 @@ export interface RunSnapshot<Result = unknown> {
   readonly progress?: unknown;
   /** The run has ended, and its steps are being undone, or its failure is being told. */
   readonly undoing?: true;
-  /** Epoch milliseconds, like every `...At`. */
+  /** Epoch milliseconds, like every `...At`. 0 for a run whose stored data is damaged. */
   readonly createdAt: number;
   readonly startedAt?: number;
   readonly endedAt?: number;
@@ -104,6 +106,19 @@ export function snapshotOf(run: StoredRun, codec: Codec, blockedBy?: Error): Run
     ...(row.parentId !== undefined && { parentId: row.parentId }),
   };
 }
+
+/** A run whose stored data is damaged: nothing of it can be told but the damage, and its job where that is known. */
+export const lostSnapshotOf = (error: StepfastError, codec: Codec): RunSnapshot => ({
+  id: error.runId!,
+  job: error.job ?? '',
+  status: 'blocked',
+  payload: undefined,
+  error: errorOf(codec.encodeError(error)),
+  attempts: [],
+  waitingFor: [],
+  createdAt: 0,
+  tags: [],
+});
 
 /** Reads a timeline out of a journal. */
 export const timelineOf = (run: StoredRun, codec: Codec): TimelineEntry[] =>

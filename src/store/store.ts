@@ -1,3 +1,4 @@
+import type { StepfastError } from '../errors.js';
 import type { Json } from '../values/json.js';
 import type { JournalEntry } from './journal.js';
 
@@ -349,6 +350,11 @@ export interface ListQuery {
 export interface ListPage {
   /** Newest first (by `seq`); a page stays where it is when runs are added. */
   readonly runs: readonly StoredRun[];
+  /**
+   * Active, or of unknown status, and damaged (spec D3): what `load` of them rejects with, `runId` in it, and `job` where
+   * that is known. Those that are put aside come with the first page, what is found while reading with its page.
+   */
+  readonly lost?: readonly StepfastError[];
   readonly nextCursor?: string;
 }
 
@@ -412,6 +418,7 @@ export interface Store {
   close(): Promise<void>;
   commit(batch: Batch): Promise<CommitOutcome>;
   due(query: DueQuery): Promise<DuePage>;
+  /** @throws {StepfastError} `STORE_CORRUPT`, with its `runId`, when the run is damaged (spec D3). */
   load(runId: string): Promise<StoredRun | undefined>;
   list(query: ListQuery): Promise<ListPage>;
   /** A value of the shared state. One that has expired may still be returned: the caller looks at `expiresAt`. */

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { type Disk, nodeDisk } from '../../adapters/file/disk.js';
@@ -246,6 +246,27 @@ describe('compaction', () => {
     expect((await after.list({ limit: 100, status: 'failed' })).runs.map(({ row }) => row.runId)).toEqual(['ended 0']);
     expect(errors).toEqual([]);
     await after.close();
+  });
+
+  it.each([
+    ['is gone', () => {}],
+    ['is a link', (path: string) => symlinkSync('/etc/hostname', path)],
+    ['is a folder', (path: string) => mkdirSync(path)],
+    ['is cut off', (path: string, bytes: Buffer) => writeFileSync(path, bytes.subarray(0, 100))],
+  ])('a run whose file %s is told of as damaged, in lists as well; others are listed', async (_, spoil) => {
+    const dir = freshDir();
+    await (await compacted(dir)).store.close();
+    const path = archived(dir, 'ended 7');
+    const bytes = readFileSync(path);
+    rmSync(path);
+    spoil(path, bytes);
+    const { store, errors } = await openStore({ dir });
+    const { runs, lost } = await store.list({ limit: 100 });
+    expect(runs).toHaveLength(22);
+    const file = path.slice(dir.length + 1);
+    expect(lost).toMatchObject([{ code: 'STORE_CORRUPT', runId: 'ended 7', file }]);
+    expect(errors).toEqual(lost);
+    await store.close();
   });
 
   it('of a store with a damaged run keeps that run aside, and its bytes', async () => {

@@ -2,6 +2,8 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, truncateSyn
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { nodeDisk } from '../../adapters/file/disk.js';
+import { fileStore } from '../../adapters/file/index.js';
+import { createStepfast } from '../../src/index.js';
 import { freshDir } from './file-folders.js';
 import {
   committed,
@@ -52,6 +54,34 @@ async function look(dir: string) {
     );
   return { store, errors, lengths };
 }
+
+/** Flips a bit in the first step of b. */
+const spoil = (log: Buffer) => void (log[linesOf(log)[5]! + 60]! ^= 1);
+
+describe('D3: a damaged run, seen by an engine', () => {
+  it('is blocked with STORE_CORRUPT, file and offset, alone and in lists; others go on', async () => {
+    const dir = changed(await threeRuns(), spoil);
+    const errors: unknown[] = [];
+    const stepfast = createStepfast({ store: fileStore({ dir }), onError: (error) => errors.push(error) });
+    stepfast.job('job', () => 'done');
+    await stepfast.ready();
+    const error = { code: 'STORE_CORRUPT', message: expect.stringContaining('log/00000001.jsonl') };
+    const blocked = { id: 'b', job: 'job', status: 'blocked', error };
+    expect(await stepfast.runs.get('b')).toMatchObject(blocked);
+    for (const filter of [{}, { status: 'blocked' }, { job: 'job' }, { status: ['blocked', 'failed'] }] as const) {
+      const { runs } = await stepfast.runs.list(filter);
+      expect(runs.filter(({ id }) => id === 'b')).toMatchObject([blocked]);
+    }
+    for (const filter of [{ status: 'completed' }, { job: 'other' }, { tag: 'x' }] as const)
+      expect((await stepfast.runs.list(filter)).runs.map(({ id }) => id)).not.toContain('b');
+    const seen = await new Promise((resolve) => stepfast.runs.subscribe('b', resolve));
+    expect(seen).toMatchObject(blocked);
+    await expect(stepfast.runs.cancel('b')).rejects.toMatchObject({ code: 'STORE_CORRUPT', runId: 'b' });
+    await expect(stepfast.runs.timeline('b')).rejects.toMatchObject({ code: 'STORE_CORRUPT' });
+    expect(errors).toMatchObject([{ code: 'STORE_CORRUPT', runId: 'b', file: 'log/00000001.jsonl.corrupt' }]);
+    await stepfast.close();
+  });
+});
 
 describe('a torn log', () => {
   it('cut at any byte of its last record recovers to the state before it, and goes on', async () => {

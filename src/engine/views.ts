@@ -1,0 +1,226 @@
+import { isStepfastError, StepfastError } from '../errors.js';
+import type { Platform } from '../platform.js';
+import { endOf } from '../replay/glance.js';
+import {
+  lostSnapshotOf,
+  type RunSnapshot,
+  type RunStatus,
+  snapshotOf,
+  type TimelineEntry,
+  timelineOf,
+} from '../run/inspect.js';
+import type { ListQuery, RunRow, Store, StoredRun } from '../store/store.js';
+import { check, checkInteger, checkOptions, checkText, quoted } from '../values/check.js';
+import type { Codec } from '../values/codec.js';
+import { heard } from './heard.js';
+import type { Scheduler } from './scheduler.js';
+
+/*
+ * Runs, seen from outside: from any context, whoever drives them.
+ */
+
+export interface ListFilter {
+  /**
+   * `blocked`: as seen from here. Its pages may hold fewer than `limit`. Runs whose stored data is damaged are among them,
+   * beyond the limit, on the first page.
+   */
+  readonly status?: RunStatus | readonly RunStatus[];
+  readonly job?: string;
+  readonly tag?: string;
+  /** 1 to 1,000. Default 100. */
+  readonly limit?: number;
+}
+
+/** While somebody waits for the end of a run: how often to look if no hint comes from the context that drives it. */
+const RECHECK_MS = 3_000;
+const MAX_PAGE = 1_000;
+const ACTIVE: readonly unknown[] = 'scheduled queued running retrying sleeping waiting'.split(' ');
+const STORED: readonly unknown[] = [...ACTIVE, 'completed', 'failed', 'cancelled'];
+const STATUSES: readonly unknown[] = [...STORED, 'blocked'];
+
+export interface ViewsOptions {
+  readonly platform: Platform;
+  readonly codec: Codec;
+  readonly store: Store;
+  readonly scheduler: Scheduler;
+  open(): Promise<void>;
+  refuseClosed(): void;
+  load(runId: string): Promise<StoredRun | undefined>;
+  report(error: unknown): void;
+}
+
+/** What an app sees of runs. */
+export interface RunsSeen {
+  /** The run as it is now, or `undefined`. */
+  get(runId: string): Promise<RunSnapshot | undefined>;
+  /** A page of runs, newest first; hand `cursor` back for the next. */
+  list(
+    filter?: ListFilter,
+    cursor?: string,
+  ): Promise<{ readonly runs: readonly RunSnapshot[]; readonly cursor?: string }>;
+  /** All that happened to a run, in order. */
+  timeline(runId: string): Promise<readonly TimelineEntry[]>;
+  /** Calls back with a new snapshot of the run at each change, the first at once. Returns its undoing. */
+  subscribe(runId: string, listener: (snapshot: RunSnapshot) => void): () => void;
+}
+
+export interface Views extends RunsSeen {
+  load(runId: string): Promise<StoredRun | undefined>;
+  /** @throws {StepfastError} `RUN_NOT_FOUND` */
+  found(runId: string): Promise<StoredRun>;
+  status(runId: string): Promise<RunStatus>;
+  /** Resolves with what the handler returned; rejects with the error that ended the run. */
+  result(runId: string): Promise<unknown>;
+  /** Tells those who listen to a run, with its row where it is known. `undefined`: anything may have changed. */
+  changed(runId: string | undefined, row?: RunRow): void;
+}
+
+export function createViews({
+  platform,
+  codec,
+  store,
+  scheduler,
+  open,
+  refuseClosed,
+  load: read,
+  report,
+}: ViewsOptions): Views {
+  const listeners = new Map<string, Set<(row?: RunRow) => void>>();
+
+  const load = async (runId: string) => {
+    checkText(runId, 'runId', 'INVALID_ID');
+    return read(runId);
+  };
+
+  const changed = (runId: string | undefined, row?: RunRow) => {
+    const heard = runId === undefined ? [...listeners.values()] : [listeners.get(runId) ?? []];
+    for (const set of heard) for (const listener of [...set]) listener(row);
+  };
+  const listen = (runId: string, listener: (row?: RunRow) => void) => {
+    const set = listeners.get(runId) ?? new Set();
+    listeners.set(runId, set.add(listener));
+    return () => {
+      set.delete(listener);
+      if (!set.size && listeners.get(runId) === set) listeners.delete(runId);
+    };
+  };
+
+  /** What can not be read is shown as damaged, and hides nothing else (spec D3). */
+  const view = (run: StoredRun): RunSnapshot => {
+    try {
+      return snapshotOf(run, codec, scheduler.blockedBy(run.row));
+    } catch (error) {
+      if (!isStepfastError(error, 'STORE_CORRUPT')) throw error;
+      const { runId, job, createdAt, tags = [] } = run.row;
+      return { ...lostSnapshotOf(Object.assign(error, { runId, job }), codec), createdAt, tags };
+    }
+  };
+  const found = async (runId: string): Promise<StoredRun> => {
+    const run = await load(runId);
+    if (run) return run;
+    throw new StepfastError('RUN_NOT_FOUND', `There is no run ${quoted(runId)}.`, { runId });
+  };
+  const get = async (runId: string) => {
+    try {
+      const run = await load(runId);
+      return run && view(run);
+    } catch (error) {
+      if (isStepfastError(error, 'STORE_CORRUPT') && error.runId === runId) return lostSnapshotOf(error, codec);
+      throw error;
+    }
+  };
+
+  const list: Views['list'] = async (given = {}, cursor) => {
+    checkOptions(given, ['limit', 'status', 'job', 'tag'], 'The filter of list');
+    const { limit = 100, ...filter } = given;
+    for (const [option, text] of Object.entries({ job: filter.job, tag: filter.tag }))
+      if (text !== undefined) checkText(text, option, 'INVALID_OPTION');
+    checkInteger(limit, 'limit', 1);
+    check(limit <= MAX_PAGE, 'limit', limit, `at most ${MAX_PAGE}`);
+    const wanted: readonly unknown[] = [filter.status ?? []].flat();
+    for (const each of wanted)
+      check(STATUSES.includes(each), 'status', each, `one or several of ${STATUSES.join(', ')}`);
+    const isCursor = cursor === undefined || (typeof cursor === 'string' && /^\d+$/.test(cursor));
+    check(isCursor, 'cursor', cursor, 'what the page before returned');
+    await open();
+    // No store knows `blocked`: it is how an active run looks from here.
+    const isView = wanted.includes('blocked');
+    const status = isView ? STORED.filter((each) => ACTIVE.includes(each) || wanted.includes(each)) : filter.status;
+    let from = cursor;
+    for (;;) {
+      const query = { ...filter, ...(status && { status }), limit, ...(from !== undefined && { cursor: from }) };
+      const page = await store.list(query as ListQuery);
+      from = page.nextCursor;
+      const views = [...(page.lost ?? []).map((error) => lostSnapshotOf(error, codec)), ...page.runs.map(view)];
+      const runs = views.filter((run) => !wanted.length || wanted.includes(run.status));
+      if (runs.length || from === undefined) return { runs, ...(from !== undefined && { cursor: from }) };
+    }
+  };
+
+  const subscribe = (runId: string, listener: (snapshot: RunSnapshot) => void) => {
+    refuseClosed();
+    checkText(runId, 'runId', 'INVALID_ID');
+    check(typeof listener === 'function', 'listener', listener, 'a function');
+    let isReading = false;
+    let isStale = true;
+    const read = async () => {
+      isStale = true;
+      if (isReading) return;
+      isReading = true;
+      try {
+        while (isStale) {
+          isStale = false;
+          const snapshot = await get(runId);
+          if (snapshot && !isUndone) heard(() => listener(snapshot), report);
+        }
+      } catch (error) {
+        if (!isStepfastError(error, 'CLOSED')) report(error);
+      } finally {
+        isReading = false;
+      }
+    };
+    let isUndone = false;
+    const unlisten = listen(runId, () => void read());
+    void read();
+    return () => {
+      isUndone = true;
+      unlisten();
+    };
+  };
+  const result = async (runId: string): Promise<unknown> => {
+    for (;;) {
+      let unlisten: (() => void) | undefined;
+      let undoPatience: (() => void) | undefined;
+      const news = new Promise<void>((resolve) => {
+        unlisten = listen(runId, (row) => {
+          if (!row || row.endedAt !== undefined) resolve();
+        });
+        undoPatience = platform.patience(RECHECK_MS, resolve);
+      });
+      try {
+        const { row, journal } = await found(runId);
+        const end = endOf(journal);
+        if (row.endedAt !== undefined && end?.kind === 'completed') return codec.decode(end.value);
+        if (row.endedAt !== undefined && end?.kind === 'failed') throw codec.decodeError(end.error);
+        if (row.endedAt !== undefined)
+          throw new StepfastError('RUN_CANCELLED', `Run ${runId} was cancelled.`, { runId });
+        await news;
+      } finally {
+        unlisten?.();
+        undoPatience?.();
+      }
+    }
+  };
+
+  return {
+    found,
+    load,
+    get,
+    status: async (runId) => (await get(runId))?.status ?? view(await found(runId)).status,
+    list,
+    timeline: async (runId) => timelineOf(await found(runId), codec),
+    subscribe,
+    result,
+    changed,
+  };
+}
