@@ -40,6 +40,9 @@ export const REGRESSIONS: readonly { readonly seed: number; readonly found: stri
   { seed: 51780, found: 'an engine that spins: a wait had come to its deadline, and the row did not show it' },
   { seed: 62020, found: 'an engine that spins: the clock was set back before the handler that failed was tried again' },
   { seed: 22862, found: 'an engine that spins: the loser of a race waited for the number of its increment' },
-  { seed: 33259, found: 'a run left for ever: it was listened to while an owner that was taken for dead went on with it' },
+  {
+    seed: 33259,
+    found: 'a run left for ever: it was listened to while an owner that was taken for dead went on with it',
+  },
   { seed: 14, found: 'a run begun anew by code of a later version, and still of the version before' },
 ];
