@@ -35,12 +35,15 @@ export const sumOf = (value: unknown): string => crc32(JSON.stringify(value)).to
 /** A name that nobody can guess or plant beforehand. */
 export const freshName = (): string => randomBytes(12).toString('hex');
 
+/** Whether a call of the disk failed for want of space. */
+export const isFull = (error: unknown): boolean => /^(ENOSPC|EDQUOT|EFBIG)$/.test(codeOf(error) ?? '');
+
 /** What a failed call of the disk means to a caller. A typed error passes through. */
 export function storeError(error: unknown, doing: string, file: string): StepfastError {
   if (error instanceof StepfastError) return error;
   const code = codeOf(error);
   const options = { cause: error };
-  if (code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG')
+  if (isFull(error))
     return new StepfastError(
       'QUOTA_EXCEEDED',
       `The disk is full (${code} while ${doing} "${file}"). Nothing of this commit was kept; free some space and try again.`,

@@ -4,7 +4,18 @@ import { join } from 'node:path';
 import { StepfastError } from '../../src/errors.js';
 import { replaceFile, sweep, TEMPORARY, writeTemporary } from './atomic-write.js';
 import type { Disk } from './disk.js';
-import { CREATE, codeOf, exists, freshName, namesIn, readRegular, removeFile, syncFolder, writeAll } from './files.js';
+import {
+  CREATE,
+  codeOf,
+  exists,
+  freshName,
+  isFull,
+  namesIn,
+  readRegular,
+  removeFile,
+  syncFolder,
+  writeAll,
+} from './files.js';
 
 /*
  * Who drives the folder: generation files `lock/<n>.json`, the highest n owns, and n is the fence of its records.
@@ -230,17 +241,31 @@ function holding(disk: Disk, folder: string, fence: number, self: Holder): Lock 
   const path = fileOf(folder, fence);
   const isHeld = () => exists(path) && !exists(fileOf(folder, fence + 1));
   const marked = (as: Holder['state']) => JSON.stringify({ ...self, state: as });
+  /** A full disk still takes what fits where something is: here a word that is longer by a few letters (spec D5). */
+  const writeOver = (as: Holder['state']) => {
+    if (isHeld()) fs.writeFileSync(path, marked(as), { flag: 'r+' });
+  };
   return {
     fence,
     isHeld,
     async release() {
-      if (isHeld()) await replaceFile(disk, path, marked('released'));
+      if (!isHeld()) return;
+      await replaceFile(disk, path, marked('released')).catch((error: unknown) => {
+        if (!isFull(error)) throw error;
+        writeOver('released');
+      });
     },
     drop(state) {
       const temporary = join(folder, freshName() + TEMPORARY);
       if (!isHeld()) return;
-      fs.writeFileSync(temporary, marked(state), { mode: 0o600, flag: 'wx' });
-      fs.renameSync(temporary, path);
+      try {
+        fs.writeFileSync(temporary, marked(state), { mode: 0o600, flag: 'wx' });
+        fs.renameSync(temporary, path);
+      } catch (error) {
+        fs.rmSync(temporary, { force: true });
+        if (!isFull(error)) throw error;
+        writeOver(state);
+      }
     },
   };
 }

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it, vi } from 'vitest';
-import { nodeDisk } from '../../adapters/file/disk.js';
+import { type Disk, nodeDisk } from '../../adapters/file/disk.js';
 import { fileStore } from '../../adapters/file/index.js';
 import { acquire, isGone, readHolder } from '../../adapters/file/lock.js';
 import { createStepfast } from '../../src/index.js';
@@ -189,6 +189,27 @@ describe('a lock that is held for one commit', () => {
     await new Promise((resolve) => setTimeout(resolve, 20));
     if (passing.kind === 'acquired') await passing.lock.release();
     expect((await driver).kind).toBe('acquired');
+  });
+});
+
+describe('a full disk', () => {
+  it('D5: keeps nobody from closing, and the folder from nobody', async () => {
+    const dir = freshDir();
+    let isFull = false;
+    const disk: Disk = {
+      ...nodeDisk,
+      write: (...given) =>
+        isFull ? Promise.reject(Object.assign(new Error('full'), { code: 'ENOSPC' })) : nodeDisk.write(...given),
+    };
+    const { store } = await openStore({ dir }, 'drive', { disk });
+    await committed(store, startOf('r'));
+    isFull = true;
+    await expect(store.commit(startOf('s'))).rejects.toMatchObject({ code: 'QUOTA_EXCEEDED' });
+    await store.close();
+    expect((await readHolder(nodeDisk, join(dir, 'lock')))?.holder.state).toBe('released');
+    const after = await openStore({ dir });
+    expect((await after.store.load('r'))?.journal).toHaveLength(1);
+    await after.store.close();
   });
 });
 
