@@ -54,6 +54,8 @@ export interface Image {
   head: string;
   /** The snapshot at the start of the segment ends with this record. */
   snapshotEnd: number;
+  /** In bytes: what the last compaction has left. */
+  snapshotLength: number;
   /** Of the latest records, for the witnesses of the next headers. */
   recent: Touched[];
 }
@@ -77,6 +79,7 @@ export const emptyImage = (segment: number, file: string, after?: Image): Image 
   fence: after?.fence ?? 0,
   head: after?.head ?? '',
   snapshotEnd: 0,
+  snapshotLength: 0,
   recent: [],
 });
 
@@ -196,6 +199,7 @@ export function accept(image: Image, header: Header, head: string, state: Record
   }
   remember(image, header, head);
   image.length = to;
+  if (n <= image.snapshotEnd) image.snapshotLength = to;
 }
 
 /** Takes over a record whose header is sound and whose rest is not: its runs are put aside, its values are lost. */

@@ -3,7 +3,7 @@ import type { RunRow, StoredRun } from '../../src/store/store.js';
 import { corrupt } from './damage.js';
 import type { Disk } from './disk.js';
 import { readAt } from './files.js';
-import { findRecord, journalsOf } from './record.js';
+import { journalsAt } from './record.js';
 import type { Segment } from './segments.js';
 
 /*
@@ -53,12 +53,14 @@ export async function readJournal(
 ): Promise<JournalEntry[]> {
   const journal: JournalEntry[] = [];
   const parse = (bytes: Buffer, at: number, offset: number): Parsed => {
-    const found = findRecord(bytes, at);
-    if (found.kind !== 'record') throw corrupt({ runId, file, offset });
-    const { runs } = found.header;
-    const all = journalsOf(bytes, found);
-    const parsed = { size: found.end - at, journals: new Map(all.map((each, index) => [runs[index]![0], each])) };
-    if (runs.length > 1) memo.set(offset, parsed);
+    const found = journalsAt(bytes, at);
+    if (!found) throw corrupt({ runId, file, offset });
+    const { journals: all, end } = found;
+    const size = end - at;
+    if (all.length === 1) return { size, journals: new Map([[runId, all[0]!]]) }; // whose else: it lies in a range of this run
+    const runs = found.runs();
+    const parsed = { size, journals: new Map(all.map((each, index) => [runs[index]![0], each])) };
+    memo.set(offset, parsed);
     if (memo.size > MEMO_SIZE) memo.delete(memo.keys().next().value!);
     return parsed;
   };

@@ -17,6 +17,8 @@ export interface FileStoreOptions {
 export interface FileStoreInternals {
   readonly disk?: Disk;
   readonly compactAt?: number;
+  /** 0, the default where `compactAt` is given: at once, and after each start. */
+  readonly quietMs?: number;
 }
 
 /** @throws {StepfastError} `INVALID_OPTION` */

@@ -1,12 +1,12 @@
 import { StepfastError } from '../../src/errors.js';
-import type { CommitOutcome } from '../../src/store/store.js';
+import type { CommitOutcome, RunRow } from '../../src/store/store.js';
 import type { Writes } from '../../src/store/transition/scope.js';
 import { transition } from '../../src/store/transition.js';
 import type { Archive } from './archive.js';
 import { notSerializable, type Prepared } from './batch.js';
 import type { Disk } from './disk.js';
 import { APPEND, openRegular, storeError, syncFile, writeAll } from './files.js';
-import type { Removed } from './image.js';
+import type { Image, Removed } from './image.js';
 import { type Located, locate, storedRuns } from './journals.js';
 import type { Lock } from './lock.js';
 import { type Adopted, adopt, readsOf, removalsOf } from './reads.js';
@@ -37,8 +37,10 @@ export interface OwnerOptions {
   readonly lock: Lock;
   readonly archive: Archive;
   readonly isStrict: boolean;
-  /** Compaction begins at this size, or at twice what it left the last time, whichever is more. */
+  /** Compaction begins at this size, or at twice what it left the last time, whichever is more; beside commits at four times that. */
   readonly compactAt: number;
+  /** What an owner before has compacted counts for nothing. */
+  readonly isEager: boolean;
   /** The latest instant that the store was told. */
   readonly now: () => number;
   readonly onError: (error: unknown) => void;
@@ -53,7 +55,8 @@ export interface Owner {
   hasRemovals(): boolean;
   /** Removes it; never rejects. What can not be removed is reported, and tried again when the log is compacted or opened. */
   sweep(isWanted: () => boolean): Promise<void>;
-  isLarge(): boolean;
+  /** Whether the log is worth to be compacted. `isBusy`: commits are coming, and would wait for it. */
+  isLarge(isBusy: boolean): boolean;
   /** Never while `sweep` is under way. `alone` gives the store's turn: commits wait only while the new segment is written, not for the archive. */
   compact(alone: <T>(body: () => Promise<T>) => Promise<T>, isWanted: () => boolean): Promise<void>;
   close(): Promise<void>;
@@ -78,9 +81,14 @@ interface Stock {
   readonly removals: readonly Removed[];
 }
 
+const isOver = ({ endedAt, undoing }: RunRow) => endedAt !== undefined && !undoing;
+
+/** Whether the next compaction takes runs out of the log: an owner before has not come to that. */
+const hasLeft = ({ tables, removed }: Image) => removed.size > 0 || [...tables.runs.values()].some(isOver);
+
 function stockOf(old: Segment): Stock {
   const { tables, places, removed } = old.image;
-  const rows = [...tables.runs.values()].filter((row) => row.endedAt !== undefined && !row.undoing);
+  const rows = [...tables.runs.values()].filter(isOver);
   const revisions = new Map(rows.map(({ runId }) => [runId, places.get(runId)?.revision]));
   return { old, runs: rows.map((row) => locate(old, row)), revisions, removals: [...removed.values()] };
 }
@@ -89,7 +97,7 @@ function stockOf(old: Segment): Stock {
 const SWEEP_COUNT = 64;
 
 export function createOwner(options: OwnerOptions): Owner {
-  const { disk, dir, lock, archive, isStrict, compactAt, now, onError } = options;
+  const { disk, dir, lock, archive, isStrict, compactAt, isEager, now, onError } = options;
   const recovery = { disk, dir, fence: lock.fence, now, onError };
   let segment: Segment | undefined;
   let appendFd: number | undefined;
@@ -136,6 +144,7 @@ export function createOwner(options: OwnerOptions): Owner {
       throw error;
     }
     unswept = [...image.removed.values()];
+    if (!isEager && !hasLeft(image)) sizeAfterCompaction = Math.max(sizeAfterCompaction, image.snapshotLength);
     segment = found;
     return found;
   };
@@ -243,7 +252,11 @@ export function createOwner(options: OwnerOptions): Owner {
           await archive.remove(some, false).catch((error) => onError(storeError(error, 'removing runs in', dir)));
       }
     },
-    isLarge: () => segment !== undefined && segment.image.length > Math.max(compactAt, 2 * sizeAfterCompaction),
+    isLarge(isBusy) {
+      if (!segment) return false;
+      const size = Math.max(compactAt, 2 * sizeAfterCompaction);
+      return segment.image.length > (isBusy ? 4 * size : size);
+    },
     async compact(alone, isWanted) {
       // In a turn: what a group that is being written deletes may yet be refused.
       const stock = await alone(async () => stockOf(await ready()));

@@ -113,6 +113,8 @@ function hasText(bytes: Buffer, at: number, text: Buffer): boolean {
 
 const hex = (sum: number): string => sum.toString(16).padStart(8, '0');
 const checksum = (bytes: string | Buffer): string => hex(crc32(bytes));
+/** For sums of a header that is sound itself: numbers are compared faster than texts. */
+const fits = (bytes: Buffer, sum: string): boolean => crc32(bytes) === Number.parseInt(sum, 16);
 
 /** A record as text, with the checksum of its header for the next one. */
 export function encodeRecord(
@@ -165,11 +167,37 @@ export function findRecord(bytes: Buffer, at: number): Found {
   const sound =
     hasText(bytes, headAt + 8, STATE_MARK) &&
     hasText(bytes, stateEnd, JOURNAL_MARK) &&
-    checksum(bytes.subarray(stateAt, stateEnd)) === header.sum[0] &&
-    checksum(bytes.subarray(journalAt, journalEnd)) === header.sum[1];
+    fits(bytes.subarray(stateAt, stateEnd), header.sum[0]) &&
+    fits(bytes.subarray(journalAt, journalEnd), header.sum[1]);
   // The last two bytes carry nothing: damage of them alone costs nothing.
   if (!sound) return { kind: 'damaged', header, head, end };
   return { kind: 'record', header, head, end, state: [stateAt, stateEnd], journal: [journalAt, journalEnd] };
+}
+
+const SIZES = /"size":\[(\d+),(\d+)\],"sum":\["\w{8}","(\w{8})"\]$/;
+const SIZES_LENGTH = 80;
+
+/**
+ * The journals of a record that was found sound before: its header is checked again, of the rest only they are, and the
+ * header is parsed only where there are several. `undefined`: it is damaged by now.
+ */
+export function journalsAt(
+  bytes: Buffer,
+  at: number,
+): { readonly journals: JournalEntry[][]; readonly runs: () => Header['runs']; readonly end: number } | undefined {
+  const mark = bytes.subarray(at, at + HEAD_NEAR).indexOf(HEAD);
+  const text = bytes.subarray(at, at + mark);
+  const sizes = mark > 0 && SIZES.exec(text.toString('latin1', Math.max(0, mark - SIZES_LENGTH)));
+  if (!sizes || checksum(text) !== bytes.toString('latin1', at + mark + HEAD.length, at + mark + HEAD.length + 8)) {
+    const found = findRecord(bytes, at); // a very long header, or damage
+    if (found.kind !== 'record') return undefined;
+    return { journals: journalsOf(bytes, found), runs: () => found.header.runs, end: found.end };
+  }
+  const from = at + mark + HEAD.length + 8 + STATE.length + Number(sizes[1]) + JOURNAL.length;
+  const journal = bytes.subarray(from, from + Number(sizes[2]));
+  if (!fits(journal, sizes[3]!)) return undefined;
+  const end = from + journal.length + END.length;
+  return { journals: JSON.parse(journal.toString('utf8')), runs: () => parseHeader(text)!.runs, end };
 }
 
 /** Where the line at `at` ends: after its newline, or with the bytes. */
@@ -181,7 +209,7 @@ export function lineEnd(bytes: Buffer, at: number): number {
 export const stateOf = (bytes: Buffer, found: Found & { kind: 'record' }): RecordState =>
   JSON.parse(bytes.toString('utf8', ...found.state)) as RecordState;
 
-export const journalsOf = (bytes: Buffer, found: Found & { kind: 'record' }): JournalEntry[][] =>
+const journalsOf = (bytes: Buffer, found: Found & { kind: 'record' }): JournalEntry[][] =>
   JSON.parse(bytes.toString('utf8', ...found.journal)) as JournalEntry[][];
 
 /** What a record whose header is damaged wrote, if the rest still reads: a guess, used only to name what may be hit. */

@@ -23,6 +23,7 @@ import { type ReadSource, takeDownPage, takeDownRun } from './reader.js';
 import { archivedRun } from './reads.js';
 import { LOG, type Segment } from './segments.js';
 import { stateOf } from './shared.js';
+import { createTidy } from './tidy.js';
 import { createTurn } from './turn.js';
 
 /*
@@ -36,6 +37,8 @@ import { createTurn } from './turn.js';
 export type { FileStoreInternals, FileStoreOptions } from './options.js';
 
 const COMPACT_AT = 4 << 20;
+/** How long nothing was committed when a log that has grown is compacted. */
+const QUIET_MS = 1_000;
 const OWNER_LOOK_MS = 500;
 
 const closed = () => new StepfastError('CLOSED', 'The file store is closed. Create a new one to go on.');
@@ -44,7 +47,11 @@ const notOpen = () => new StepfastError('STORE_UNAVAILABLE', 'The file store is 
 export function createFileStore(options: FileStoreOptions, internals: FileStoreInternals = {}): Store {
   checkOptions(options);
   const { durability = 'strict', wait = false } = options;
-  const { disk = nodeDisk, compactAt = COMPACT_AT } = internals;
+  const {
+    disk = nodeDisk,
+    compactAt = COMPACT_AT,
+    quietMs = internals.compactAt === undefined ? QUIET_MS : 0,
+  } = internals;
   const isStrict = durability === 'strict';
   let dir = resolve(options.dir);
   let onError: (error: unknown) => void = () => undefined;
@@ -62,7 +69,6 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
   let isFlushQueued = false;
   /** How many commits were written together the last time. */
   let lastGroup = 0;
-  let tidying: Promise<void> | undefined;
   /** A lock that could not be given back: while this process lives, nobody else would ever get it. */
   let unreleased: Lock | undefined;
 
@@ -109,7 +115,7 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
     if (!owner) throw notOpen();
     now = group.at(-1)!.batch.now;
     tellChanged(await owner.flush(group));
-    tidy();
+    tidy.stirred();
   };
 
   const enqueue = (prepared: Prepared, isForeign?: true): Promise<CommitOutcome> =>
@@ -124,31 +130,13 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
       });
     });
 
-  /** In the background, one thing at a time: deleted runs leave the archive, a log that has grown is compacted. */
-  const tidy = () => {
-    const at = owner;
-    if (tidying || !at || !service || !(at.hasRemovals() || at.isLarge())) return;
-    const isWanted = () => !isClosed && owner === at;
-    const work = async () => {
-      await at.sweep(isWanted);
-      if (!at.isLarge() || !isWanted()) return;
-      try {
-        await at.compact(alone, isWanted);
-      } catch (error) {
-        if (isClosed) return;
-        tell(storeError(error, 'compacting', dir));
-        await alone(() => at.close()).catch(tell); // read again before the next write: damage is then found and put aside
-      }
-    };
-    tidying = work()
-      .catch((error) => {
-        if (!isClosed) tell(storeError(error, 'tidying', dir));
-      })
-      .finally(() => {
-        tidying = undefined;
-        if (isWanted() && at.hasRemovals()) tidy(); // deleted meanwhile
-      });
-  };
+  const tidy = createTidy({
+    owner: () => (service ? owner : undefined),
+    isClosed: () => isClosed,
+    alone,
+    quietMs,
+    failed: (error, doing) => tell(storeError(error, doing, dir)),
+  });
 
   // ---- who drives ---------------------------------------------------------------------------------------------------
 
@@ -167,8 +155,9 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
       await taken.release().catch(tell);
       throw error;
     });
-    const given = { disk, dir, lock: taken, archive: archive!, isStrict, compactAt, now: () => now, onError: tell };
-    const made = createOwner(given);
+    const compaction = { compactAt, isEager: quietMs === 0 };
+    const given = { disk, dir, lock: taken, archive: archive!, isStrict, ...compaction };
+    const made = createOwner({ ...given, now: () => now, onError: tell });
     try {
       await made.segment();
     } catch (error) {
@@ -233,7 +222,7 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
     hints.unfollow();
     service = serve(disk, dir, commitForeign, tell);
     void service.look().catch(tell);
-    tidy();
+    tidy.stirred();
   };
 
   const driveOrWait = async (isPatient: boolean) => {
@@ -275,7 +264,7 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
       isClosed = true;
       hints.stop();
       await serving?.stop();
-      await tidying;
+      await tidy.over();
       await turn.over();
       await follower?.close();
       try {
@@ -293,9 +282,9 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
       void service?.stop();
       for (const item of pending.splice(0)) item.reject(closed());
       const held = lock;
-      held?.drop(turn.isBusy() || tidying ? 'leaving' : 'released');
+      held?.drop(turn.isBusy() || tidy.isUnderWay() ? 'leaving' : 'released');
       const end = async () => {
-        await tidying;
+        await tidy.over();
         await turn.over();
         await owner?.close();
         await follower?.close();

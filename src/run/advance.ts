@@ -54,7 +54,7 @@ export function createAdvance({ host, run, job, pass, recorder, commits, leave }
       if (retryAt(run.digest.handlerFailures, draft.now) > draft.now && !run.running.size) {
         run.isStirred = false; // the handler backs off
         run.facts = []; // durable all: only the answer to their commit was lost
-        refuseIncrements(run, new Error('The attempt is over.')); // no function is in flight: left, they would call for ever
+        refuseIncrements(run, () => new Error('The attempt is over.')); // no function is in flight: left, they would call for ever
         return;
       }
       pass.start();
@@ -89,7 +89,7 @@ export function createAdvance({ host, run, job, pass, recorder, commits, leave }
     const error = run.fault!;
     commits.rebuild();
     run.progressed = undefined;
-    refuseIncrements(run, error);
+    refuseIncrements(run, () => error);
     if (run.facts.length) {
       // A bad command fails alone: the outcome that led to it is committed first, without it.
       isCareful = run.isStirred = true;

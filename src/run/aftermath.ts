@@ -143,7 +143,7 @@ export function createAftermath(options: AftermathOptions): () => Promise<void> 
     const { runId } = run.row;
     const ended = () => new StepfastError('LEASE_LOST', `Run ${runId} has ended.`, { runId });
     if (run.running.size || run.facts.length) run.late = functions.stop(ended());
-    refuseIncrements(run, ended());
+    refuseIncrements(run, ended);
     // What its functions told, and what its children came to, is nobody's any more: left, it would call for ever.
     run.progressed = undefined;
     run.news.clear();

@@ -272,7 +272,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     pass.drop();
     if (reason) runAbort.abort(reason); // not when it has ended by itself, or is only put out of memory
     host.late.keep(runId, functions.stop(reason));
-    refuseIncrements(run, reason ?? lostBy(runId));
+    refuseIncrements(run, () => reason ?? lostBy(runId));
     host.gone(driver, why, retryAt);
   };
 

@@ -45,11 +45,12 @@ export async function countUp(
 }
 
 /** Nobody counts for these any more: those of one step, or all. */
-export function refuseIncrements(run: LiveRun, reason: unknown, key?: string): void {
+export function refuseIncrements(run: LiveRun, reason: () => unknown, key?: string): void {
+  if (!run.increments.length) return;
   const isOver = ({ ask }: LiveRun['increments'][number]) => key === undefined || ask.key === key;
   const over = run.increments.filter(isOver);
   run.increments = run.increments.filter((each) => !isOver(each));
-  for (const { reject } of over) reject(reason);
+  for (const { reject } of over) reject(reason());
 }
 
 /** What an increment of a row that has not expired gives; `undefined` where the store would refuse it. */

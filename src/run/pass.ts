@@ -150,7 +150,7 @@ export function createPass({ host, run, job, abort, opened, made, pump }: PassOp
       const lost = new Error('The step has lost a race.');
       run.running.get(key)?.end(lost);
       run.running.delete(key);
-      refuseIncrements(run, lost, key);
+      refuseIncrements(run, () => lost, key);
     }
   };
 

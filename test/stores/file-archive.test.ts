@@ -1,4 +1,13 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { type Disk, nodeDisk } from '../../adapters/file/disk.js';
@@ -246,6 +255,37 @@ describe('compaction', () => {
     expect((await after.list({ limit: 100, status: 'failed' })).runs.map(({ row }) => row.runId)).toEqual(['ended 0']);
     expect(errors).toEqual([]);
     await after.close();
+  });
+
+  it('begins when nothing was committed for a while; beside commits only where the log has grown far beyond that', async () => {
+    const segment = (dir: string) => Number.parseInt(segments(dir)[0]!, 10);
+    const dir = freshDir();
+    const { store } = await openStore({ dir }, 'drive', { compactAt: 8_000, quietMs: 300 });
+    let count = 0;
+    const step = async () => {
+      if (count === 0) await committed(store, startOf('x'));
+      else await committed(store, stepOf('x', count));
+      count++;
+    };
+    while (statSync(join(dir, 'log', segments(dir)[0]!)).size < 16_000) await step();
+    expect(segment(dir)).toBe(1);
+    while (segment(dir) === 1) {
+      await step();
+      expect(count).toBeLessThan(3_000);
+    }
+    await store.close();
+    const quiet = freshDir();
+    const small = await openStore({ dir: quiet }, 'drive', { compactAt: 1_000, quietMs: 50 });
+    await committed(small.store, startOf('x'));
+    for (let index = 1; index <= 4; index++) await committed(small.store, stepOf('x', index));
+    await expect.poll(() => segment(quiet)).toBe(2);
+    await small.store.close();
+    // What was compacted is not compacted again because somebody opens it.
+    const again = await openStore({ dir: quiet }, 'drive', { compactAt: 1_000, quietMs: 50 });
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(segment(quiet)).toBe(2);
+    expect((await again.store.load('x'))?.journal).toHaveLength(5);
+    await again.store.close();
   });
 
   it.each([
