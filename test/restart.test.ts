@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import type { Stepfast } from '../src/index.js';
+import { FatalError, type Stepfast } from '../src/index.js';
 import { crashEverywhere, everyWay } from './crash-everywhere.js';
 import type { World } from './harness.js';
 
@@ -104,6 +104,60 @@ everyWay('step.restart', (open) => {
     expect(keys.length).toBe(6);
     for (const at of [0, 2, 4]) expect(keys[at]).toBe(keys[at + 1]);
     expect(new Set(keys).size).toBe(3);
+  });
+
+  it('R2, E12: nothing of a run that was retried and begins anew has a key that was used before', async () => {
+    const w = open();
+    const keys: string[] = [];
+    let isBroken = true;
+    const engine = w.engine((stepfast) => {
+      stepfast.job<number>('child', async ({ step, payload, run: self }) =>
+        step.run('work', () => {
+          if (isBroken) throw new FatalError('not yet');
+          return `${payload} of ${self.id}`;
+        }),
+      );
+      stepfast.job<number>('rounds', async ({ step, payload }) => {
+        await step.run('charge', ({ idempotencyKey }) => void keys.push(idempotencyKey), { undo: () => undefined });
+        const found = await step.call('child', payload);
+        w.log.push(String(found));
+        if (payload < 2) await step.restart(payload + 1);
+      });
+    });
+    await engine.start('rounds', 0, { id: 'r' });
+    await w.clock.advance('1m');
+    expect((await run(engine)).status).toBe('failed');
+    isBroken = false;
+    await engine.runs.retry('r');
+    await w.clock.advance('1m');
+    expect(await run(engine)).toMatchObject({ status: 'completed' });
+    expect(keys.length).toBe(4);
+    expect(new Set(keys).size).toBe(4);
+    expect(new Set(w.log).size).toBe(3);
+    expect([...w.log].sort().map((text) => text[0])).toEqual(['0', '1', '2']);
+  });
+
+  it('Q1: an id that is used again, once it was forgotten, gets nothing of what the run before has started and sent', async () => {
+    const w = open();
+    const engine = w.engine((stepfast) => {
+      stepfast.job('child', ({ step }) => step.run('report', () => w.log.push('report')));
+      stepfast.job('daily', { retention: '1h' }, async ({ step }) => {
+        await step.dispatch('day');
+        return step.call('child');
+      });
+      stepfast.job('listens', async ({ step }) => {
+        for (let day = 0; day < 3; day++) await step.waitForEvent('day');
+      });
+    });
+    const listener = await engine.start('listens');
+    for (let day = 1; day <= 3; day++) {
+      const handle = await engine.start('daily', undefined, { id: 'daily', idempotencyTtl: '1h' });
+      expect(handle.created).toBe(true);
+      await w.clock.idle();
+      expect(await handle.result()).toBe(day);
+      await w.clock.advance('1d');
+    }
+    expect(await listener.status()).toBe('completed');
   });
 
   it('Q1: the start is remembered as it was: its key and payload give the same run, another payload none', async () => {

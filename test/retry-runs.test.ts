@@ -170,6 +170,36 @@ everyWay('runs.retry', (open) => {
     expect(w.log).toEqual(['own', 'child', 'mended', 'child']);
   });
 
+  it('F6: from a step on, what is started and sent again is another child and another event', async () => {
+    const w = open();
+    let value = 0;
+    const engine = w.engine((stepfast) => {
+      stepfast.job<number>('child', async ({ payload }) => payload);
+      stepfast.job('redone', { retry: { maxAttempts: 1 } }, async ({ step }: HandlerContext<undefined>) => {
+        const made = await step.run('compute', () => ++value);
+        const { id } = await step.start('child', made);
+        await step.dispatch('made', made);
+        await step.run('last', fragile(w, 'last'));
+        return id;
+      });
+      stepfast.job('listens', async ({ step }: HandlerContext<undefined>) => {
+        const first = await step.waitForEvent<number>('made', { name: 'first' });
+        const second = await step.waitForEvent<number>('made', { name: 'second' });
+        return [first.payload, second.payload];
+      });
+    });
+    const listener = await engine.start('listens');
+    const run = await engine.start('redone');
+    await w.clock.idle();
+    expect(await run.status()).toBe('failed');
+    w.log.push('mended');
+    await engine.runs.retry(run.id, { from: 'compute' });
+    await w.clock.idle();
+    expect(await run.status()).toBe('completed');
+    expect(await listener.result()).toEqual([1, 2]);
+    expect((await engine.runs.list({ job: 'child' })).runs.map(({ result }) => result)).toEqual([2, 1]);
+  });
+
   it('F6: from a wait on, the events after it are waited for anew', async () => {
     const w = open();
     const engine = w.engine((stepfast) => {

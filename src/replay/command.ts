@@ -65,6 +65,8 @@ export interface FunctionCommand {
 /** What our own functions get besides: whom they act for. */
 export interface InnerContext {
   readonly runId: string;
+  /** With the idempotency key, names what the step starts and sends: another run may have this id one day. */
+  readonly createdAt: number;
   /** To be committed along: nothing happens for an owner that has lost the run. */
   readonly confirm: RunChange;
 }

@@ -256,9 +256,19 @@ const forgottenBy = ({ undone }: Digest, { forgets }: EntryOf<'retried'>): Reado
     ...[...undone.keys()].filter((key) => undone.get(key) === 'undone'),
   ]);
 
+/** Done again, it starts another child, or sends another event: the key of the one before would find that. */
+const hasSent = (digest: Digest, key: string): boolean => {
+  const shape = digest.shapes.get(key);
+  return digest.children.has(key) || (shape?.kind === 'step-completed' && /^(start|dispatch)$/.test(shape.word ?? ''));
+};
+
+/** The generation of the journal that `step.restart` puts in the place of this one: no key of this one is used again. */
+export const nextGeneration = ({ generation, generations }: Digest): number =>
+  1 + [...generations.values()].reduce((most, raised) => Math.max(most, generation + raised), generation);
+
 /** Entries of this identity so far no longer count. */
 function forget(digest: Digest, key: string): void {
-  if (digest.children.has(key) || digest.undone.get(key) === 'undone') {
+  if (hasSent(digest, key) || digest.undone.get(key) === 'undone') {
     digest.generations.set(key, (digest.generations.get(key) ?? 0) + 1);
     digest.increments.delete(key);
   }

@@ -144,8 +144,8 @@ export function createStep({ host, replay, undoable }: StepPass): Step {
       return {
         kind,
         job: jobName,
-        async fn({ idempotencyKey }: StepContext, { runId, confirm }: InnerContext) {
-          const inner = { parentId: runId, key: `stepfast:child:${idempotencyKey}`, run: confirm };
+        async fn({ idempotencyKey }: StepContext, { runId, createdAt, confirm }: InnerContext) {
+          const inner = { parentId: runId, key: `stepfast:child:${createdAt}/${idempotencyKey}`, run: confirm };
           return { id: (await host.start(job, payload, start, inner)).runId };
         },
       };
@@ -227,8 +227,8 @@ export function createStep({ host, replay, undoable }: StepPass): Step {
         checkDispatch(event, options, platform);
         return {
           kind: 'dispatch',
-          fn: ({ idempotencyKey }, { confirm }) =>
-            host.dispatch(event, payload, options, { id: `stepfast:${idempotencyKey}`, run: confirm }),
+          fn: ({ idempotencyKey }, { createdAt, confirm }) =>
+            host.dispatch(event, payload, options, { id: `stepfast:${createdAt}/${idempotencyKey}`, run: confirm }),
         };
       });
     }) as Step['dispatch'],

@@ -81,7 +81,7 @@ export function createFunctions({ host, run, isGone, pump, stir, lost }: Functio
     const { end, late } = beginAttempt(attempts, ask, {
       attempt,
       generation: generationOf(key),
-      inner: { runId, confirm },
+      inner: { runId, createdAt: run.row.createdAt, confirm },
       done(outcome, state) {
         run.running.delete(key);
         if (!isGone() && !run.withdrawn.has(key)) run.facts.push({ ask, attempt, at: clock.now(), outcome, state });

@@ -2,7 +2,7 @@ import { type AnyJob, validate } from '../door/job.js';
 import { type ErrorCode, isStepfastError, StepfastError } from '../errors.js';
 import { LIMITS } from '../limits.js';
 import { type FunctionCommand, functionOf } from '../replay/command.js';
-import { extend } from '../replay/digest.js';
+import { extend, nextGeneration } from '../replay/digest.js';
 import type { Ask, Ending } from '../replay/replay.js';
 import type { JournalEntry, OutcomeEntry, RecordedError } from '../store/journal.js';
 import { afterOf } from '../store/transition/scope.js';
@@ -277,7 +277,7 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
       at: draft.now,
       payload,
       given: first.given ?? first.payload,
-      generation: digest.generation + 1,
+      generation: nextGeneration(digest),
       ...(floors.length && { floors }),
       ...(left.length && { left }),
     });
