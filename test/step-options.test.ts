@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import type { State, Stepfast } from '../src/index.js';
+import { defineJob, type State, type Stepfast } from '../src/index.js';
 import { crashEverywhere, everyWay } from './crash-everywhere.js';
 import type { World } from './harness.js';
 
@@ -297,6 +297,41 @@ everyWay('the timeout of a job (spec 2)', (open) => {
     expect(await run(after)).toMatchObject({ status: 'completed', result: 'in time' });
     await w.clock.advance(3 * HOUR);
     expect((await run(after)).status).toBe('completed');
+  });
+
+  it.each([
+    'in one life',
+    'over a reload',
+  ])('blocked time does not count, also where the mismatch is found before the run is claimed, %s', async (how) => {
+    const w = open();
+    const define = (isFit: boolean) => (stepfast: Stepfast) =>
+      stepfast.register(
+        defineJob('j', { timeout: '1h' }, async ({ step }) => {
+          if (isFit) await step.sleep('s', '10m');
+          else await step.run('s', () => 1);
+          return step.run('x', () => 'done');
+        }),
+        { replace: true },
+      );
+    let engine = w.engine(define(true));
+    await engine.start('j', undefined, { id: 'r' });
+    await w.clock.idle();
+    const renew = async (isFit: boolean) => {
+      if (how === 'in one life') return define(isFit)(engine);
+      await engine.close();
+      engine = w.engine(define(isFit));
+      await engine.ready();
+    };
+    await renew(false);
+    await w.clock.advance('10m');
+    expect((await run(engine)).status).toBe('blocked');
+    const commits = w.commits();
+    await w.clock.advance('5h');
+    expect(w.commits()).toBe(commits);
+    expect((await run(engine)).status).toBe('blocked');
+    await renew(true);
+    await w.clock.idle();
+    expect(await run(engine)).toMatchObject({ status: 'completed', result: 'done' });
   });
 
   it('whichever commit the app dies at, the run fails with RUN_TIMEOUT once its time is over', async () => {

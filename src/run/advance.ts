@@ -96,8 +96,10 @@ export function createAdvance({ host, run, job, pass, recorder, commits, leave }
       return;
     }
     if (run.running.size) return; // their outcomes are recorded as they come
-    // Also a slot that a dead owner left: a run that can not go on must not keep others of its queue waiting.
-    if (run.isOwner || run.row.slot !== undefined)
+    // Also a slot that a dead owner left: a run that can not go on must not keep others of its queue waiting. And once
+    // where the job has a timeout, from which this time is to be left out.
+    const isTimed = job.options.timeout !== undefined && run.digest.blockedSince === undefined;
+    if (run.isOwner || run.row.slot !== undefined || isTimed)
       await commits.letGo(now, [{ kind: 'released', at: now, blocked: true }]);
     host.blocked(run.row, error);
     leave(error);
