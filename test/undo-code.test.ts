@@ -121,6 +121,8 @@ everyWay('undo without its code', (open) => {
     const blocked = await engine.runs.get('o');
     expect(blocked).toMatchObject({ status: 'blocked', undoing: true, error: { code: 'REPLAY_MISMATCH', step: 'a' } });
     expect(blocked!.error!.message).toMatch(/"a".*undo/);
+    for (const status of ['blocked', ['blocked', 'failed', 'cancelled']] as const)
+      expect((await engine.runs.list({ status })).runs).toEqual([blocked]);
     expect(w.errors).toMatchObject([{ code: 'REPLAY_MISMATCH' }]); // said once
     engine.register(later(w, 'ab'), { replace: true });
     await w.clock.idle();

@@ -319,6 +319,8 @@ export function createScheduler(options: SchedulerOptions) {
         { runId: row.runId, job: row.job },
       );
     },
+    /** Runs that could not go on here when last tried. */
+    blockedRuns: () => blocked.keys(),
     /** Another context has changed this run, or (`undefined`) any. */
     hint(runId: string | undefined) {
       for (const driver of runId === undefined ? drivers.values() : [drivers.get(runId)]) driver?.verify();

@@ -10,6 +10,7 @@ import {
   timelineOf,
 } from '../run/inspect.js';
 import type { ListQuery, RunRow, Store, StoredRun } from '../store/store.js';
+import { fitsList } from '../store/tables.js';
 import { check, checkInteger, checkOptions, checkText, quoted } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
 import { heard } from './heard.js';
@@ -22,7 +23,7 @@ import type { Scheduler } from './scheduler.js';
 export interface ListFilter {
   /**
    * `blocked`: as seen from here. Its pages may hold fewer than `limit`. Runs whose stored data is damaged are among them,
-   * beyond the limit, on the first page.
+   * and those that have ended and whose steps can not be undone, both beyond the limit, on the first page.
    */
   readonly status?: RunStatus | readonly RunStatus[];
   readonly job?: string;
@@ -130,6 +131,15 @@ export function createViews({
     }
   };
 
+  /** That have ended, and whose steps can not be undone here: no status of the store tells them from others that have ended. */
+  const blockedEnds = async ({ job, tag }: ListFilter): Promise<StoredRun[]> => {
+    const found = await Promise.all([...scheduler.blockedRuns()].map(load));
+    return found.filter((run): run is StoredRun => {
+      if (run?.row.endedAt === undefined || !scheduler.blockedBy(run.row)) return false;
+      return fitsList(run.row, { job, tag, limit: 1 });
+    });
+  };
+
   const list: Views['list'] = async (given = {}, cursor) => {
     checkOptions(given, ['limit', 'status', 'job', 'tag'], 'The filter of list');
     const { limit = 100, ...filter } = given;
@@ -151,7 +161,9 @@ export function createViews({
       const query = { ...filter, ...(status && { status }), limit, ...(from !== undefined && { cursor: from }) };
       const page = await store.list(query as ListQuery);
       from = page.nextCursor;
-      const views = [...(page.lost ?? []).map((error) => lostSnapshotOf(error, codec)), ...page.runs.map(view)];
+      const more = isView && query.cursor === undefined ? await blockedEnds(filter) : [];
+      const shown = [...more, ...page.runs.filter(({ row }) => !more.some((each) => each.row.runId === row.runId))];
+      const views = [...(page.lost ?? []).map((error) => lostSnapshotOf(error, codec)), ...shown.map(view)];
       const runs = views.filter((run) => !wanted.length || wanted.includes(run.status));
       if (runs.length || from === undefined) return { runs, ...(from !== undefined && { cursor: from }) };
     }
