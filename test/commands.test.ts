@@ -532,6 +532,36 @@ onEveryStore('runs seen from outside', (medium) => {
     expect(await run.result().catch((error: unknown) => error)).toMatchObject({ code: 'RUN_CANCELLED' });
   });
 
+  it('V1: who listens in the engine that does it hears of a child that is cancelled with its parent, a start, a move', async () => {
+    const w = world(medium);
+    const engine = w.engine((stepfast) => {
+      stepfast.job('child', ({ step }) => step.waitForEvent('never'));
+      stepfast.job('parent', ({ step }) => step.call('child', undefined, { id: 'child' }));
+      stepfast.job('later', () => undefined);
+      stepfast.job<number>('moved', { queue: { name: 'moved', debounce: { delay: '1m' } } }, () => undefined);
+    });
+    const heard = (id: string) => {
+      const seen: RunSnapshot[] = [];
+      engine.runs.subscribe(id, (snapshot) => seen.push(snapshot));
+      return seen;
+    };
+    await engine.start('parent', undefined, { id: 'parent' });
+    await w.clock.idle();
+    const child = heard('child');
+    const later = heard('later');
+    await w.clock.idle();
+    await engine.runs.cancel('parent');
+    await engine.start('later', undefined, { id: 'later', delay: '1h' });
+    const { id } = await engine.start('moved', 1);
+    const moved = heard(id);
+    await w.clock.idle();
+    await engine.start('moved', 2);
+    await w.clock.idle();
+    expect(child.map(({ status }) => status)).toEqual(['waiting', 'cancelled']);
+    expect(later.map(({ status }) => status)).toEqual(['scheduled']);
+    expect(moved.at(-1)?.payload).toBe(2);
+  });
+
   it('subscribe gives the present snapshot, then each change up to the end, and nothing once undone', async () => {
     const w = world(medium);
     const engine = w.engine(waiting);

@@ -115,8 +115,10 @@ export function createScheduler(options: SchedulerOptions) {
     cancelled.delete(runId);
     const reason = new StepfastError('LEASE_LOST', `The run was cancelled with run ${runId}.`);
     for (const driver of [...drivers.values()])
-      if (cancelled.has(driver.runId)) driver.stop(reason);
-      else if (driver.row().parentId !== undefined) driver.verify();
+      if (cancelled.has(driver.runId)) {
+        driver.stop(reason);
+        options.changed(driver.runId);
+      } else if (driver.row().parentId !== undefined) driver.verify();
   };
 
   const host: DriverHost = {
@@ -319,6 +321,7 @@ export function createScheduler(options: SchedulerOptions) {
         { runId: row.runId, job: row.job },
       );
     },
+    drivesRun: (runId: string) => drivers.has(runId),
     /** Runs that could not go on here when last tried. */
     blockedRuns: () => blocked.keys(),
     /** Another context has changed this run, or (`undefined`) any. */
