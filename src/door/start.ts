@@ -177,6 +177,8 @@ export function createStart({ platform, codec, jobs, commit, load, look }: Start
     const said = await payloadOf(codec, job, name, payload);
     const { delayMs, unique } = placeOf(job, () => codec.decode(said.payload));
     const now = clock.now();
+    // At once unless somebody has named a time: the clock may be set back before the store is asked (spec Q4).
+    const isTimed = options.startAt !== undefined || options.delay !== undefined || delayMs > 0;
     const dueAt = Math.max(dueOf(options, now), now + delayMs);
     const entry: JournalEntry = {
       kind: 'started',
@@ -193,7 +195,7 @@ export function createStart({ platform, codec, jobs, commit, load, look }: Start
       job: name,
       version: job?.options.version ?? 1,
       queue: options.queue ?? queue.name,
-      dueAt,
+      ...(isTimed && { dueAt }),
       entries: [entry],
       ...(idempotencyKey !== undefined && { idempotencyKey }),
       ...(inner.parentId !== undefined && { parentId: inner.parentId }),
@@ -222,7 +224,7 @@ export function createStart({ platform, codec, jobs, commit, load, look }: Start
           `Run ${runId}, which was started with this id or key, is known to the store and can not be read. Use a new key for new work.`,
           { runId },
         );
-      if (same === false) throw conflict(id === undefined ? 'idempotencyKey' : 'id', id ?? idempotencyKey);
+      if (same === false) throw runId === id ? conflict('id', id) : conflict('idempotencyKey', idempotencyKey);
     }
   };
 }

@@ -153,7 +153,7 @@ export function createRuns(options: RunsOptions) {
     const entries = forkJournal(journal, { runId, before, at, ...(said && { said }) });
     const { job, version, queue, tags, priority } = row;
     const unique = singletonOf(job, payloadIn(entries));
-    const born = { runId: platform.newId(), job, version, queue, dueAt: at, entries };
+    const born = { runId: platform.newId(), job, version, queue, entries };
     const start = { ...born, ...unique, ...(tags && { tags }), ...(priority !== undefined && { priority }) };
     const outcome = await commit({ starts: [start] });
     if (outcome.kind !== 'committed') throw lostBy(outcome, undefined);

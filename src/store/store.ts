@@ -145,8 +145,8 @@ export interface NewRun {
   readonly priority?: number;
   readonly unique?: Unique;
   readonly keyUntil?: number;
-  /** When the run is first due: now, or the start time ahead. */
-  readonly dueAt: number;
+  /** When the run is first due. Absent: at once. */
+  readonly dueAt?: number;
   /** Its journal to begin with: one entry, or those of the run it was copied from. */
   readonly entries: readonly JournalEntry[];
   /** Of a copy of a run that has ended. Absent: `queued`, or `scheduled` when it is due later. */

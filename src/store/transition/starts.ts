@@ -7,7 +7,7 @@ import { read, type Work } from './work.js';
 
 /** Creates a run, unless it is there, is remembered, or another holds its unique key (spec Q1, Q2). */
 export function* start(scope: Scope, given: NewRun): Work<StartOutcome> {
-  const { entries, state, moves: _, dueAt, ...rest } = given;
+  const { entries, state, moves: _, dueAt = scope.now, ...rest } = given;
   const { runId, version } = given;
   // The copy of a run that has ended, or started, does not hold what that run held before.
   const unique = given.unique && state && !holdsUnique(given.unique, state) ? undefined : given.unique;
@@ -42,7 +42,7 @@ function* findKnown(scope: Scope, { runId, job, idempotencyKey }: NewRun): Work<
   return undefined;
 }
 
-function* findUnique(scope: Scope, { job, unique, moves, dueAt }: NewRun): Work<StartOutcome | undefined> {
+function* findUnique(scope: Scope, { job, unique, moves, dueAt = scope.now }: NewRun): Work<StartOutcome | undefined> {
   if (!unique) return undefined;
   const runId = yield* holderOf(scope, job, unique);
   const row = runId === undefined ? undefined : yield* scope.run(runId);
