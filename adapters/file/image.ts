@@ -43,6 +43,8 @@ export interface Image {
   readonly lostState: Map<string, LostValue>;
   readonly quarantined: Map<string, Damage>;
   readonly quarantinedKeys: Map<string, string>;
+  /** Of runs, made out in damaged records. */
+  readonly keyHints: Map<string, NonNullable<Damage['key']>>;
   /** Numbers of records that are gone and not yet attributed to runs. */
   readonly missing: Map<number, Damage>;
   /** What was found by this scan, to be reported. Empty when the segment is sound. */
@@ -72,6 +74,7 @@ export const emptyImage = (segment: number, file: string, after?: Image): Image 
   lostState: new Map(),
   quarantined: new Map(),
   quarantinedKeys: new Map(),
+  keyHints: new Map(),
   missing: new Map(),
   losses: [],
   length: 0,
@@ -85,12 +88,24 @@ export const emptyImage = (segment: number, file: string, after?: Image): Image 
 
 export const keyText = (job: string, idempotencyKey: string): string => JSON.stringify([job, idempotencyKey]);
 
+const keyOfRow = (row: RunRow | undefined): Damage['key'] =>
+  row?.idempotencyKey === undefined ? undefined : [row.job, row.idempotencyKey];
+
+/** A later record of a run that is put aside says what a damaged one did not: its key. */
+function learn(image: Image, row: RunRow): void {
+  const damage = image.quarantined.get(row.runId)!;
+  const { job } = row;
+  const key = keyOfRow(row) ?? damage.key; // what was known was perhaps made out in the damage itself
+  image.quarantined.set(row.runId, { ...damage, job, ...(key && { key }) });
+  if (key) image.quarantinedKeys.set(keyText(...key), row.runId);
+}
+
 /** Puts a run aside: it keeps its id and key, and answers `STORE_CORRUPT` to everything. */
 export function quarantine(image: Image, damage: Damage & { readonly runId: string }): void {
   const { runId } = damage;
   if (image.quarantined.has(runId)) return;
   const row = image.tables.run(runId);
-  const key = damage.key ?? (row?.idempotencyKey === undefined ? undefined : ([row.job, row.idempotencyKey] as const));
+  const key = damage.key ?? keyOfRow(row) ?? image.keyHints.get(runId);
   const job = damage.job ?? row?.job;
   const kept = { ...damage, ...(job !== undefined && { job }), ...(key && { key }) };
   image.tables.dropRun(runId);
@@ -179,7 +194,10 @@ export function accept(image: Image, header: Header, head: string, state: Record
   const { rows = [], reset, removed = [] } = state;
   const { n } = header;
   for (const [index, row] of rows.entries()) {
-    if (image.quarantined.has(row.runId)) continue;
+    if (image.quarantined.has(row.runId)) {
+      learn(image, row);
+      continue;
+    }
     const isReset = reset?.includes(index) ?? false;
     extend(image, row, { revision: header.runs[index]![1], n, isReset }, from, to);
     image.tables.putRun(row);

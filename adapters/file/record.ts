@@ -229,6 +229,25 @@ export function guessTouched(line: Buffer): { runs: string[]; marks: StateMark[]
   }
 }
 
+const TEXT = '("(?:[^"\\\\]|\\\\.)*")';
+const KEYED = new RegExp(`"runId":${TEXT},"job":${TEXT}[^{}]*?"idempotencyKey":${TEXT}`, 'g');
+
+/**
+ * The idempotency keys of runs, as far as they can be made out in a damaged record: guesses, so that a key still leads to
+ * its run, which is put aside, and does not start a second one (spec Q1, D3).
+ */
+export function guessKeys(line: Buffer): Map<string, readonly [job: string, idempotencyKey: string]> {
+  const found = new Map<string, readonly [string, string]>();
+  for (const [, ...texts] of line.toString('utf8').matchAll(KEYED))
+    try {
+      const [runId, job, key] = texts.map((text) => JSON.parse(text) as string);
+      found.set(runId!, [job!, key!]);
+    } catch {
+      // no text any more: nothing to be made out of it
+    }
+  return found;
+}
+
 /** What a header says of the shared values of its record. */
 export const marksOf = ({ shared = [], unset = [] }: Pick<RecordState, 'shared' | 'unset'>): StateMark[] => [
   ...shared.map(markOf),

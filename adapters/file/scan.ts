@@ -1,6 +1,6 @@
 import { type Damage, tooNew } from './damage.js';
 import { accept, acceptDamaged, attribute, type Image, quarantine, settle } from './image.js';
-import { findRecord, guessTouched, type Header, lineEnd, stateOf } from './record.js';
+import { findRecord, guessKeys, guessTouched, type Header, lineEnd, stateOf } from './record.js';
 import { loseState } from './shared.js';
 
 /*
@@ -126,6 +126,7 @@ export function scan(image: Image, bytes: Buffer, mode: 'own' | 'follow'): ScanE
     }
     damage = here;
     image.losses.push(here);
+    for (const [runId, key] of guessKeys(bytes.subarray(at, to))) image.keyHints.set(runId, key);
     if (found.kind === 'damaged') {
       attribute(image, found.header, here);
       acceptDamaged(image, found.header, found.head, here, base + to);

@@ -150,6 +150,36 @@ describe('a damaged log', () => {
     }
   });
 
+  it('Q1, D3: of the record that started a run does not let its key start a second one, wherever the bit is', async () => {
+    const dir = freshDir();
+    const setup = await openStore({ dir });
+    for (const runId of ['a', 'b', 'c'])
+      await committed(setup.store, startOf(runId, { idempotencyKey: `key ${runId}` }));
+    await committed(setup.store, stepOf('c', 1));
+    await setup.store.close();
+    const log = readFileSync(logOf(dir));
+    for (const [runId, line] of [
+      ['b', 2],
+      ['c', 3],
+    ] as const) {
+      const at = linesOf(log)[line]!;
+      const end = linesOf(log)[line + 1]!;
+      // The texts of the id and the key themselves are all that leads from the one to the other.
+      const texts = ['"runId":"', `"job":"`, `"idempotencyKey":"`].map((text) => log.indexOf(text, at));
+      const isText = (byte: number) => texts.some((from) => byte >= from && byte < from + 30);
+      for (let byte = at; byte < end - 2; byte += 3) {
+        if (runId === 'b' && isText(byte)) continue;
+        const copy = changed(dir, (bytes) => void (bytes[byte]! ^= 1 << (byte % 8)));
+        const { store } = await openStore({ dir: copy }, 'drive', { disk });
+        const again = startOf('another', { idempotencyKey: `key ${runId}` });
+        const outcome = await store.commit(again).catch((error: { code: string }) => error.code);
+        const started = typeof outcome === 'string' ? outcome : outcome.kind === 'committed' && outcome.starts[0];
+        expect({ byte, started }).toEqual({ byte, started: { kind: 'exists', runId } });
+        await store.close();
+      }
+    }
+  });
+
   it('loses nothing when the bit is in the end of a line', async () => {
     const dir = await threeRuns();
     const starts = linesOf(readFileSync(logOf(dir)));
