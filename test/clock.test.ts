@@ -40,6 +40,23 @@ onEveryStore('skipping time', (medium) => {
   });
 });
 
+describe('what is no instant', () => {
+  it.each([Number.NaN, '0', new Date(Number.NaN), null, {}])('Q3: %s is refused, and nothing moves', (value) => {
+    const at = value as number;
+    expect(() => simulatedClock({ now: at })).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
+    const clock = simulatedClock();
+    const before = clock.now();
+    expect(() => clock.jump(at)).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
+    expect(clock.now()).toBe(before);
+  });
+
+  it('Q3: a Date and ISO 8601 text are instants', () => {
+    const at = Date.UTC(2026, 5, 1);
+    expect(simulatedClock({ now: new Date(at) }).now()).toBe(at);
+    expect(simulatedClock({ now: '2026-06-01T00:00:00Z' }).now()).toBe(at);
+  });
+});
+
 describe('patience', () => {
   it('idle waits as long as work goes on, though there was never a moment without any (a busy machine)', async () => {
     const clock = simulatedClock();

@@ -228,6 +228,38 @@ onEveryStore('stepfast/testing: replay of an exported run against new code', (me
     expect(report.problems.join()).toMatch(/recorded as a step that runs a function.*asks for a sleep/);
   });
 
+  it('code that throws before it asks for what is recorded does not fit', async () => {
+    const job = defineJob('flow', async () => {
+      throw new Error('left out');
+    });
+    const report = await replay(await exported(world(medium)), job);
+    expect(report).toMatchObject({ fits: false, ending: 'threw' });
+    expect(report.problems.join()).toMatch(/throws.*left out/);
+    expect(report.problems.join()).toContain('step "make" (occurrence 1)');
+  });
+
+  it('O6: code of a lower version than that of the run does not fit', async () => {
+    const run = await exported(world(medium));
+    const report = await replay({ ...run, run: { ...run.run, version: 2 } }, defineJob('flow', first));
+    expect(report).toMatchObject({ fits: false });
+    expect(report.problems.join()).toContain('version 2');
+  });
+
+  it('the handler sees the tick of its schedule, and what is no exported run is refused', async () => {
+    const run = await exported(world(medium));
+    const schedule = { name: 'daily', tick: 5, missed: 2 };
+    const [started, ...rest] = run.journal;
+    const seen: unknown[] = [];
+    const job = defineJob('flow', (context) => {
+      seen.push(context.run.schedule);
+      return first(context as never);
+    });
+    await replay({ ...run, journal: [{ ...started, schedule }, ...rest] }, job);
+    expect(seen).toEqual([schedule]);
+    for (const bad of [null, undefined, {}, 'run'])
+      await expect(replay(bad as never, job)).rejects.toMatchObject({ code: 'INVALID_OPTION' });
+  });
+
   it('migrate takes part, and no step is entered', async () => {
     const entered: string[] = [];
     const job = defineJob(

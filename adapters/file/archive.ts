@@ -133,10 +133,15 @@ export function createArchive(disk: Disk, dir: string, onError: (error: unknown)
     await put(keyPath(job, idempotencyKey), { v: FORMAT_VERSION, sum: keySum, job, idempotencyKey, runId }, folders);
   };
 
+  /** Its own folders and files alone: other programs leave theirs where people look (`.DS_Store`, `Thumbs.db`). */
+  const shards = () => namesIn(join(dir, 'runs'), '').filter((name) => /^[0-9a-f]{2}$/.test(name));
+  const runFiles = (shard: string) =>
+    namesIn(join(dir, 'runs', shard), '.json').filter((name) => /^[0-9a-f]{64}u?\.json$/.test(name));
+
   /** The index can be made again from the files it lists. */
   async function* walk(): AsyncGenerator<RunRow> {
-    for (const shard of namesIn(join(dir, 'runs'), ''))
-      for (const name of namesIn(join(dir, 'runs', shard), '.json'))
+    for (const shard of shards())
+      for (const name of runFiles(shard))
         try {
           const run = await readFile(join(dir, 'runs', shard, name));
           if (run) yield run.row;
@@ -145,8 +150,7 @@ export function createArchive(disk: Disk, dir: string, onError: (error: unknown)
         }
   }
   const files = function* () {
-    for (const shard of namesIn(join(dir, 'runs'), ''))
-      for (const name of namesIn(join(dir, 'runs', shard), '.json')) yield name.slice(0, -'.json'.length);
+    for (const shard of shards()) for (const name of runFiles(shard)) yield name.slice(0, -'.json'.length);
   };
   const ended = createEnded(disk, dir, walk, files);
 

@@ -3,6 +3,7 @@ import { StepfastError } from '../../src/errors.js';
 import type { Batch, CommitOutcome, RunRow } from '../../src/store/store.js';
 import { prepare } from './batch.js';
 import type { Disk } from './disk.js';
+import { storeError } from './files.js';
 import { ask } from './inbox.js';
 import { type Acquired, type Holder, type Lock, livingHolder } from './lock.js';
 import type { Owner } from './owner.js';
@@ -86,20 +87,25 @@ export function createGuest(options: GuestOptions): Guest {
     }
   };
 
+  const commit = async (batch: Batch): Promise<CommitOutcome> => {
+    await refuseClaim(batch);
+    for (;;) {
+      const done = await alone(() => commitUnderLock(batch));
+      if (done) return done;
+      const answered = await ask(disk, dir(), { v: options.format(), batch }, async () => {
+        assertOpen();
+        return (await holder()) !== undefined;
+      });
+      if (answered) return answered;
+    }
+  };
+
   return {
     refuseClaim,
-    async commit(batch) {
-      await refuseClaim(batch);
-      for (;;) {
-        const done = await alone(() => commitUnderLock(batch));
-        if (done) return done;
-        const answered = await ask(disk, dir(), { v: options.format(), batch }, async () => {
-          assertOpen();
-          return (await holder()) !== undefined;
-        });
-        if (answered) return answered;
-      }
-    },
+    commit: (batch) =>
+      commit(batch).catch((error: unknown) => {
+        throw storeError(error, 'asking the owner of', dir());
+      }),
   };
 }
 

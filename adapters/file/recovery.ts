@@ -110,6 +110,35 @@ function report({ quarantined, lostState, losses }: Image, onError: (error: unkn
 async function* none() {}
 
 /**
+ * The segment that counts, of these: the highest, if it follows the one below it. A leftover ends before its successor
+ * begins; what does not go further than that was put there by somebody else, or is damaged through and through, and is
+ * kept aside.
+ */
+async function chosen(
+  { disk, dir, onError }: Recovery,
+  segments: readonly number[],
+  limitOf: (path: string) => number | undefined,
+) {
+  const read = (segment: number) => readSegment(disk, dir, segment, 'own', limitOf(segmentPath(dir, segment)));
+  let found: Segment | undefined;
+  for (const segment of [...segments].reverse()) {
+    const below = await read(segment);
+    if (!below) continue;
+    if (found && found.image.n > below.image.n) {
+      await retire(disk, below);
+      break;
+    }
+    if (found) {
+      onError(corrupt({ file: found.image.file, offset: 0 }));
+      await retire(disk, found);
+      await dismiss(disk, dir, found.image.segment, true);
+    }
+    found = below;
+  }
+  return found;
+}
+
+/**
  * Reads the log as its owner.
  *
  * @param cut Bytes of a refused group that may still be there.
@@ -122,17 +151,19 @@ export async function recover(
 ): Promise<Segment> {
   const { disk, dir, fence, now, onError } = recovery;
   const segments = segmentsIn(dir);
-  const highest = segments.at(-1);
-  const path = segmentPath(dir, highest ?? 1);
-  if (highest === undefined) {
+  if (!segments.length) {
     // The folders themselves are names in a folder: what is written into them counts only once these are durable.
     for (const folder of [dirname(dir), dir]) await syncFolder(disk, folder);
     await writeSnapshot(disk, dir, { segment: 1, fence, now: now(), runs: none(), count: 0, removals: [] });
+    segments.push(1);
   }
-  const limit = cut?.path === path ? cut.length : undefined;
-  let found = await readSegment(disk, dir, highest ?? 1, 'own', limit);
+  let found = await chosen(recovery, segments, (path) => (cut?.path === path ? cut.length : undefined));
   if (!found)
-    throw new StepfastError('STORE_UNAVAILABLE', `"${path}" was removed while the store was opened.`, { file: path });
+    throw new StepfastError('STORE_UNAVAILABLE', `The log of "${dir}" was removed while the store was opened.`, {
+      file: dir,
+    });
+  const { segment } = found.image;
+  const { path } = found;
   try {
     if (found.end === 'torn') await cutOff({ path, length: found.image.length });
     report(found.image, onError);
@@ -143,7 +174,7 @@ export async function recover(
     }
     const { quarantined, lostState } = found.image;
     const kept = new Set([...quarantined.values(), ...lostState.values()].map((damage) => damage.file));
-    for (const leftover of segments.slice(0, -1))
+    for (const leftover of segments.filter((each) => each < segment))
       await dismiss(disk, dir, leftover, kept.has(`${LOG}/${segmentName(leftover)}${CORRUPT}`));
     return found;
   } catch (error) {

@@ -1,3 +1,4 @@
+import { FORMAT_VERSION } from '../../src/store/journal.js';
 import { type Damage, tooNew } from './damage.js';
 import { accept, acceptDamaged, attribute, type Image, quarantine, settle } from './image.js';
 import { findRecord, guessKeys, guessTouched, type Header, lineEnd, stateOf } from './record.js';
@@ -41,15 +42,28 @@ function lastHeader(bytes: Buffer, from: number): Header | undefined {
   return last;
 }
 
-/** A line of a version to come, whose own checksum rules may be other ones. */
+/** Lines that have to agree on a newer version. */
+const AGREEING = 8;
+
+/**
+ * The version of a log to come, whose own checksum rules may be other ones. Where lines have a `head` whose checksum does
+ * not fit, one flipped bit must not pass for a new version: only several lines that all say the same do.
+ */
 export function newerVersion(bytes: Buffer): number | undefined {
+  const versions = new Set<unknown>();
+  let lines = 0;
   try {
-    const line = JSON.parse(bytes.toString('utf8', 0, lineEnd(bytes, 0))) as { v?: unknown; head?: unknown };
-    // With a `head`, the checksum decides (findRecord): one flipped bit must not pass for a new version.
-    return typeof line.v === 'number' && line.v > 1 && line.head === undefined ? line.v : undefined;
+    for (let at = 0; at < bytes.length && lines < AGREEING; at = lineEnd(bytes, at), lines++) {
+      const line = JSON.parse(bytes.toString('utf8', at, lineEnd(bytes, at))) as { v?: unknown; head?: unknown };
+      versions.add(line.v);
+      if (lines === 0 && line.head === undefined) break;
+    }
   } catch {
-    return undefined; // not a line of any version: damage
+    if (lines < 2) return undefined; // not a line of any version: damage
   }
+  const [version] = versions;
+  const isKnown = versions.size !== 1 || typeof version !== 'number' || version <= FORMAT_VERSION || lines === 1;
+  return isKnown ? undefined : version;
 }
 
 /** Where garbage at `at` ends: with its line, or where zeros end before a sound record. */

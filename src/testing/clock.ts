@@ -1,6 +1,7 @@
 import { StepfastError } from '../errors.js';
 import type { Clock } from '../platform.js';
-import { type Duration, durationMs } from '../values/duration.js';
+import { checkOptions } from '../values/check.js';
+import { type Duration, durationMs, instantMs } from '../values/duration.js';
 
 /** Time in the hands of a test. */
 export interface SimulatedClock extends Clock {
@@ -22,7 +23,7 @@ export interface SimulatedClock extends Clock {
    */
   skipUntil<Value>(promise: Promise<Value>): Promise<Value>;
   /** Sets time, forward or back, firing nothing by itself: what a user who changes the system clock does. */
-  jump(to: number): void;
+  jump(to: number | Date | string): void;
 }
 
 interface Timer {
@@ -64,14 +65,16 @@ async function within(ms: number, promise: Promise<void>): Promise<void> {
 /**
  * A clock that stands still until it is told to move. I/O stays real.
  *
- * @param options.now Epoch milliseconds to begin with. Default: 2026-01-01T00:00:00Z.
+ * @param options.now Instant to begin with: epoch milliseconds, a Date, or ISO 8601 text. Default: 2026-01-01T00:00:00Z.
  * @example
  * const clock = simulatedClock();
  * const stepfast = createStepfast({ store: memoryStore(), clock });
  * await clock.advance('24h');
  */
-export function simulatedClock(options: { readonly now?: number } = {}): SimulatedClock {
-  let now = options.now ?? Date.UTC(2026, 0, 1);
+export function simulatedClock(options: { readonly now?: number | Date | string } = {}): SimulatedClock {
+  checkOptions(options, ['now'], 'The options of simulatedClock');
+  const { now: from = Date.UTC(2026, 0, 1) } = options;
+  let now = instantMs(from, 'now');
   let holds = 0;
   /** Holds taken and let go so far: as long as this grows, work goes on, however slow the machine. */
   let moves = 0;
@@ -163,7 +166,7 @@ export function simulatedClock(options: { readonly now?: number } = {}): Simulat
       return promise;
     },
     jump(to) {
-      now = to;
+      now = instantMs(to, 'to');
     },
     async advance(duration) {
       const end = now + durationMs(duration, 'duration');

@@ -1,4 +1,4 @@
-import type { AnyJob } from '../door/job.js';
+import { type AnyJob, checkJob } from '../door/job.js';
 import { StepfastError } from '../errors.js';
 import { digestOf } from '../replay/digest.js';
 import { mismatch } from '../replay/mismatch.js';
@@ -8,6 +8,7 @@ import { upgradeOf } from '../run/upgrade.js';
 import { FORMAT_VERSION, type JournalEntry, namespaceOf } from '../store/journal.js';
 import type { RunRow } from '../store/store.js';
 import { systemPlatform } from '../system.js';
+import { check } from '../values/check.js';
 import { createCodec } from '../values/codec.js';
 
 /** What `runs.export` gives, as far as a replay needs it. */
@@ -56,6 +57,8 @@ const PATIENCE_MS = 1_000;
  * @example expect(await replay(JSON.parse(file), checkout)).toMatchObject({ fits: true });
  */
 export async function replay(exported: ReplayableRun, job: AnyJob): Promise<ReplayReport> {
+  check(Array.isArray(exported?.journal), 'exported', exported, 'what runs.export gave');
+  checkJob(job);
   const { run: row, format } = exported;
   if (format > FORMAT_VERSION)
     throw new StepfastError('STORE_TOO_NEW', `The run was exported by a newer stepfast (format ${format}).`);
@@ -65,6 +68,11 @@ export async function replay(exported: ReplayableRun, job: AnyJob): Promise<Repl
   const codec = createCodec({ URL: platform.URL, blobs: true });
   const digest = digestOf(exported.journal);
   const problems: string[] = [];
+  const { version = 1 } = job.options;
+  if (row.version > version)
+    problems.push(
+      `The run is of version ${row.version}, and job "${job.name}" of version ${version}: older code never takes it up.`,
+    );
   try {
     const upgrade = upgradeOf({ row: row as RunRow, digest: { ...digest, end: undefined } }, job, codec, row.createdAt);
     if (upgrade?.then === 'abandon') problems.push('The run is cancelled: the job abandons runs of earlier versions.');
@@ -92,6 +100,7 @@ export async function replay(exported: ReplayableRun, job: AnyJob): Promise<Repl
         createdAt: row.createdAt,
         tags: row.tags ?? [],
         generation: over.generation,
+        ...(over.schedule && { schedule: over.schedule }),
       },
       signal: platform.newAbort().signal,
     };
@@ -124,12 +133,14 @@ export async function replay(exported: ReplayableRun, job: AnyJob): Promise<Repl
       isMore = turn.isStalled && !turn.fault;
     } while (isMore);
     if (turn.fault) problems.push(turn.fault.message);
-    else if (turn.ending?.kind !== 'threw')
-      for (const { entry } of pass.unasked()) {
-        const problem = unasked(entry, job.name);
-        if (!problems.includes(problem)) problems.push(problem);
-      }
     const { ending } = turn;
+    const left = turn.fault ? [] : pass.unasked();
+    if (left.length && ending?.kind === 'threw')
+      problems.push(`The handler throws before it has asked for all that is recorded: ${String(ending.error)}`);
+    for (const { entry } of left) {
+      const problem = unasked(entry, job.name);
+      if (!problems.includes(problem)) problems.push(problem);
+    }
     const next = [...opened.values()].map(askedOf);
     return { fits: !problems.length, problems, replayed, next, ...(ending && { ending: ending.kind }) };
   }

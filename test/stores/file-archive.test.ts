@@ -380,6 +380,20 @@ describe('the archive', () => {
     await store.close();
   });
 
+  it('D3: files that other programs leave in its folders are none of its own', async () => {
+    const dir = freshDir();
+    const { store } = await compacted(dir);
+    await store.close();
+    for (const place of ['.DS_Store', 'runs/.DS_Store', 'runs/notes.json', 'keys/.DS_Store', 'log/.DS_Store'])
+      writeFileSync(join(dir, place), 'x');
+    writeFileSync(join(archived(dir, 'ended 3'), '..', 'Thumbs.json'), 'x');
+    rmSync(join(dir, 'ended.jsonl'));
+    const after = await openStore({ dir });
+    await assertAllThere(after.store);
+    expect(after.errors).toEqual([]);
+    await after.store.close();
+  });
+
   it('lists its runs also when its index is damaged', async () => {
     const dir = freshDir();
     const { store } = await compacted(dir);

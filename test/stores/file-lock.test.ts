@@ -213,6 +213,19 @@ describe('a full disk', () => {
   });
 });
 
+describe('a guest whose disk is full', () => {
+  it('D5: is told so, in words that have a code', async () => {
+    const dir = freshDir();
+    const { store: owner } = await openStore({ dir });
+    const full = Object.assign(new Error('full'), { code: 'ENOSPC' });
+    const disk: Disk = { ...nodeDisk, write: () => Promise.reject(full) };
+    const { store: guest } = await openStore({ dir }, 'use', { disk });
+    await expect(guest.commit(dispatchOf('e'))).rejects.toMatchObject({ code: 'QUOTA_EXCEEDED' });
+    await guest.close();
+    await owner.close();
+  });
+});
+
 describe.runIf(process.platform === 'linux')('a process that is dead for sure', () => {
   const self = async () => {
     const folder = freshLock();

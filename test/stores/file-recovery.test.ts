@@ -316,7 +316,38 @@ describe('D3: what is gone as a whole is told of', () => {
   });
 });
 
+describe('what stands above the log and does not follow it', () => {
+  it.each([
+    ['garbage', () => Buffer.from('junk\n')],
+    ['nothing', () => Buffer.alloc(0)],
+    ['a copy that is cut off', (log: Buffer) => log.subarray(0, linesOf(log)[4])],
+  ])('D3: %s, is put aside and told of; the log below counts, and stays', async (_, made) => {
+    const dir = await threeRuns();
+    const stray = made(readFileSync(logOf(dir)));
+    writeFileSync(logOf(dir, 2), stray);
+    const { store, errors } = await openStore({ dir });
+    for (const runId of ['a', 'b', 'c']) expect((await store.load(runId))?.journal).toHaveLength(3);
+    expect(errors).toMatchObject([{ code: 'STORE_CORRUPT' }]);
+    await committed(store, startOf('d'));
+    await store.close();
+    expect(readFileSync(`${logOf(dir, 2)}.corrupt`).equals(stray)).toBe(true);
+    const after = await openStore({ dir });
+    expect((await after.store.load('d'))?.journal).toHaveLength(1);
+    expect(after.errors).toEqual([]);
+    await after.store.close();
+  });
+});
+
 describe('a log of a newer version', () => {
+  it('D4: is refused and left untouched also when its checksums are none that this code knows', async () => {
+    const dir = await threeRuns();
+    const log = readFileSync(logOf(dir), 'utf8').replaceAll('{"v":1,', '{"v":2,');
+    writeFileSync(logOf(dir), log);
+    for (const mode of ['drive', 'use'] as const)
+      await expect(openStore({ dir }, mode)).rejects.toMatchObject({ code: 'STORE_TOO_NEW' });
+    expect(readFileSync(logOf(dir), 'utf8')).toBe(log);
+  });
+
   it.each(['{"v":2,"anything":"else"}\n', '{"v":99}\n'])('is refused and left untouched: %s', async (line) => {
     const dir = await threeRuns();
     writeFileSync(logOf(dir, 2), line);

@@ -12,12 +12,16 @@ const page = async (store: Store, query: Partial<ListQuery> = {}) => {
   return { runIds: runs.map(({ row }) => row.runId), ...rest };
 };
 
+/** No case has so many runs. */
+const MOST_PAGES = 1_000;
+
 /** All pages, one after the other. */
 async function pages(store: Store, query: Partial<ListQuery>): Promise<string[][]> {
   const found: string[][] = [];
   for (let cursor: string | undefined, more = true; more; more = cursor !== undefined) {
     const { runIds, nextCursor } = await page(store, { ...query, ...(cursor !== undefined && { cursor }) });
     found.push(runIds);
+    equal(found.length > MOST_PAGES, false, `whether there are more than ${MOST_PAGES} pages: is the cursor followed?`);
     cursor = nextCursor;
   }
   return found;
