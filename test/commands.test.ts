@@ -1,6 +1,13 @@
 import { expect, it } from 'vitest';
 import { z } from 'zod';
-import { FatalError, type RunSnapshot, type Stepfast } from '../src/index.js';
+import {
+  EventTimeoutError,
+  FatalError,
+  type RunSnapshot,
+  StepError,
+  type Stepfast,
+  StepfastError,
+} from '../src/index.js';
 import { onEveryStore, world } from './harness.js';
 
 // Pins: spec F6, F9, Q1, V1 and V2: what can be asked of a run, and done to it, from outside.
@@ -530,6 +537,31 @@ onEveryStore('runs seen from outside', (medium) => {
     await run.cancel();
     expect(await cancelled).toMatchObject({ code: 'RUN_CANCELLED', runId: run.id });
     expect(await run.result().catch((error: unknown) => error)).toMatchObject({ code: 'RUN_CANCELLED' });
+  });
+
+  it.each([
+    ['StepError', StepError],
+    ['EventTimeoutError', EventTimeoutError],
+    ['FatalError', FatalError],
+  ] as const)('result() rejects with a %s that is one, also once everything was reloaded', async (how, kind) => {
+    const w = world(medium);
+    const define = (stepfast: Stepfast) => {
+      stepfast.job('fails', { retry: { maxAttempts: 1 } }, async ({ step }) => {
+        if (how === 'FatalError') throw new FatalError('no');
+        if (how === 'StepError') await step.run('s', () => Promise.reject(new TypeError('no')));
+        await step.waitForEvent('never', { timeout: '1s' });
+      });
+    };
+    const before = w.engine(define);
+    await before.start('fails', undefined, { id: 'r' });
+    await w.clock.advance('2s');
+    w.crash(before);
+    const again = await w.engine(define).start('fails', undefined, { id: 'r' });
+    const error = await again.result().catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(kind);
+    expect(error).toMatchObject({ name: how });
+    expect(error instanceof StepfastError).toBe(how !== 'FatalError');
+    if (how === 'StepError') expect((error as Error).cause).toBeInstanceOf(TypeError);
   });
 
   it('V1: who listens in the engine that does it hears of a child that is cancelled with its parent, a start, a move', async () => {

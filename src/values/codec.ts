@@ -1,4 +1,4 @@
-import { type ErrorCode, StepfastError } from '../errors.js';
+import { type ErrorCode, EventTimeoutError, FatalError, RetryableError, StepError, StepfastError } from '../errors.js';
 import type { RecordedError } from '../store/journal.js';
 import type { Json } from './json.js';
 
@@ -57,6 +57,11 @@ type Class = new (...args: unknown[]) => object;
 // What `decode` takes from the global object is named here, in full: a tag in a damaged file can ask for nothing else.
 const VIEWS = /^(((Big)?(Int|Uint)\d+|Float(32|64)|Uint8Clamped)Array|DataView)$/;
 const ERRORS = /^(Eval|Range|Reference|Syntax|Type|URI|Aggregate)Error$/;
+/** Our own, so that `instanceof` says the same of an error that was recorded as of one that was thrown. */
+const ownClass = (name: string): { readonly prototype: Error } | undefined =>
+  [StepfastError, StepError, EventTimeoutError, FatalError, RetryableError].find(
+    (each) => each.prototype.name === name,
+  );
 const builtin = (name: unknown) => (globalThis as unknown as Bag)[name as string] as Class;
 
 const { getPrototypeOf, hasOwn, keys } = Object;
@@ -326,6 +331,8 @@ export function createCodec({ URL, maxBytes = MAX_VALUE_BYTES, blobs }: CodecOpt
             value !== undefined && put(error, key, value, shown);
           set('message', message);
           set('stack', stack ?? `${name}: ${message}`);
+          const own = ownClass(name);
+          if (own) Object.setPrototypeOf(error, own.prototype);
           if (error.name !== name) set('name', name);
           set('cause', cause && inner(cause));
           set('errors', errors?.map(inner));
