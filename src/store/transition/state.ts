@@ -1,3 +1,4 @@
+import { isAhead } from '../due.js';
 import type { CommitOutcome, RunChange, RunRow, StateChange, StateOutcome } from '../store.js';
 import type { Scope } from './scope.js';
 import type { Work } from './work.js';
@@ -38,10 +39,11 @@ export function* changeState(
     }
     case 'lock': {
       // The token has to grow after the lock has expired too: its row stays, only the holder goes.
-      const { heldUntil = 0 } = (row?.value ?? {}) as { readonly heldUntil?: number };
-      if (row?.holder !== undefined && row.holder !== change.holder && heldUntil > scope.now) return {};
+      const { heldUntil = 0, setAt } = (row?.value ?? {}) as { readonly heldUntil?: number; readonly setAt?: number };
+      const isHeld = heldUntil > scope.now && !isAhead(setAt, scope.now);
+      if (row?.holder !== undefined && row.holder !== change.holder && isHeld) return {};
       const token = (row?.token ?? 0) + 1;
-      scope.putState({ key, value: { heldUntil: change.expiresAt }, token, holder: change.holder });
+      scope.putState({ key, value: { heldUntil: change.expiresAt, setAt: scope.now }, token, holder: change.holder });
       return { token };
     }
     case 'unlock':

@@ -159,3 +159,12 @@ fact('D8: hostile strings are keys and holders of locks like any other', async (
     equal(await taken(store, `${text}.`, now, now + 100, text), undefined, `another holder of ${JSON.stringify(text)}`);
   }
 });
+
+fact('Q4: a lock that was taken by a clock that was ahead holds nobody up once that is corrected', async ({ open }) => {
+  const store = await open();
+  const day = 86_400_000;
+  const token = await held(store, 'x', now + day, now + day + 100);
+  const next = await held(store, 'y', now, now + 100);
+  check(next > token, 'the token grows');
+  equal(await taken(store, 'z', now + 50), undefined, 'what another is told');
+});
