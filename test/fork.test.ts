@@ -206,6 +206,47 @@ onEveryStore('fork', (medium) => {
     expect(w.log).toEqual(['c:x']);
   });
 
+  it('R1, F6: a fork of a run that `migrate` has fitted to new code has its steps under their present names', async () => {
+    const w = world(medium);
+    const say = (name: string) => () => w.log.push(name);
+    const old = w.engine((stepfast) => {
+      stepfast.job('moved', async ({ step }) => {
+        await step.run('odd', say('odd'));
+        await step.run('old', say('old'));
+        await step.run('gone', say('gone'));
+        await step.waitForEvent('go');
+      });
+    });
+    await old.start('moved', undefined, { id: 'r' });
+    await w.clock.idle();
+    await old.close();
+    const migrate = () => ({ rename: { old: 'new', go: 'the word' }, forget: ['gone'] });
+    const engine = w.engine((stepfast) => {
+      stepfast.job('moved', { version: 2, migrate }, async ({ step }) => {
+        const odd = await step.run('odd', say('odd again'));
+        const done = await step.run('new', say('new'));
+        const gone = await step.run('gone', say('gone again'));
+        await step.waitForEvent('go', { name: 'the word' });
+        return [odd, done, gone, await step.run('last', say('last'))];
+      });
+    });
+    await engine.dispatch('go');
+    await w.clock.idle();
+    expect(await (await engine.runs.fork('r', { before: 'last' })).result()).toEqual([1, 2, 4, 6]);
+    expect(w.log.splice(0)).toEqual(['odd', 'old', 'gone', 'gone again', 'last', 'last']);
+    const early = await engine.runs.fork('r', { before: 'the word' }); // first recorded before the step that was forgotten
+    await engine.dispatch('go');
+    expect(await early.result()).toEqual([1, 2, 1, 2]);
+    expect(w.log.splice(0)).toEqual(['gone again', 'last']);
+    await engine.runs.fork('r', { before: 'gone' });
+    await w.clock.idle();
+    expect(w.log.splice(0)).toEqual(['gone again']);
+    await engine.runs.fork('r', { before: 'new' });
+    await w.clock.idle();
+    expect(w.log).toEqual(['new', 'gone again']);
+    await expect(engine.runs.fork('r', { before: 'old' })).rejects.toMatchObject({ code: 'INVALID_OPTION' });
+  });
+
   it('F6: a blocked run may be forked', async () => {
     const w = world(medium);
     const before = w.engine(three(w.log));

@@ -8,22 +8,44 @@ import { check } from '../values/check.js';
  */
 
 type StartedEntry = Extract<JournalEntry, { readonly kind: 'started' }>;
+type UpgradedEntry = Extract<JournalEntry, { readonly kind: 'upgraded' }>;
+type Ids = Extract<JournalEntry, { readonly kind: 'drift' }>['ids'];
 
 /** The journal index from which on nothing is taken over: where the step of this name first appears and still counts. */
 function cutOf(journal: readonly JournalEntry[], before: string): number | undefined {
   const counting = new Map<string, number>();
   let first: number | undefined;
   for (const [index, entry] of journal.entries()) {
-    if (entry.kind === 'retried') {
+    if (entry.kind === 'retried')
       for (const [namespace, ...id] of entry.forgets) counting.delete(identityKey(namespace, id));
-      continue;
-    }
+    if (entry.kind === 'upgraded' && entry.forgets?.includes(before)) counting.clear();
     if (!('id' in entry) || entry.kind === 'logged' || entry.id[0] !== before) continue;
     first ??= index;
     const key = identityKey(namespaceOf(entry), entry.id);
     if (!counting.has(key)) counting.set(key, index);
   }
   return counting.size ? Math.min(...counting.values()) : first;
+}
+
+/**
+ * The journal as if it had always had the names that it has now: the copy is of the version that the run has come to, and
+ * nobody will ask `migrate` about it again (spec O6).
+ */
+function presentNames(journal: readonly JournalEntry[]): JournalEntry[] {
+  const entries = [...journal];
+  for (const [at, { renames = [] }] of (journal as readonly Partial<UpgradedEntry>[]).entries())
+    if (renames.length) entries.splice(0, at, ...entries.slice(0, at).map((entry) => renamed(entry, new Map(renames))));
+  return entries;
+}
+
+function renamed(entry: JournalEntry, names: ReadonlyMap<string, string>): JournalEntry {
+  const present = (name: string) => names.get(name) ?? name;
+  const all = (ids: Ids) => ids.map(([namespace, name, nth]) => [namespace, present(name), nth] as const);
+  if ('id' in entry && entry.id) return { ...entry, id: [present(entry.id[0]), entry.id[1]] };
+  if (entry.kind === 'retried') return { ...entry, forgets: all(entry.forgets) };
+  if (entry.kind === 'drift') return { ...entry, ids: all(entry.ids) };
+  if (entry.kind === 'upgraded' && entry.forgets) return { ...entry, forgets: entry.forgets.map(present) };
+  return entry;
 }
 
 /** What a run can be forked with. */
@@ -37,7 +59,8 @@ interface Fork {
 }
 
 /** The journal to begin with. */
-export function forkJournal(journal: readonly JournalEntry[], { runId, before, at, said }: Fork): JournalEntry[] {
+export function forkJournal(recorded: readonly JournalEntry[], { runId, before, at, said }: Fork): JournalEntry[] {
+  const journal = presentNames(recorded);
   const cut = cutOf(journal, before);
   check(cut !== undefined, 'before', before, `the name of a step that run ${runId} has recorded`);
   const { schedule: _, ...first } = journal[0] as StartedEntry;
