@@ -247,6 +247,36 @@ onEveryStore('fork', (medium) => {
     await expect(engine.runs.fork('r', { before: 'old' })).rejects.toMatchObject({ code: 'INVALID_OPTION' });
   });
 
+  it('F7: a fork that is cancelled before anybody has taken it up undoes the steps that it was given', async () => {
+    const w = world(medium);
+    const define = (stepfast: Stepfast) => {
+      stepfast.job('undoable', async ({ step }) => {
+        const undo = ({ result }: { readonly result: unknown }) => void w.log.push(`undo ${result}`);
+        await step.run('a', () => 'A', { undo });
+        await step.run('b', () => 'B', { undo });
+        await step.waitForEvent('go');
+      });
+    };
+    const before = w.engine(define);
+    await before.start('undoable', undefined, { id: 'old' });
+    await w.clock.idle();
+    await before.close();
+    const stranger = w.engine(); // has no job: nobody takes the fork up
+    const fork = await stranger.runs.fork('old', { before: 'b' });
+    await fork.cancel();
+    const bare = await stranger.runs.fork('old', { before: 'a' });
+    await bare.cancel();
+    expect(await stranger.runs.get(bare.id)).not.toHaveProperty('undoing');
+    expect(await stranger.runs.get(fork.id)).toMatchObject({ status: 'cancelled', undoing: true });
+    await stranger.close();
+    const after = w.engine(define);
+    await after.ready();
+    await w.clock.idle();
+    expect(w.log).toEqual(['undo A']);
+    expect(await after.runs.get(fork.id)).not.toHaveProperty('undoing');
+    expect(await after.runs.get('old')).toMatchObject({ status: 'waiting' });
+  });
+
   it('F6: a blocked run may be forked', async () => {
     const w = world(medium);
     const before = w.engine(three(w.log));

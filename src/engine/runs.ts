@@ -154,7 +154,10 @@ export function createRuns(options: RunsOptions) {
     const { job, version, queue, tags, priority } = row;
     const unique = singletonOf(job, payloadIn(entries));
     const born = { runId: platform.newId(), job, version, queue, entries };
-    const start = { ...born, ...unique, ...(tags && { tags }), ...(priority !== undefined && { priority }) };
+    // Should it be cancelled before it is claimed, what it was given is to be undone (spec F7).
+    const undoable = undosLeft(digestOf(entries)).length > 0;
+    const state = undoable && { state: { status: 'queued', version, dueAt: at, waits: [], undoable } as const };
+    const start = { ...born, ...unique, ...state, ...(tags && { tags }), ...(priority !== undefined && { priority }) };
     const outcome = await commit({ starts: [start] });
     if (outcome.kind !== 'committed') throw lostBy(outcome, undefined);
     if (outcome.starts[0]!.kind !== 'created') throw another(row, 'forked');
