@@ -194,6 +194,161 @@ onEveryStore('O6: upgrades', (medium) => {
   });
 });
 
+onEveryStore('O6, F7: runs that ended before code of the later version has claimed them', (medium) => {
+  type Undone = { readonly result: unknown };
+  /** Steps of these names, each with its undo, then a wait. */
+  const steps =
+    (w: World, names: readonly string[], said: string): Handler<{ readonly n: number }, unknown> =>
+    async ({ payload, step }) => {
+      for (const name of names)
+        await step.run(name, () => `${name} ${payload.n}`, {
+          undo: ({ result }: Undone) => void w.log.push(`${said} ${name}: ${result}, ${payload.n}`),
+        });
+      await step.waitForEvent('go');
+      return w.log.push('went on');
+    };
+  const left = async (w: World, options: Options = {}) => {
+    const old = w.engine(define(steps(w, ['a', 'old'], 'first'), options));
+    await old.start('flow', { n: 1 }, { id: 'r' });
+    await w.clock.idle();
+    await old.close();
+  };
+  const migrate = () => ({ rename: { old: 'new' }, payload: { n: 2 } });
+  const isOver = async (engine: Stepfast) => !(await engine.runs.get('r'))!.undoing;
+
+  it('F7: one that is cancelled is migrated when it is taken up to be undone, once', async () => {
+    const w = world(medium);
+    await left(w);
+    let asked = 0;
+    const migrateOnce = () => {
+      asked++;
+      return migrate();
+    };
+    const second = define(steps(w, ['a', 'new'], 'second'), { version: 2, migrate: migrateOnce });
+    const one = w.engine(second);
+    await one.ready();
+    await one.runs.cancel('r');
+    await expect.poll(() => w.log.length).toBeGreaterThan(0);
+    w.crash(one);
+    const two = w.engine(second);
+    await two.ready();
+    await w.clock.advance('10s');
+    await expect.poll(() => isOver(two)).toBe(true);
+    expect([...new Set(w.log)]).toEqual(['second new: old 1, 2', 'second a: a 1, 2']);
+    const timeline = (await two.runs.timeline('r')).filter(({ kind }) => /cancelled|upgraded|undone/.test(kind));
+    expect(timeline.map(({ kind, name }) => [kind, name])).toEqual([
+      ['cancelled', undefined],
+      ['upgraded', undefined],
+      ['undone', 'new'],
+      ['undone', 'a'],
+    ]);
+    expect(await two.runs.get('r')).toMatchObject({ status: 'cancelled', payload: { n: 2 } });
+    expect(asked).toBe(1);
+  });
+
+  it('F6, R1: one that fails as it is claimed is migrated, by whoever undoes it or takes it up again', async () => {
+    const w = world(medium);
+    const ran = (name: string) => () => w.log.push(name);
+    const named = (name: string): Handler<{ readonly n: number }, unknown> => {
+      return async ({ payload, step }) => {
+        await step.run('a', ran('a'), { undo: () => void w.log.push('undo a') });
+        await step.run(name, ran(name));
+        await step.waitForEvent('go', { timeout: '1h', onTimeout: 'continue' });
+        return payload.n;
+      };
+    };
+    const old = w.engine(define(named('old'), { timeout: '30m' }));
+    await old.start('flow', { n: 1 }, { id: 'r' });
+    await w.clock.idle();
+    await old.close();
+    await w.clock.advance('1h');
+    const told: unknown[] = [];
+    const onFailed = ({ payload }: { readonly payload: unknown }) => void told.push(payload);
+    const engine = w.engine(define(named('new'), { version: 2, migrate, timeout: '30m', onFailed }));
+    await engine.ready();
+    await w.clock.idle();
+    await expect.poll(() => isOver(engine)).toBe(true);
+    expect(await engine.runs.get('r')).toMatchObject({ status: 'failed', error: { code: 'RUN_TIMEOUT' } });
+    expect(told).toEqual([{ n: 2 }]);
+    await engine.runs.retry('r');
+    await w.clock.advance('1s');
+    expect(await engine.runs.get('r')).toMatchObject({ status: 'completed', result: 2 });
+    expect(w.log).toEqual(['a', 'old', 'undo a', 'a']);
+    expect((await kinds(engine)).filter((kind) => kind === 'upgraded')).toHaveLength(1);
+  });
+
+  it('R1: where nothing is to follow its end, it is migrated when it is taken up again', async () => {
+    const w = world(medium);
+    await begun(w);
+    await w.clock.advance('1h');
+    const engine = w.engine(
+      define(async ({ step }) => [await step.run('produce', () => 'again'), (await step.waitForEvent('go')).payload], {
+        version: 2,
+        migrate: () => ({ rename: { make: 'produce' } }),
+        timeout: '30m',
+      }),
+    );
+    expect(await go(w, engine)).toMatchObject({ status: 'failed', error: { code: 'RUN_TIMEOUT' } });
+    await engine.runs.retry('r');
+    await w.clock.idle();
+    expect(await engine.runs.get('r')).toMatchObject({ status: 'completed', result: ['made 1', 'now'] });
+  });
+
+  it('F7: what `migrate` forgets is undone all the same, and forgotten should the run be taken up again', async () => {
+    const w = world(medium);
+    await left(w, { timeout: '30m' });
+    await w.clock.advance('1h');
+    const options = { version: 2, migrate: () => ({ forget: ['a', 'old'] }), timeout: '30m' } as const;
+    const engine = w.engine(define(steps(w, ['a', 'old'], 'second'), options));
+    await engine.ready();
+    await w.clock.idle();
+    await expect.poll(() => isOver(engine)).toBe(true);
+    expect(w.log.splice(0)).toEqual(['second old: old 1, 1', 'second a: a 1, 1']);
+    await engine.runs.retry('r');
+    expect(await go(w, engine)).toMatchObject({ status: 'completed' });
+    const done = (await engine.runs.timeline('r')).filter(({ kind }) => kind === 'step-completed');
+    expect(done.map(({ name }) => name)).toEqual(['a', 'old', 'a', 'old']);
+  });
+
+  it('F7, R5: a migrate that fails blocks, nothing is undone, and the run goes on when it can', async () => {
+    const w = world(medium);
+    await left(w);
+    const wrong = () => ({ rename: { nothing: 'else' } });
+    const broken = w.engine(define(steps(w, ['a', 'new'], 'broken'), { version: 2, migrate: wrong }));
+    await broken.ready();
+    await broken.runs.cancel('r');
+    await w.clock.idle();
+    const run = { status: 'blocked', undoing: true, error: { code: 'MIGRATION_FAILED' } };
+    expect(await broken.runs.get('r')).toMatchObject(run);
+    expect(w.log).toEqual([]);
+    await broken.close();
+    const engine = w.engine(define(steps(w, ['a', 'new'], 'third'), { version: 3, migrate }));
+    await engine.ready();
+    await w.clock.idle();
+    await expect.poll(() => isOver(engine)).toBe(true);
+    expect(w.log).toEqual(['third new: old 1, 2', 'third a: a 1, 2']);
+  });
+
+  it.each([
+    'continue',
+    'restart',
+    'abandon',
+    'block',
+  ] as const)('F7: %s: a cancelled run is undone by what is recorded, under the names that it has', async (upgrade) => {
+    const w = world(medium);
+    await left(w);
+    const stranger = w.engine();
+    await stranger.runs.cancel('r');
+    await stranger.close();
+    const engine = w.engine(define(steps(w, ['a', 'old'], 'second'), { version: 2, upgrade }));
+    await engine.ready();
+    await w.clock.advance('10s');
+    await expect.poll(() => isOver(engine)).toBe(true);
+    expect(w.log).toEqual(['second old: old 1, 1', 'second a: a 1, 1']);
+    expect(await engine.runs.get('r')).toMatchObject({ status: 'cancelled' });
+  });
+});
+
 onEveryStore('stepfast/testing: replay of an exported run against new code', (medium) => {
   const exported = async (w: World) => {
     await begun(w);

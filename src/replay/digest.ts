@@ -58,6 +58,8 @@ export interface Digest {
   readonly lastTaken: Map<string, number>;
   readonly left: Map<string, readonly number[]>;
   readonly aside: Set<string>;
+  /** Names that `migrate` forgets though the run has ended: what is to be undone still counts. */
+  readonly forgotten: string[];
   slack: number;
   /** Interruptions in a row since the last progress (spec F5). */
   interruptions: number;
@@ -179,11 +181,12 @@ const add = (digest: Digest, entry: JournalEntry): void => {
     case 'upgraded':
       if (entry.payload !== undefined) digest.payload = entry.payload;
       for (const [from, to] of entry.renames ?? []) rename(digest, from, to);
-      for (const name of entry.forgets ?? [])
-        for (const each of keysOf(digest)) if (nameOf(each) === name) forget(digest, each);
+      digest.forgotten.push(...(entry.forgets ?? []));
+      if (!digest.end) forgetNames(digest);
       break;
     case 'retried':
       for (const forgotten of forgottenBy(digest, entry)) forget(digest, forgotten);
+      forgetNames(digest);
       digest.undone.clear();
       digest.undoFailures.clear();
       digest.failures.clear(); // a fresh budget, also for a step that was between two attempts
@@ -266,6 +269,11 @@ const hasSent = (digest: Digest, key: string): boolean => {
 export const nextGeneration = ({ generation, generations }: Digest): number =>
   1 + [...generations.values()].reduce((most, raised) => Math.max(most, generation + raised), generation);
 
+const forgetNames = (digest: Digest): void => {
+  const names = digest.forgotten.splice(0);
+  if (names.length) for (const key of keysOf(digest)) if (names.includes(nameOf(key))) forget(digest, key);
+};
+
 /** Entries of this identity so far no longer count. */
 function forget(digest: Digest, key: string): void {
   if (hasSent(digest, key) || digest.undone.get(key) === 'undone') {
@@ -304,6 +312,7 @@ export function digestOf(entries: readonly JournalEntry[]): Digest {
     lastTaken: new Map(),
     left: new Map(),
     aside: new Set(),
+    forgotten: [],
     slack: 0,
     interruptions: 0,
     interruptedAt: [],

@@ -18,6 +18,7 @@ import { emptyDraft, type LiveRun } from './live-run.js';
 import type { createPass } from './pass.js';
 import { retryAt } from './questions.js';
 import type { Recorder } from './recorder.js';
+import { upgradeOf } from './upgrade.js';
 
 /*
  * What follows the end of a run: its steps are undone in reverse order (spec F7), then `onFailed` is told (spec F6).
@@ -148,17 +149,21 @@ export function createAftermath(options: AftermathOptions): () => Promise<void> 
     run.progressed = undefined;
     run.news.clear();
     const now = clock.now();
-    const next = followings(run, job, now)[0];
+    let next = followings(run, job, now)[0];
     if (!next && !run.row.undoing) return leave();
     run.nextAt = next?.retryAt ?? now;
     if (next && run.nextAt > now) return; // in the row already: the commit that set it said so
+    if (next && !(await upgrade(now))) return;
+    next = followings(run, job, now)[0]; // by its present name
     if (next && !(await findUndo(next))) return;
     if (next) await functions.takeTurn();
     if (going.isOver()) return;
     // Nothing is entered before the store has confirmed that it is ours to do, and has noted that it is under way.
-    if (!run.isOwner || !next || run.row.dueAt !== 0) {
+    const entries = unsaid();
+    if (!run.isOwner || !next || run.row.dueAt !== 0 || entries.length) {
       const at = clock.now();
-      if (!(await commits.commit(emptyDraft(at), stateAt(at))) || !next) return next ? undefined : leave();
+      if (!(await commits.commit({ ...emptyDraft(at), entries }, stateAt(at))) || !next)
+        return next ? undefined : leave();
     }
     const late = await Promise.race([lateResult(run.late.get(next.key), { platform }), going.promise]);
     if (going.isOver() || !(await commits.isConfirmed()) || going.isOver()) return;
@@ -177,6 +182,27 @@ export function createAftermath(options: AftermathOptions): () => Promise<void> 
     const draft = emptyDraft(clock.now());
     recorder.record(draft, entry);
     if (await commits.commit(draft, stateAt(draft.now))) run.isStirred = true;
+  };
+
+  /** Recorded, and told by the commit that begins to undo: a run that the code does not fit is left as it is. */
+  const unsaid = () => run.digest.entries.slice(run.row.length);
+  const upgrade = async (now: number): Promise<boolean> => {
+    if (unsaid().length) return true;
+    try {
+      const found = upgradeOf(run, job, codec, now);
+      if (found) recorder.record(emptyDraft(now), found.entry);
+      return true;
+    } catch (error) {
+      return block(error as Error);
+    }
+  };
+
+  const block = async (error: Error): Promise<false> => {
+    commits.rebuild();
+    if (run.isOwner) await commits.letGo(clock.now(), []);
+    host.blocked(run.row, error);
+    leave(error);
+    return false;
   };
 
   const givenUp = ({ key, id }: Following, at: number): Followed => {
@@ -201,12 +227,7 @@ export function createAftermath(options: AftermathOptions): () => Promise<void> 
       run.nextAt = Infinity; // stirred again when it asks, or when replay has gone on without what is missing
       return false;
     }
-    const error = run.fault ?? undoMissing(job.name, next.id);
-    commits.rebuild();
-    if (run.isOwner) await commits.letGo(clock.now(), []);
-    host.blocked(run.row, error);
-    leave(error);
-    return false;
+    return block(run.fault ?? undoMissing(job.name, next.id));
   };
 
   /** The handler, or a branch of it that awaits something else, may be about to ask for more: as long as replay is patient. */

@@ -9,6 +9,9 @@ import type { LiveRun } from './live-run.js';
 /*
  * What becomes of a run when code of a later version takes it up (spec O6): old code can not stay deployed in a client,
  * so each job says what is to happen to what it left behind. Decided once, in the commit that raises the run's version.
+ *
+ * Of a run that has ended, only what `migrate` says is asked for: its steps are undone by their present names. Any other
+ * policy has nothing to say of undoing; it is asked should the run be taken up again, and the version is not raised before.
  */
 
 export type Upgraded = Extract<JournalEntry, { readonly kind: 'upgraded' }>;
@@ -21,7 +24,7 @@ export function upgradeOf(
   now: number,
 ): { readonly entry: Upgraded; readonly then: 'continue' | 'restart' | 'abandon' } | undefined {
   const { version = 1, migrate, upgrade = migrate ? 'migrate' : 'continue' } = job.options;
-  if (version <= row.version || digest.end) return undefined;
+  if (version <= row.version || (digest.end && upgrade !== 'migrate')) return undefined;
   const entry = { kind: 'upgraded', at: now, from: row.version, to: version } as const;
   if (upgrade === 'block')
     throw new StepfastError(

@@ -10,7 +10,8 @@ import type { Json } from '../values/json.js';
  *     handler saw them, `before` excepted.
  * J3. Nothing is ever removed or rewritten: `retried` names the identities whose entries no longer count. Only
  *     `step.restart` puts a new journal in the place of the old one; its `started` says which generation it is.
- * J4. After the terminal entry come only entries of what follows an end: `undone` and its failures, log lines, `retried`.
+ * J4. After the terminal entry come only entries of what follows an end: `undone` and its failures, log lines, `upgraded`,
+ *     `retried`.
  */
 
 /** The version of the records that this code writes. A store that holds a newer one answers `STORE_TOO_NEW`. */
