@@ -1,6 +1,14 @@
 import { describe, expect, it, vi } from 'vitest';
-import { createStepfast, FatalError, isStepfastError, type Step, type Stepfast } from '../src/index.js';
-import { media, onEveryStore, world } from './harness.js';
+import { fileStore } from '../adapters/file/index.js';
+import { indexedDBStore } from '../adapters/indexeddb/index.js';
+import { memoryStore } from '../adapters/memory/index.js';
+import { connectStepfast, serveStepfast } from '../plugins/bridge/index.js';
+import { encryption } from '../plugins/encryption/index.js';
+import { schedules } from '../plugins/schedules/index.js';
+import { transfer } from '../plugins/transfer/index.js';
+import { createStepfast, defineJob, FatalError, isStepfastError, type Step, type Stepfast } from '../src/index.js';
+import { crashEverywhere, failingStore, simulatedClock, testRun } from '../src/testing/index.js';
+import { freshFolder, media, onEveryStore, world } from './harness.js';
 
 // Pins: spec B where somebody errs in a way that types would have caught: misspelt options, values that are no jobs, and
 // what is said of it; listeners that fail later; spec Q1 and E8 for payloads that are equal by value.
@@ -18,9 +26,13 @@ const codeOf = async (call: () => unknown): Promise<unknown> => {
 describe('misspelt options', () => {
   const open = () => {
     const w = world(media.memory!);
-    const engine = w.engine((stepfast) => void stepfast.job('job', () => 1));
+    const define = (stepfast: Stepfast) => void stepfast.job('job', () => 1);
+    const engine = w.engine(define, { use: [transfer(), schedules()] });
     return { ...w, engine };
   };
+  const job = defineJob('job', () => 1);
+  const keys = { key: new Uint8Array(32), indexKey: new Uint8Array(32) };
+  const port = () => asAny({ postMessage: () => undefined, addEventListener: () => undefined });
   const doors: readonly (readonly [what: string, call: (engine: Stepfast) => unknown])[] = [
     ['start', (engine) => engine.start('job', undefined, asAny({ idempotencykey: 'a' }))],
     ['dispatch', (engine) => engine.dispatch('event', 1, asAny({ corelationKey: 'a' }))],
@@ -31,6 +43,25 @@ describe('misspelt options', () => {
     ['a retry', (engine) => engine.runs.retry('r', asAny({ form: 'step' }))],
     ['register', (engine) => engine.register({ name: 'x', options: {}, handler: () => 1 }, asAny({ replaces: true }))],
     ['an engine', () => createStepfast(asAny({ stroe: 1 }))],
+    ['a fork', (engine) => engine.runs.fork('r', asAny({ before: 'a', paylod: 1 }))],
+    ['state.set', ({ state }) => state.set('k', 1, asAny({ tll: '1h' }))],
+    ['state.increment', ({ state }) => state.increment('k', 1, asAny({ tt: 1 }))],
+    ['state.lock', ({ state }) => state.lock('k', asAny({ ttl: '1m', foo: 1 }))],
+    ['an export', (engine) => engine.runs.export('r', asAny({ redcat: true }))],
+    ['an import', (engine) => engine.runs.import(asAny({}), asAny({ runId: 'r' }))],
+    ['schedules()', () => schedules(asAny({ croner: 1 }))],
+    ['a schedule', (engine) => engine.schedule('s', asAny({ every: '1h', foo: 1 }), 'job')],
+    ['encryption()', () => encryption(asAny({ ...keys, kei: 1 }))],
+    ['a memory store', () => memoryStore(asAny({ meduim: 1 }))],
+    ['an IndexedDB store', () => indexedDBStore(asAny({ nam: 'a' }))],
+    ['a file store', () => fileStore(asAny({ dir: freshFolder(), durablity: 'relaxed' }))],
+    ['a bridge', (engine) => serveStepfast(engine, port(), asAny({ heartbeet: '1s' }))],
+    ['a connection', () => connectStepfast(port(), asAny({ onlost: 1 }))],
+    ['a simulated clock', () => simulatedClock(asAny({ at: 5 }))],
+    ['a fault of a store', () => failingStore(memoryStore(), [asAny({ onn: 'commit' })])],
+    ['testRun', () => testRun(job, {}, asAny({ stroe: 1 }))],
+    ['a scenario', () => testRun(job, asAny({ stepps: {} }))],
+    ['crashEverywhere', () => crashEverywhere(job, {}, asAny({ duoble: true }))],
   ];
 
   it.each(doors)('B: of %s are refused by name, with those that there are', async (_, call) => {
@@ -46,6 +77,53 @@ describe('misspelt options', () => {
     expect(said).toMatchObject({ code: 'INVALID_OPTION' });
     expect(said?.message).toMatch(/is "\w+"\. Give \w+[,.]/);
     expect(commits()).toBe(before);
+  });
+
+  it.each([
+    ['memoryStore', () => memoryStore(asAny(null))],
+    ['indexedDBStore', () => indexedDBStore(asAny(null))],
+    ['fileStore', () => fileStore(asAny(null))],
+    ['simulatedClock', () => simulatedClock(asAny(null))],
+    ['simulatedClock of no instant', () => simulatedClock(asAny({ now: 'today' }))],
+    ['connectStepfast', () => connectStepfast(port(), asAny(null))],
+    ['a fork', ({ runs }: Stepfast) => runs.fork('r', asAny(null))],
+    ['state.set', ({ state }: Stepfast) => state.set('k', 1, asAny(null))],
+    ['state.lock', ({ state }: Stepfast) => state.lock('k', asAny([]))],
+    ['a status', ({ runs }: Stepfast) => runs.list({ status: asAny(null) })],
+    ['the plug-ins of an engine', () => createStepfast({ store: memoryStore(), use: asAny(null) })],
+  ] as const)('B: %s is refused null, and what is no object', async (_, call) => {
+    const { engine, commits } = open();
+    await engine.ready();
+    const before = commits();
+    expect(await codeOf(() => call(engine))).toBe('INVALID_OPTION');
+    expect(commits()).toBe(before);
+  });
+
+  it('B: of the state fail the step that gives them, at once, and nothing is written', async () => {
+    const w = world(media.memory!);
+    const engine = w.engine((stepfast) => {
+      stepfast.job('job', ({ step }) => step.run('a', ({ state }) => state.set('k', 1, asAny({ tll: '1h' }))));
+    });
+    await expect((await engine.start('job')).result()).rejects.toMatchObject({ cause: { code: 'INVALID_OPTION' } });
+    expect(await engine.state.get('k')).toBeUndefined();
+  });
+
+  it('O6: what migrate gives and there is not blocks the run, which goes on when it can', async () => {
+    const w = world(media.memory!);
+    const define =
+      (options: object = {}) =>
+      (stepfast: Stepfast) =>
+        void stepfast.job('job', options, ({ step }) => step.waitForEvent('go'));
+    const old = w.engine(define());
+    await old.start('job', undefined, { id: 'r' });
+    await w.clock.idle();
+    await old.close();
+    const engine = w.engine(define({ version: 2, migrate: () => ({ renames: { go: 'gone' } }) }));
+    await engine.dispatch('go');
+    await w.clock.idle();
+    const run = await engine.runs.get('r');
+    expect(run).toMatchObject({ status: 'blocked', error: { code: 'MIGRATION_FAILED' } });
+    expect(run!.error!.message).toContain('"renames"');
   });
 
   const words: readonly (readonly [word: string, call: (step: Step) => unknown])[] = [

@@ -39,7 +39,7 @@ onEveryStore('shared state', (medium) => {
   });
 
   it.each([
-    ['a ttl', (now: number) => ({ ttl: '1h' as const, now })],
+    ['a ttl', () => ({ ttl: '1h' as const })],
     ['an instant', (now: number) => ({ expiresAt: now + 3_600_000 })],
     ['a date', (now: number) => ({ expiresAt: new Date(now + 3_600_000) })],
   ])('D8: a value with %s is forgotten when it is over', async (_, options) => {

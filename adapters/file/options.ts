@@ -1,4 +1,5 @@
 import { StepfastError } from '../../src/errors.js';
+import { checkOptions as checkNames } from '../../src/values/check.js';
 import type { Disk } from './disk.js';
 
 export interface FileStoreOptions {
@@ -23,6 +24,7 @@ export interface FileStoreInternals {
 
 /** @throws {StepfastError} `INVALID_OPTION` */
 export function checkOptions(given: FileStoreOptions | undefined): void {
+  checkNames(given, ['dir', 'durability', 'wait'], 'The options of fileStore');
   const { dir, durability = 'strict', wait = false } = given ?? {};
   if (typeof dir !== 'string' || dir === '')
     throw new StepfastError(

@@ -2,7 +2,7 @@ import { isStepfastError, StepfastError } from '../../src/errors.js';
 import { withOffers } from '../../src/store/due.js';
 import { FORMAT_VERSION } from '../../src/store/journal.js';
 import type { OpenOptions, SharedWork, Store, StoreListener } from '../../src/store/store.js';
-import { check, checkText } from '../../src/values/check.js';
+import { check, checkOptions, checkText } from '../../src/values/check.js';
 import { type AppDatabase, connectionTo } from './connection.js';
 import { createWarning, requestPersistence } from './eviction.js';
 import { type Presence, presence } from './presence.js';
@@ -67,6 +67,7 @@ const hasIndexedDB = (): boolean => {
  * @example const stepfast = createStepfast({ store: indexedDBStore({ name: 'my-app' }) });
  */
 export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
+  checkOptions(options, ['name', 'database', 'durability', 'persist', 'fallback'], 'The options of indexedDBStore');
   const { database, durability = 'relaxed', persist, fallback } = options;
   check(['relaxed', 'strict'].includes(durability), 'durability', durability, '"relaxed" or "strict"');
   if (options.name !== undefined) checkText(options.name, 'name', 'INVALID_OPTION');

@@ -8,7 +8,7 @@ import type { Schedule } from '../../src/engine/words.js';
 import { StepfastError } from '../../src/errors.js';
 import type { Clock } from '../../src/platform.js';
 import type { RunSnapshot } from '../../src/run/inspect.js';
-import { check } from '../../src/values/check.js';
+import { check, checkOptions } from '../../src/values/check.js';
 import type { Duration } from '../../src/values/duration.js';
 import { type Calls, createCalls } from './calls.js';
 import { systemClock } from './clock.js';
@@ -180,6 +180,7 @@ function onLeaving(leave: () => void, tell: Calls['tell']): () => void {
  * await stepfast.start('userOnboarding', { userId: '42' });
  */
 export function connectStepfast(port: BridgePort, options: ConnectOptions = {}): Stepfast {
+  checkOptions(options, ['heartbeat', 'clock', 'onLost', 'onError'], 'The options of connectStepfast');
   const { heartbeat = '15s', clock = systemClock, onLost, onError } = options;
   const everyMs = checkBridge(port, heartbeat);
   for (const [option, fn] of Object.entries({ onLost, onError }))

@@ -1,6 +1,6 @@
 import type { Stepfast } from '../../src/engine/engine.js';
 import type { Clock } from '../../src/platform.js';
-import { check } from '../../src/values/check.js';
+import { check, checkOptions } from '../../src/values/check.js';
 import { type Duration, durationMs } from '../../src/values/duration.js';
 import { systemClock } from './clock.js';
 import { type BridgePort, lineOver } from './port.js';
@@ -70,6 +70,7 @@ const EVENTS = { leaving: 'beforeunload', away: 'pagehide', back: 'pageshow' } a
  */
 export function serveStepfast(stepfast: Stepfast, port: BridgePort, options: ServeOptions = {}): Serving {
   check(typeof stepfast?.dispatch === 'function', 'The engine', stepfast, 'what createStepfast returns');
+  checkOptions(options, ['heartbeat', 'clock', 'onError'], 'The options of serveStepfast');
   const { heartbeat = '1m', clock = systemClock, onError = (error) => console.error('stepfast:', error) } = options;
   const everyMs = checkBridge(port, heartbeat);
   const engine = newId();

@@ -1,5 +1,5 @@
 import type { Plugin, PluginHost } from '../../src/engine/plugin.js';
-import { check } from '../../src/values/check.js';
+import { check, checkOptions } from '../../src/values/check.js';
 import type { KeySubject } from './batch.js';
 import { forget } from './forget.js';
 import { type EncryptionKey, type KeySource, keyRing } from './keys.js';
@@ -32,6 +32,8 @@ export interface EncryptionOptions {
   readonly keys?: (keyId: string) => EncryptionKey | undefined | Promise<EncryptionKey | undefined>;
 }
 
+const OPTIONS = ['key', 'keyId', 'previous', 'indexKey', 'keyOf', 'keys'] satisfies (keyof EncryptionOptions)[];
+
 /** The plug-in, for `createStepfast({ use: [...] })` of one engine. */
 export interface Encryption extends Plugin {
   /**
@@ -58,6 +60,7 @@ export interface Encryption extends Plugin {
  */
 export function encryption(options: EncryptionOptions): Encryption {
   check(typeof options === 'object' && options !== null, 'The options of encryption', options, '{ key, indexKey }');
+  checkOptions(options, OPTIONS, 'The options of encryption');
   const { keyOf, keys } = options;
   check(keyOf === undefined || typeof keyOf === 'function', 'keyOf', keyOf, 'a function, or leave it out');
   check(

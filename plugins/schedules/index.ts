@@ -3,7 +3,7 @@ import { checkStart } from '../../src/door/start.js';
 import type { Plugin, PluginHost } from '../../src/engine/plugin.js';
 import type { Schedule, Scheduled, ScheduleOptions, ScheduleStartOptions } from '../../src/engine/words.js';
 import { StepfastError } from '../../src/errors.js';
-import { check, checkName } from '../../src/values/check.js';
+import { check, checkName, checkOptions } from '../../src/values/check.js';
 import { type Clockwork, createClockwork } from './clockwork.js';
 import { type CronClass, ruleOf } from './rule.js';
 
@@ -53,7 +53,7 @@ const START_OPTIONS: readonly unknown[] = [
  * stepfast.schedule('digest', { cron: '0 9 * * MON-FRI', timezone: 'Europe/Vienna' }, sendDigest);
  */
 export function schedules(options: SchedulesOptions = {}): Plugin<SchedulesWords> {
-  check(typeof options === 'object' && options !== null, 'The options of schedules', options, 'an object');
+  checkOptions(options, ['cron'], 'The options of schedules');
   const { cron } = options;
   check(cron === undefined || typeof cron === 'function', 'cron', cron, 'the class `Cron` of the package croner');
   let clockwork: Clockwork | undefined;

@@ -1,6 +1,6 @@
 import type { ScheduleOptions } from '../../src/engine/words.js';
 import { StepfastError } from '../../src/errors.js';
-import { check, quoted } from '../../src/values/check.js';
+import { check, checkOptions, quoted } from '../../src/values/check.js';
 import { durationMs } from '../../src/values/duration.js';
 
 /*
@@ -37,6 +37,7 @@ const MIN_EVERY_MS = 1_000;
 /** Reads the rule that a schedule was declared with, or refuses it. */
 export function ruleOf(when: ScheduleOptions, cron: CronClass | undefined, pause: () => Promise<void>): Rule {
   check(typeof when === 'object' && when !== null, 'The second argument of schedule', when, '{ every } or { cron }');
+  checkOptions(when, ['every', 'cron', 'timezone'], 'The second argument of schedule');
   const { every } = when;
   check((every === undefined) !== (when.cron === undefined), 'every beside cron', every, 'one of every and cron');
   if (when.cron !== undefined) return cronRule(checkCron(when.cron, when.timezone ?? 'UTC', cron), pause);

@@ -4,7 +4,7 @@ import type { ExportedRow, ExportedRun, ExportOptions, ImportOptions, Transfer }
 import { StepfastError } from '../../src/errors.js';
 import { FORMAT_VERSION, type JournalEntry } from '../../src/store/journal.js';
 import type { NewRun, RunState, StartOutcome, StoredRun } from '../../src/store/store.js';
-import { check, checkText, quoted } from '../../src/values/check.js';
+import { check, checkOptions, checkText, quoted } from '../../src/values/check.js';
 import { sameJson } from '../../src/values/codec.js';
 import type { Json } from '../../src/values/json.js';
 import { visitJournal, visitRow } from './parts.js';
@@ -48,7 +48,7 @@ export function transfer(): Plugin<TransferWords> {
 // ---- out ------------------------------------------------------------------------------------------------------------
 
 async function exportRun(host: PluginHost, runId: string, options: ExportOptions): Promise<ExportedRun> {
-  check(typeof options === 'object' && options !== null, 'The options of export', options, 'an object');
+  checkOptions(options, ['redact'], 'The options of export');
   const { redact = false } = options;
   check(typeof redact === 'boolean' || typeof redact === 'function', 'redact', redact, 'true or a function');
   await host.open();
@@ -72,7 +72,7 @@ const plain = <T>(value: T): T => JSON.parse(JSON.stringify(value)) as T;
 // ---- in -------------------------------------------------------------------------------------------------------------
 
 async function importRun(host: PluginHost, given: ExportedRun, options: ImportOptions) {
-  check(typeof options === 'object' && options !== null, 'The options of import', options, 'an object');
+  checkOptions(options, ['id'], 'The options of import');
   const { id } = options;
   if (id !== undefined) checkText(id, 'id', 'INVALID_ID');
   const { run, journal } = readExported(given, host.codec);

@@ -1,7 +1,7 @@
 import { StepfastError } from '../errors.js';
 import type { Platform } from '../platform.js';
 import type { CommitOutcome, StateChange, StateOutcome, StateRow } from '../store/store.js';
-import { check, checkText, quoted } from '../values/check.js';
+import { check, checkOptions, checkText, quoted } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
 import { type Duration, durationMs, instantMs } from '../values/duration.js';
 
@@ -79,7 +79,7 @@ export function createState({ codec, platform, read, commit, check: refuse, hold
     refuse?.(word, key);
   };
   const expiry = (options: Expiry = {}): { readonly expiresAt?: number } => {
-    check(typeof options === 'object' && options !== null, 'The options', options, 'an object');
+    checkOptions(options, ['ttl', 'expiresAt'], 'The options');
     const { ttl, expiresAt } = options;
     check(ttl === undefined || expiresAt === undefined, 'ttl beside expiresAt', ttl, 'one of ttl and expiresAt');
     if (ttl !== undefined) return { expiresAt: clock.now() + durationMs(ttl, 'ttl') };
@@ -109,6 +109,7 @@ export function createState({ codec, platform, read, commit, check: refuse, hold
     },
     async lock(key, options) {
       checked('lock', key);
+      checkOptions(options, ['ttl'], 'The options of lock');
       const expiresAt = clock.now() + durationMs(options?.ttl, 'ttl');
       const of = { key: lockKey(key), holder: holder ?? platform.newId(), expiresAt };
       const token = (await commit([{ kind: 'lock', ...of }]))[0]!.token;

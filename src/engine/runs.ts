@@ -142,7 +142,7 @@ export function createRuns(options: RunsOptions) {
   };
 
   const fork = async (runId: string, options: ForkOptions): Promise<RunHandle> => {
-    check(typeof options === 'object' && options !== null, 'The options of fork', options, '{ before }');
+    checkOptions(options ?? null, ['before', 'payload'], 'The options of fork');
     const { before, ...given } = options;
     const run = await found(runId);
     const { row, journal } = run;

@@ -147,7 +147,7 @@ export function createViews({
       if (text !== undefined) checkText(text, option, 'INVALID_OPTION');
     checkInteger(limit, 'limit', 1);
     check(limit <= MAX_PAGE, 'limit', limit, `at most ${MAX_PAGE}`);
-    const wanted: readonly unknown[] = [filter.status ?? []].flat();
+    const wanted: readonly unknown[] = filter.status === undefined ? [] : [filter.status].flat();
     for (const each of wanted)
       check(STATUSES.includes(each), 'status', each, `one or several of ${STATUSES.join(', ')}`);
     const isCursor = cursor === undefined || (typeof cursor === 'string' && /^\d+$/.test(cursor));

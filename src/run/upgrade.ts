@@ -2,7 +2,7 @@ import type { AnyJob, MigratedRun, Migration } from '../door/job.js';
 import { StepfastError } from '../errors.js';
 import { recordedNames } from '../replay/digest.js';
 import type { JournalEntry } from '../store/journal.js';
-import { check } from '../values/check.js';
+import { check, checkOptions } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
 import type { LiveRun } from './live-run.js';
 
@@ -47,7 +47,9 @@ function migrated({ row, digest }: Pick<LiveRun, 'row' | 'digest'>, job: AnyJob,
   });
   const run: MigratedRun = { id: row.runId, version: row.version, payload: codec.decode(digest.payload), steps };
   try {
-    const { payload, rename = {}, forget = [] }: Migration = job.options.migrate!(run) ?? {};
+    const migration: Migration = job.options.migrate!(run) ?? {};
+    checkOptions(migration, ['payload', 'rename', 'forget'], 'What it gave');
+    const { payload, rename = {}, forget = [] } = migration;
     const names = recordedNames(digest);
     for (const [from, to] of Object.entries(rename))
       check(

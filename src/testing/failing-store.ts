@@ -1,6 +1,6 @@
 import { type ErrorCode, StepfastError } from '../errors.js';
 import type { Store } from '../store/store.js';
-import { check, checkInteger } from '../values/check.js';
+import { check, checkInteger, checkOptions } from '../values/check.js';
 
 /*
  * A store that fails when it is told to. Everything else it leaves to the store within.
@@ -66,7 +66,9 @@ const errorOf = (error: ErrorCode | Error, name: StoreCall): Error =>
     ? new StepfastError(error, `The failing store was told to fail, and did so at \`${name}\`.`)
     : error;
 
-function checkFault({ on = 'commit', at = 1, when = 'before', lasts = 'once', error }: StoreFault): void {
+function checkFault(fault: StoreFault): void {
+  checkOptions(fault, ['on', 'at', 'when', 'lasts', 'error'], 'The fault of a store');
+  const { on = 'commit', at = 1, when = 'before', lasts = 'once', error } = fault;
   for (const name of [on].flat()) check(CALLS.includes(name), 'on', name, `one or several of ${CALLS.join(', ')}`);
   checkInteger(at, 'at', 1);
   check(when === 'before' || when === 'after', 'when', when, '"before" or "after"');

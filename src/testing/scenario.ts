@@ -4,7 +4,7 @@ import type { EngineOptions, Stepfast } from '../engine/engine.js';
 import type { StepContext, StepOptions, UndoContext } from '../replay/command.js';
 import type { Step } from '../replay/language.js';
 import type { TimelineEntry } from '../run/inspect.js';
-import { check } from '../values/check.js';
+import { check, checkOptions } from '../values/check.js';
 import type { SimulatedClock } from './clock.js';
 import type { FreshMedium } from './conformance.js';
 
@@ -66,6 +66,7 @@ export const RUN_ID = 'run';
 export function checkScenario(job: AnyJob, scenario: ScenarioParts): void {
   check(typeof job?.handler === 'function', 'job', job, 'a job: what defineJob or stepfast.job returned');
   check(typeof scenario === 'object' && scenario !== null, 'scenario', scenario, 'an object, such as { payload }');
+  checkOptions(scenario, ['payload', 'steps', 'events', 'jobs', 'start', 'play', 'effects'], 'The scenario');
   const { steps = {}, play, effects, jobs = [] } = scenario;
   for (const [name, fake] of Object.entries(steps))
     check(typeof fake === 'function', `steps["${name}"]`, fake, 'a function');

@@ -5,6 +5,7 @@ import { StepfastError } from '../errors.js';
 import type { RunSnapshot, TimelineEntry } from '../run/inspect.js';
 import type { Store } from '../store/store.js';
 import { systemPlatform } from '../system.js';
+import { checkOptions } from '../values/check.js';
 import { type SimulatedClock, simulatedClock } from './clock.js';
 import type { Medium } from './conformance.js';
 import { type Entering, type Feed, feedsOf, type PlayOptions, RUN_ID, type Scenario, withFakes } from './scenario.js';
@@ -50,6 +51,7 @@ const freshMemory = () => {
 };
 
 export async function createStage(job: AnyJob, scenario: Scenario<unknown>, options: PlayOptions): Promise<Stage> {
+  checkOptions(options, ['store', 'now', 'engine', 'double'], 'The options of a play');
   const { now, store = freshMemory } = options;
   const clock = simulatedClock(now === undefined ? {} : { now });
   let ids = 0;
