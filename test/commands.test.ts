@@ -463,6 +463,43 @@ onEveryStore('runs seen from outside', (medium) => {
     await expect(engine.runs.list({ limit })).rejects.toMatchObject({ code: 'INVALID_OPTION' });
   });
 
+  it('V2: the timeline has what errors carried, and the retry options of the start, as they were given', async () => {
+    const data = new Map<string, unknown>([['at', new Date(5)]]);
+    data.set('self', data);
+    const inner = Object.assign(new Error('inner'), { data });
+    const engine = world(medium).engine((stepfast) => {
+      stepfast.job('fails', async ({ step }) => {
+        await step.run('a', () => {
+          const cause = new AggregateError([inner, 'thrown'], 'several');
+          throw Object.assign(new FatalError('no', { cause }), { code: 'E_NO', data: { of: inner.data, big: 5n } });
+        });
+      });
+    });
+    const retry = { maxAttempts: Number.POSITIVE_INFINITY };
+    const { id } = await engine.start('fails', undefined, { retry });
+    await expect.poll(async () => (await engine.runs.get(id))!.status).toBe('failed');
+    const timeline = await engine.runs.timeline(id);
+    expect(timeline[0]).toMatchObject({ kind: 'started', retry });
+    const error = {
+      name: 'FatalError',
+      message: 'no',
+      code: 'E_NO',
+      stack: expect.stringContaining('FatalError: no'),
+      data: { of: data, big: 5n },
+      cause: {
+        name: 'AggregateError',
+        message: 'several',
+        stack: expect.any(String),
+        errors: [
+          { name: 'Error', message: 'inner', stack: expect.any(String), data },
+          { name: 'Error', message: 'thrown', data: 'thrown' },
+        ],
+      },
+    };
+    expect(timeline.find(({ kind }) => kind === 'step-failed')!.error).toEqual(error);
+    expect(timeline.at(-1)).toMatchObject({ kind: 'failed', error: { code: 'STEP_FAILED', step: 'a', cause: error } });
+  });
+
   it('the timeline tells the start, claims, attempts, sleeps, waits, events and the end, in order and with times', async () => {
     const w = world(medium);
     const engine = w.engine((stepfast) => {

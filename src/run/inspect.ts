@@ -120,6 +120,17 @@ export const lostSnapshotOf = (error: StepfastError, codec: Codec): RunSnapshot 
   tags: [],
 });
 
+/** An error as a timeline shows it: plain fields, and what it carried as it was. Parts may refer to others of the whole. */
+const readable = (recorded: RecordedError, decoded: Error): object => {
+  const { data, cause, errors } = decoded as { readonly data?: unknown; cause?: unknown; errors?: Error[] };
+  return {
+    ...recorded,
+    ...(recorded.data !== undefined && { data }),
+    ...(recorded.cause && { cause: readable(recorded.cause, cause as Error) }),
+    ...(recorded.errors && { errors: recorded.errors.map((each, index) => readable(each, errors![index]!)) }),
+  };
+};
+
 /** Reads a timeline out of a journal. */
 export const timelineOf = (run: StoredRun, codec: Codec): TimelineEntry[] =>
   run.journal.map((entry) => {
@@ -128,6 +139,8 @@ export const timelineOf = (run: StoredRun, codec: Codec): TimelineEntry[] =>
       value,
       payload,
       data,
+      retry,
+      error,
       given: _,
       floors: _floors,
       left: _left,
@@ -139,5 +152,7 @@ export const timelineOf = (run: StoredRun, codec: Codec): TimelineEntry[] =>
       ...(value !== undefined && { value: codec.decode(value) }),
       ...(payload !== undefined && { payload: codec.decode(payload) }),
       ...(data !== undefined && { data: codec.decode(data) }),
+      ...(retry !== undefined && { retry: codec.decode(retry) }),
+      ...(error && { error: readable(error, codec.decodeError(error)) }),
     } as TimelineEntry;
   });
