@@ -223,6 +223,46 @@ everyWay('runs.retry', (open) => {
     expect(await run.result()).toEqual(['a', 'c']);
   });
 
+  it('F6, E5: a wait whose deadline has passed since the run failed is waited for anew; another keeps its deadline', async () => {
+    const w = open();
+    const engine = w.engine((stepfast) => {
+      stepfast.job('beside', { retry: { maxAttempts: 1 } }, async ({ step }: HandlerContext<undefined>) => {
+        const wait = (name: string, timeout: '1h' | '5h') => step.waitForEvent<number>(name, { timeout });
+        const [short, long, early] = await Promise.all([
+          wait('short', '1h'),
+          wait('long', '5h'),
+          wait('early', '1h'),
+          step.run('fragile', fragile(w, 'fragile')),
+        ]);
+        return [short.payload, long.payload, early.payload];
+      });
+    });
+    const startedAt = w.clock.now();
+    const run = await engine.start('beside');
+    await w.clock.advance('30m');
+    expect(await run.status()).toBe('failed');
+    await engine.dispatch('early', 1); // in time for the wait that was open when the run failed
+    await w.clock.advance('90m');
+    await expect(engine.runs.retry(run.id, { from: 'nothing' })).rejects.toMatchObject({ code: 'INVALID_OPTION' });
+    w.log.push('mended');
+    await run.retry();
+    await w.clock.advance('59m');
+    const hour = 3_600_000;
+    const { status, waitingFor } = (await engine.runs.get(run.id))!;
+    expect([status, waitingFor.map(({ events, deadline }) => [events[0], deadline! - startedAt])]).toEqual([
+      'waiting',
+      [
+        ['short', 3 * hour],
+        ['long', 5 * hour],
+      ],
+    ]);
+    await engine.dispatch('short', 2);
+    await engine.dispatch('long', 3);
+    await w.clock.idle();
+    expect(await run.result()).toEqual([2, 3, 1]);
+    expect(w.log).toEqual(['fragile', 'mended', 'fragile']);
+  });
+
   it('F6, F8: the timeout of a job that has passed is not held against the run that is retried', async () => {
     const w = open();
     const engine = w.engine((stepfast) => {

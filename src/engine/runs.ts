@@ -2,7 +2,7 @@ import type { AnyJob } from '../door/job.js';
 import { placeOf } from '../door/queue.js';
 import { fingerprintOfRun, lostBy, payloadOf } from '../door/start.js';
 import { StepfastError } from '../errors.js';
-import { digestOf, extend, forgetsFor, undosLeft } from '../replay/digest.js';
+import { digestOf, extend, forgetsFor, undosLeft, waitsPast } from '../replay/digest.js';
 import { payloadIn } from '../replay/glance.js';
 import type { RunSnapshot } from '../run/inspect.js';
 import type { Batch, CommitOutcome, RunChange, RunRow, RunState, StoredRun } from '../store/store.js';
@@ -130,9 +130,10 @@ export function createRuns(options: RunsOptions) {
       );
     const digest = digestOf(journal);
     if (isUndoing({ row, journal })) throw active(row, 'retried', 'Wait until its steps are undone');
-    const forgets = forgetsFor(digest, from);
-    check(from === undefined || forgets.length > 0, 'from', from, `the name of a step that run ${runId} has recorded`);
     const at = clock.now();
+    const failures = forgetsFor(digest, from);
+    check(from === undefined || failures.length > 0, 'from', from, `the name of a step that run ${runId} has recorded`);
+    const forgets = [...failures, ...waitsPast(digest, at)];
     const append = [{ kind: 'retried', at, forgets }] as const;
     const unique = singletonOf(row.job, digest.payload);
     // A step whose undoing was given up is still done: should the run end from outside, it is to be undone again.

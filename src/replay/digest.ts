@@ -369,6 +369,12 @@ export function forgetsFor(
   return ids;
 }
 
+/** Waits that a retry begins anew: their deadlines have passed, unseen, since the run failed on something else. */
+export const waitsPast = ({ waits, outcomeKeys }: Digest, now: number): (readonly [Namespace, string, number])[] =>
+  [...waits].flatMap(([key, { id, deadline = Infinity }]) =>
+    deadline > now || outcomeKeys.has(key) ? [] : [['wait', ...id] as const],
+  );
+
 /** The attempt number of a function that is entered now: every failure and every interruption since it was asked for. */
 export function attemptOf(digest: Digest, key: string, released: number): number {
   const since = released ? (digest.outcomes[released - 1]?.index ?? 0) : 0;
