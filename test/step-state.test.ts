@@ -220,6 +220,19 @@ everyWay('state within a step', (open) => {
     expect([await engine.state.get('n'), await engine.state.get('m')]).toEqual([8, 1]);
   });
 
+  it('D8: a number does not count in what the attempt has added before unasked; in the end each is counted once', async () => {
+    const w = open();
+    const engine = await stepOf(w, async (state, attempt) => {
+      for (let row = 0; row < attempt; row++) void state.increment('n'); // an attempt that fails adds nothing
+      const number = await state.increment('n', 10);
+      const seen = await state.get('n');
+      if (attempt < 3) throw new Error('no');
+      return [number, seen];
+    });
+    expect((await run(engine)).result).toEqual([10, 13]);
+    expect(await engine.state.get('n')).toBe(13);
+  });
+
   it.each([
     ['its number asked for', async (state: State) => void (await state.increment('text'))],
     ['its number not asked for', async (state: State) => void state.increment('text')],

@@ -18,7 +18,9 @@ import { createLog, type Log } from './log.js';
  *
  * A1. What the function writes to the shared state waits for its result and is committed with it, or not at all; reads
  *     see it before. Increments are kept as deltas; only one whose number is asked for is committed at once, and
- *     journaled, so that a repeated attempt gets the number and counts nothing again (spec D8).
+ *     journaled, so that a repeated attempt gets the number and counts nothing again (spec D8). Deltas that the attempt has
+ *     not asked about are not in it: committed with it, they would stay though the attempt fails, and another attempt may
+ *     have others to add.
  * A2. After its timeout an attempt writes nothing more (spec F8).
  */
 
