@@ -28,6 +28,9 @@ const MAX_GROUP = 128;
 const MAX_TAIL = 64;
 const MAX_TAIL_SIZE = 16_384;
 
+/** `clock` and `format`, which are there from the first moment, and stand side by side. */
+const HEAD = () => IDBKeyRange.bound('clock', 'format');
+
 /** A journal of which nothing is written yet. */
 const EMPTY: Pick<RunRecord, 'tail' | 'chunks' | 'size'> = { tail: [], chunks: 0, size: 0 };
 
@@ -116,7 +119,14 @@ export function scope(tx: WriteTx) {
     if (writes.clock !== clock) quietly(meta.put((clock = writes.clock), 'clock'));
   };
 
-  return { reads, write, meta, quietly, failures };
+  /** What every commit needs of the store itself, in one request: the clock, and the format, which is returned. */
+  const head = async (): Promise<unknown> => {
+    const [found, format] = await meta.getAll(HEAD());
+    clock = found as StoreClock;
+    return format;
+  };
+
+  return { reads, write, head, meta, quietly, failures };
 }
 
 /** The runs that others are told of. */
@@ -157,11 +167,11 @@ export function committer(host: CommitHost): { commit(batch: Batch): Promise<Com
     try {
       const tx = await host.begin();
       const done = tx.done.catch((error: unknown) => (aborted = error));
-      const { reads, write, meta, quietly, failures } = scope(tx);
+      const { reads, write, head, meta, quietly, failures } = scope(tx);
       try {
         // All rows that are known to be needed are asked for at once: one after the other, each waits for the one before.
         const known = group.flatMap(({ batch }) => (batch.run ? reads.run(batch.run.runId) : []));
-        const [format] = await Promise.all([meta.get('format'), reads.clock(), ...known]);
+        const [format] = await Promise.all([head(), ...known]);
         assertFormat(format, 'minWriter', host.format());
         for (const { batch } of group) {
           const { outcome, writes } = await transition(reads, batch);
