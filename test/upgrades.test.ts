@@ -271,7 +271,9 @@ onEveryStore('O6, F7: runs that ended before code of the later version has claim
     expect(await engine.runs.get('r')).toMatchObject({ status: 'failed', error: { code: 'RUN_TIMEOUT' } });
     expect(told).toEqual([{ n: 2 }]);
     await engine.runs.retry('r');
-    await w.clock.advance('1s');
+    await w.clock.idle();
+    await engine.dispatch('go'); // its deadline had passed: it is waited for anew
+    await w.clock.idle();
     expect(await engine.runs.get('r')).toMatchObject({ status: 'completed', result: 2 });
     expect(w.log).toEqual(['a', 'old', 'undo a', 'a']);
     expect((await kinds(engine)).filter((kind) => kind === 'upgraded')).toHaveLength(1);
