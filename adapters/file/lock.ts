@@ -116,6 +116,9 @@ export function isGone(holder: Holder, self: Holder = describeSelf()): boolean {
   return startTime !== undefined && startTime !== holder.startTime;
 }
 
+/** Names of generations have at most 15 digits. */
+const MAX_GENERATION = 999_999_999_999_999;
+
 const generationsIn = (folder: string): number[] =>
   namesIn(folder, '.json')
     .map((name) => (/^\d{1,15}\.json$/.test(name) ? Number.parseInt(name, 10) : 0))
@@ -137,6 +140,7 @@ export async function readHolder(disk: Disk, folder: string): Promise<{ n: numbe
   for (;;) {
     const n = generationsIn(folder).at(-1);
     if (n === undefined) return undefined;
+    if (n >= MAX_GENERATION) throw unreadable(fileOf(folder, n)); // planted: nobody comes after it
     const text = await readRegular(disk, fileOf(folder, n));
     if (text === undefined) continue; // a winner has just removed it: there is a higher one
     try {

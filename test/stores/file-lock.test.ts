@@ -123,6 +123,16 @@ describe('the lock', () => {
     }
   });
 
+  it('that was planted with the last name there is, is refused by that name', async () => {
+    const folder = freshLock();
+    const name = '999999999999999.json';
+    writeFileSync(join(folder, name), JSON.stringify({ v: 1, token: 't', pid: 1, host: 'h', state: 'released' }));
+    await expect(acquire(nodeDisk, folder)).rejects.toMatchObject({
+      code: 'STORE_LOCKED',
+      message: expect.stringContaining(name),
+    });
+  });
+
   it('that can not be read is nobody else’s to take', async () => {
     const dir = freshDir();
     mkdirSync(join(dir, 'lock'), { recursive: true });
