@@ -117,6 +117,36 @@ onEveryStore('crash loop', (medium) => {
     expect(await engine.runs.get('r')).toMatchObject({ status: 'completed', result: 'done' });
   });
 
+  it('F5: a handler that kills its process between its steps is stopped like a step', async () => {
+    const w = world(medium);
+    let deaths = 0;
+    let entered = 0;
+    let engine: Stepfast;
+    const define = (stepfast: Stepfast) => {
+      stepfast.job('poison', { maxInterruptions: 4 }, async ({ step }) => {
+        await step.run('one', () => void entered++);
+        deaths++;
+        w.crash(engine);
+        await never();
+      });
+    };
+    engine = w.engine(define);
+    await engine.start('poison', undefined, { id: 'r' });
+    await expect.poll(() => deaths).toBe(1);
+    // The outcome of the step, recorded in the second life, is progress: four in a row come after it.
+    for (let life = 2; life <= 5; life++) {
+      engine = w.engine(define);
+      await engine.ready();
+      await expect.poll(() => deaths).toBe(life);
+    }
+    engine = w.engine(define);
+    await engine.ready();
+    await w.clock.idle();
+    expect(await engine.runs.get('r')).toMatchObject({ status: 'failed', error: { code: 'CRASH_LOOP' } });
+    expect(deaths).toBe(5);
+    expect(entered).toBeLessThanOrEqual(2);
+  });
+
   it('maxInterruptions sets how many', async () => {
     const w = world(medium);
     const p = poisonous(w, { maxInterruptions: 1 });

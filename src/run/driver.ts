@@ -17,6 +17,7 @@ import { type Draft, emptyDraft, forgetGeneration, hear, liveRunOf } from './liv
 import { createPass } from './pass.js';
 import { isOffered, isSameState, isShown, openWaits, startable, stateOf } from './questions.js';
 import { createRecorder } from './recorder.js';
+import { stateOfRow } from './shared-step.js';
 
 /*
  * One run in one engine: feeds the replay with what happened, commits what the handler asks for, enters functions.
@@ -124,12 +125,26 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     followsAt: run.digest.end && followings(run, job, now)[0]?.retryAt,
   });
 
+  /**
+   * Taken up after a crash, a run is claimed before its handler is called, as it stood: what may crash may be the handler
+   * itself, and only a claim that is durable counts that (spec F5). One of an earlier version may be upgraded instead.
+   */
+  const claimFirst = async (now: number): Promise<boolean> => {
+    const { slot, version } = run.row;
+    if (run.isOwner || !run.isInterrupted || slot === undefined || version !== circumstances(now).version) return true;
+    if (!functions.hasTurn()) await functions.takeTurn();
+    if (!isGone && (await commit(emptyDraft(now), { ...stateOfRow(run.row), owner }))) return !isGone;
+    functions.giveTurn();
+    return false;
+  };
+
   const round = async (): Promise<void> => {
     if (run.digest.end) return finish();
     if (run.news.size) await readEnds(run, host);
     const now = clock.now();
     const draft = emptyDraft(now);
     recorder.checkLimits(draft, circumstances(now).deadline);
+    if (!run.digest.end && !(await claimFirst(now))) return;
     if (!run.digest.end) await advance(draft);
     if (run.fault) return block(draft);
     recorder.checkWaits(draft);
@@ -140,7 +155,9 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     // So is a function that has ended since this round began: the next round records it, or the next owner runs it again.
     const late = run.facts.filter((fact) => !draft.facts.has(fact));
     const unheard = draft.later.length - (draft.counted?.length ?? 0); // numbers are told to functions, in flight or not
-    const atWork = starting.length + unheard + late.length;
+    // Nor does a handler give up its slot that has ended, and whose end the next round records.
+    const isEnding = run.ending && run.isStirred && !run.digest.end && !draft.isReset;
+    const atWork = starting.length + unheard + late.length + (isEnding ? 1 : 0);
     const next = draft.isReset ? restarted(draft) : stateOf(run, atWork, circumstances(now));
     run.nextAt = next.nextAt;
     // Before the commit that says `running`: a run that only waits behind a suspect must not be blamed for its crashes.

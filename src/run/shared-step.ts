@@ -12,7 +12,7 @@ import { hear, type LiveRun } from './live-run.js';
  */
 
 /** The part of a row that its owner writes, as it stands. */
-const stateOfRow = (row: RunRow): RunState => {
+export const stateOfRow = (row: RunRow): RunState => {
   const {
     status,
     version,

@@ -30,7 +30,7 @@ export interface EntriesHost {
 }
 
 /** Kinds that may stand behind the end of a run (rule J4). */
-const AFTERMATH = /^(claimed|released|undone|undo-attempt-failed|undo-failed|logged|retried)$/;
+const AFTERMATH = /^(claimed|released|upgraded|undone|undo-attempt-failed|undo-failed|logged|retried)$/;
 
 /** Under which it is recorded that the job was told of a failure. */
 export const TOLD = 'stepfast:onFailed';

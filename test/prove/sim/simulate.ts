@@ -41,7 +41,7 @@ export interface Simulated {
 const PATIENCE_MS = 15 * 60_000;
 /** In the storm less is waited for without anybody doing anything. */
 const DULL_MS = 2 * 60_000;
-const MAX_CHOICES = 20_000;
+const MAX_CHOICES = 60_000;
 /** So long nothing is committed before all but one context are closed. */
 const DULL_CHOICES = 200;
 
