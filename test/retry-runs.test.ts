@@ -223,6 +223,32 @@ everyWay('runs.retry', (open) => {
     expect(await run.result()).toEqual(['a', 'c']);
   });
 
+  it('F6, Q4: a step that fails at the very instant at which it failed before the retry has failed again (seed 533094)', async () => {
+    const w = open();
+    const engine = w.engine((stepfast) => {
+      const retry = { maxAttempts: 2, initialDelay: '1h', jitter: false } as const;
+      stepfast.job('beside', { retry }, async ({ step }: HandlerContext<undefined>) => {
+        const slow = step.run('slow', () => {
+          if (w.log.push('slow') < 20) throw new Error('not yet');
+          return new Promise(() => undefined); // it is entered again and again, and nothing else gets its turn
+        });
+        await Promise.all([
+          slow,
+          step.run('fatal', () => {
+            if (!w.log.includes('mended')) throw new FatalError('no');
+          }),
+        ]);
+      });
+    });
+    const run = await engine.start('beside');
+    await w.clock.idle();
+    w.log.push('mended');
+    await run.retry();
+    await w.clock.idle();
+    expect(await run.status()).toBe('retrying');
+    expect(w.log).toEqual(['slow', 'mended', 'slow']);
+  });
+
   it('F6, E5: a wait whose deadline has passed since the run failed is waited for anew; another keeps its deadline', async () => {
     const w = open();
     const engine = w.engine((stepfast) => {

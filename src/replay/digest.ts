@@ -19,6 +19,8 @@ type EntryOf<K extends JournalEntry['kind']> = Extract<JournalEntry, { readonly 
 /** Failed attempts of one identity, or of the handler. */
 export interface Failures {
   readonly count: number;
+  /** The number of the last one. */
+  readonly attempt: number;
   /** When the last one failed, and when the next one is due. */
   readonly at: number;
   readonly retryAt: number;

@@ -121,8 +121,8 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
       if (run.fault || run.digest.end || draft.later.length) return; // later: the handler hears of one at a time (spec R7)
       draft.facts.add(fact);
       const { key } = fact.ask;
-      const last = run.digest.shapes.get(key);
-      const isKnown = last?.kind === 'attempt-failed' && last.at === fact.at && last.attempt === fact.attempt;
+      const last = run.digest.failures.get(key); // not one before a retry, which may have been at the same instant
+      const isKnown = last?.at === fact.at && last.attempt === fact.attempt;
       // Committed already, and only the response was lost; or nobody waits for it any more.
       const isOver = run.digest.outcomeKeys.has(key) || run.digest.children.has(key) || run.withdrawn.has(key);
       const reacting = !isKnown && !isOver && takeFact(draft, fact, isLater);
