@@ -139,6 +139,8 @@ export function createEntries(host: EntriesHost) {
         count('upgrades');
         count(`upgrades: ${storm.upgrade}`);
         if (entry.to <= entry.from) bad('O6: upgraded to what it was');
+        if (shadow.endedBy !== undefined && storm.upgrade !== 'migrate')
+          bad('O6: upgraded after its end, and not migrated');
         if (storm.upgrade === 'block') bad('O6: upgraded, though its job leaves it alone');
         shadow.isAbandoned = storm.upgrade === 'abandon';
         if (storm.upgrade === 'restart' && shadow.outcomes.size) bad('O6: upgraded, and not begun anew');
