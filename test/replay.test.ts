@@ -446,6 +446,20 @@ describe('stall and skip', () => {
 });
 
 describe('feed and position', () => {
+  it('R1: what was asked for between two turns and is fed before the next is not open: nobody executes it', async () => {
+    const work = gate();
+    const { replay, trace } = pass(async (ask, note) => {
+      await work.promise;
+      note(await ask('a'));
+    });
+    expect(names((await replay.turn()).opened)).toEqual([]);
+    work.open();
+    await ticks(5);
+    replay.feed(identityKey('step', ['a', 1]), done('a', 1));
+    expect(names((await replay.turn()).opened)).toEqual([]);
+    expect(trace).toEqual(['a1']);
+  });
+
   it('a live pass is a replay that has caught up', async () => {
     const { replay, trace } = pass(oneByOne, [done('a', 1)]);
     expect(names((await replay.turn()).opened)).toEqual(['b1']);

@@ -208,6 +208,8 @@ export function createReplay(options: ReplayOptions) {
     feed(key: string, entry: OutcomeEntry, index = -1): void {
       if (isDead || recordedKeys.has(key)) return;
       recordedKeys.add(key);
+      // Asked for since the last turn, it is open no more: nobody is to execute what is recorded (spec R1).
+      opened = opened.filter((made) => made.key !== key);
       if (pending.has(key)) release({ key, entry });
       else queue.push({ key, index, entry });
     },

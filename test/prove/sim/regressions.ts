@@ -48,5 +48,10 @@ export const REGRESSIONS: readonly { readonly seed: number; readonly found: stri
     seed: 533094,
     found: 'an engine that spins: a step failed at the instant at which it had failed before its run was retried',
   },
+  {
+    seed: 519653,
+    found:
+      'a function entered again: its handler asked for it between two turns, when its outcome was recorded already',
+  },
   { seed: 14, found: 'a run begun anew by code of a later version, and still of the version before' },
 ];
