@@ -226,9 +226,12 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
       const taken = { seq, eventId, event: name, key, payload, acceptedAt, over: over.length ? over : undefined };
       return settle(draft, ask, Object.assign({ kind: 'event-taken' } as const, position, taken));
     }
-    // Up to the last event that was offered, all were looked at: only a later one may overtake the timeout (spec E5).
-    const seen = [...run.offers.keys()];
-    const looked = { ...wait, lookbackFrom: undefined, after: Math.max(wait.after, ...seen) };
+    // Up to the last of its name that was offered, all were looked at: only a later one may overtake the timeout (spec E5).
+    // Of another name there may be earlier ones: too late for this wait, and to be left for the next.
+    const seen = (name: string) =>
+      [...run.offers.values()].flatMap((offer) => (offer.name === name && offer.key === wait.key ? offer.seq : []));
+    const afters = wait.events.map((name) => Math.max(afterOf(wait, name), ...seen(name)));
+    const looked = { ...wait, lookbackFrom: undefined, afters };
     draft.unless.push(run.isBlind ? wait : looked);
     const entry = { kind: 'wait-timed-out', ...position, deadline: wait.deadline! } as const;
     if (run.digest.waits.get(ask.key)!.onTimeout !== 'cancel') return settle(draft, ask, entry);

@@ -53,5 +53,9 @@ export const REGRESSIONS: readonly { readonly seed: number; readonly found: stri
     found:
       'a function entered again: its handler asked for it between two turns, when its outcome was recorded already',
   },
+  {
+    seed: 533620,
+    found: 'an event lost: too late for one wait, and older than one of another name that it was offered',
+  },
   { seed: 14, found: 'a run begun anew by code of a later version, and still of the version before' },
 ];
