@@ -173,7 +173,7 @@ function expectNothingTwice(lines: readonly Line[]): void {
 }
 
 it('a process killed 15 times at random moments completes every run, and repeats no recorded step', async () => {
-  const [kills, runs, steps] = [15, 12, 6];
+  const [kills, runs, steps] = [15, 24, 6];
   const random = randomFrom(seed);
   const [dir, file] = [join(project.dir, 'killed'), join(project.dir, 'killed.jsonl')];
   const script = project.write(
