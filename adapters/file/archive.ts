@@ -9,7 +9,7 @@ import {
   ensureFolder,
   exists,
   hashName,
-  isRegular,
+  isForeign,
   namesIn,
   readRegular,
   removeFile,
@@ -84,7 +84,7 @@ export function createArchive(disk: Disk, dir: string, onError: (error: unknown)
   /** A file of this archive, if its text reads and its version is known. */
   const parse = async <T extends { readonly v: number }>(path: string, runId?: string): Promise<T | undefined> => {
     const place = { file: relative(path), offset: 0, ...(runId !== undefined && { runId }) };
-    if (exists(path) && !isRegular(path)) throw corrupt(place); // a link or a folder was put there: nothing is read through it
+    if (isForeign(path)) throw corrupt(place); // a link or a folder was put there: nothing is read through it
     const bytes = await readRegular(disk, path);
     if (!bytes) return undefined;
     let value: T;

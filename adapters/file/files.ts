@@ -172,5 +172,6 @@ export async function removeFile(disk: Disk, path: string): Promise<void> {
   }
 }
 
-export const isRegular = (path: string): boolean => fs.lstatSync(path, { throwIfNoEntry: false })?.isFile() === true;
+/** Something is there that is no file of a store. */
+export const isForeign = (path: string): boolean => fs.lstatSync(path, { throwIfNoEntry: false })?.isFile() === false;
 export const exists = (path: string): boolean => fs.lstatSync(path, { throwIfNoEntry: false }) !== undefined;

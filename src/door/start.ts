@@ -177,8 +177,6 @@ export function createStart({ platform, codec, jobs, commit, load, look }: Start
     const said = await payloadOf(codec, job, name, payload);
     const { delayMs, unique } = placeOf(job, () => codec.decode(said.payload));
     const now = clock.now();
-    // At once unless somebody has named a time: the clock may be set back before the store is asked (spec Q4).
-    const isTimed = options.startAt !== undefined || options.delay !== undefined || delayMs > 0;
     const dueAt = Math.max(dueOf(options, now), now + delayMs);
     const entry: JournalEntry = {
       kind: 'started',
@@ -195,7 +193,8 @@ export function createStart({ platform, codec, jobs, commit, load, look }: Start
       job: name,
       version: job?.options.version ?? 1,
       queue: options.queue ?? queue.name,
-      ...(isTimed && { dueAt }),
+      // Else at once, by the word of the store: the clock may be set back before that is asked (spec Q4).
+      ...(dueAt > now && { dueAt }),
       entries: [entry],
       ...(idempotencyKey !== undefined && { idempotencyKey }),
       ...(inner.parentId !== undefined && { parentId: inner.parentId }),

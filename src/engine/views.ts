@@ -116,11 +116,11 @@ export function createViews({
       return { ...lostSnapshotOf(Object.assign(error, { runId, job }), codec), createdAt, tags };
     }
   };
-  const found = async (runId: string): Promise<StoredRun> => {
-    const run = await load(runId);
+  const known = <Found>(runId: string, run: Found | undefined): Found => {
     if (run) return run;
     throw new StepfastError('RUN_NOT_FOUND', `There is no run ${quoted(runId)}.`, { runId });
   };
+  const found = async (runId: string): Promise<StoredRun> => known(runId, await load(runId));
   const get = async (runId: string) => {
     try {
       const run = await load(runId);
@@ -228,7 +228,7 @@ export function createViews({
     found,
     load,
     get,
-    status: async (runId) => (await get(runId))?.status ?? view(await found(runId)).status,
+    status: async (runId) => known(runId, await get(runId)).status,
     list,
     timeline: async (runId) => timelineOf(await found(runId), codec),
     subscribe,

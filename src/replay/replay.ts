@@ -143,11 +143,16 @@ export function createReplay(options: ReplayOptions) {
     return key;
   }
 
+  /** Nobody is to execute it any more. Nearly always there is nothing to look through: this is on the way of each step. */
+  const closeAsk = (key: string): void => {
+    if (opened.length) opened = opened.filter((made) => made.key !== key);
+  };
+
   /** The loser of a race: what comes of it is not waited for any more, in this pass and, as races replay, in every one. */
   function withdraw(key: string): void {
     if (!pending.delete(key)) return;
     lost.add(key);
-    opened = opened.filter((made) => made.key !== key);
+    closeAsk(key);
     withdrawn.push(key);
     if (!isTurning) options.onAsk();
   }
@@ -208,8 +213,7 @@ export function createReplay(options: ReplayOptions) {
     feed(key: string, entry: OutcomeEntry, index = -1): void {
       if (isDead || recordedKeys.has(key)) return;
       recordedKeys.add(key);
-      // Asked for since the last turn, it is open no more: nobody is to execute what is recorded (spec R1).
-      opened = opened.filter((made) => made.key !== key);
+      closeAsk(key); // asked for since the last turn, it is recorded by now (spec R1)
       if (pending.has(key)) release({ key, entry });
       else queue.push({ key, index, entry });
     },

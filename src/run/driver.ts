@@ -5,6 +5,7 @@ import { digestOf } from '../replay/digest.js';
 import { isAhead, isDue } from '../store/due.js';
 import { isOutcome } from '../store/journal.js';
 import type { DueRun, EventRow, RunRow, RunState, StoredRun } from '../store/store.js';
+import { stateOfRow } from '../store/transition/scope.js';
 import { durationMs } from '../values/duration.js';
 import { createAdvance } from './advance.js';
 import { createAftermath, followings } from './aftermath.js';
@@ -17,7 +18,6 @@ import { type Draft, emptyDraft, forgetGeneration, hear, liveRunOf } from './liv
 import { createPass } from './pass.js';
 import { isOffered, isSameState, isShown, openWaits, startable, stateOf } from './questions.js';
 import { createRecorder } from './recorder.js';
-import { stateOfRow } from './shared-step.js';
 
 /*
  * One run in one engine: feeds the replay with what happened, commits what the handler asks for, enters functions.

@@ -1,8 +1,7 @@
 import { extend } from '../replay/digest.js';
 import type { Ask } from '../replay/replay.js';
 import type { OutcomeEntry } from '../store/journal.js';
-import type { RunRow, RunState } from '../store/store.js';
-import { rowWith } from '../store/transition/scope.js';
+import { rowWith, stateOfRow } from '../store/transition/scope.js';
 import type { DriverHost } from './host.js';
 import { hear, type LiveRun } from './live-run.js';
 
@@ -10,40 +9,6 @@ import { hear, type LiveRun } from './live-run.js';
  * `step.transaction`: rows of the app and the outcome of the step in one transaction of the store, so that neither can be
  * there without the other. A crash before its end leaves nothing; after it the step never runs again.
  */
-
-/** The part of a row that its owner writes, as it stands. */
-export const stateOfRow = (row: RunRow): RunState => {
-  const {
-    status,
-    version,
-    owner,
-    dueAt,
-    setAt,
-    waits,
-    slot,
-    awaits,
-    startedAt,
-    endedAt,
-    progress,
-    undoable,
-    unsettled,
-  } = row;
-  return {
-    status,
-    version,
-    owner,
-    dueAt,
-    setAt,
-    waits,
-    slot,
-    awaits,
-    startedAt,
-    endedAt,
-    progress,
-    undoable,
-    unsettled,
-  };
-};
 
 /** Runs the step. What it throws is an attempt that failed; a store that fails rejects, as for any commit. */
 export async function shareStep(

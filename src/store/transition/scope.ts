@@ -86,6 +86,17 @@ export function rowWith(row: RunRow, state: RunState, counts: Pick<RunRow, 'fenc
   return Object.assign(next, state, counts) as RunRow;
 }
 
+/** The part of an active row that its owner writes, as it stands. */
+export function stateOfRow(row: RunRow): RunState {
+  const state: { -readonly [K in keyof RunState]?: RunState[K] } = {};
+  for (const key of OWNED) state[key] = row[key] as never;
+  return state as RunState;
+}
+
+const OWNED = [
+  ...(['status', 'version', 'owner', 'dueAt', 'setAt', 'waits', 'slot', 'awaits'] as const),
+  ...(['startedAt', 'endedAt', 'progress', 'undoable', 'unsettled'] as const),
+];
 const BORN = ['idempotencyKey', 'parentId', 'tags', 'priority', 'keyUntil'] as const;
 
 /** Up to there the wait takes no event of this name. */
