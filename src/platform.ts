@@ -35,6 +35,8 @@ export interface Platform {
   newUuid(): string;
   /** Calls a step's function: while it runs, as far as the platform can tell, `isInStep` is true (spec R9). */
   inStep<T>(fn: () => T): T;
+  /** What `inStep` has called is over: it threw, or what it returned has settled. Once for each call. */
+  leaveStep(): void;
   /** Calls what does not belong to the step function that happens to have caused it. */
   outOfStep<T>(fn: () => T): T;
   isInStep(): boolean;

@@ -64,20 +64,25 @@ function onWake(callback: () => void): () => void {
 interface Context {
   run<T>(store: unknown, fn: () => T): T;
   getStore(): unknown;
+  disable(): void;
 }
 type Builtins = { getBuiltinModule?(name: string): { readonly AsyncLocalStorage: new () => Context } | undefined };
 
-/** One for all engines, made when the first one asks: Node calls each of them at every promise, also those left behind. */
-let shared: Context | undefined;
+/** One for all engines, made when the first one asks, and how many functions are in flight in all of them. */
+let shared: { readonly context: Context | undefined; inFlight: number } | undefined;
 const sharedContext = () => {
   const node = (globalThis as { process?: Builtins }).process;
   const AsyncLocalStorage = node?.getBuiltinModule?.('node:async_hooks')?.AsyncLocalStorage;
-  return (shared ??= AsyncLocalStorage && new AsyncLocalStorage());
+  return (shared ??= { context: AsyncLocalStorage && new AsyncLocalStorage(), inFlight: 0 });
 };
 
-/** Tells whether a step's function is running: in its synchronous part everywhere, after an `await` in Node. */
-function stepContext(): Pick<Platform, 'inStep' | 'outOfStep' | 'isInStep'> {
-  const context = sharedContext();
+/**
+ * Tells whether a step's function is running: in its synchronous part everywhere, after an `await` in Node. Up to Node 22
+ * that makes every promise of the process slower, the app's own as well: it is on only while functions are in flight.
+ */
+function stepContext(): Pick<Platform, 'inStep' | 'leaveStep' | 'outOfStep' | 'isInStep'> {
+  const all = sharedContext();
+  const { context } = all;
   const mine = {};
   let isSync = false;
   const within = <T>(value: boolean, fn: () => T): T => {
@@ -90,9 +95,15 @@ function stepContext(): Pick<Platform, 'inStep' | 'outOfStep' | 'isInStep'> {
     }
   };
   return {
-    inStep: (fn) => within(true, () => (context ? context.run(mine, fn) : fn())),
-    outOfStep: (fn) => within(false, () => (context ? context.run(undefined, fn) : fn())),
-    isInStep: () => isSync || context?.getStore() === mine,
+    inStep(fn) {
+      all.inFlight++;
+      return within(true, () => (context ? context.run(mine, fn) : fn()));
+    },
+    leaveStep() {
+      if (--all.inFlight === 0) context?.disable();
+    },
+    outOfStep: (fn) => within(false, () => (context && all.inFlight ? context.run(undefined, fn) : fn())),
+    isInStep: () => isSync || (all.inFlight > 0 && context?.getStore() === mine),
   };
 }
 

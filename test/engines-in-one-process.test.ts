@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { expect, it, vi } from 'vitest';
 import { createStepfast } from '../src/index.js';
 import { simulatedClock } from '../src/testing/index.js';
@@ -26,24 +27,65 @@ it('R9: an engine inside the step of another is outside of it, and its own steps
   await inner.close();
 });
 
-it('engines that come and go leave nothing behind that every promise pays for', async () => {
-  const { AsyncLocalStorage } = process.getBuiltinModule('node:async_hooks');
-  let made = 0;
-  const Counting = class extends AsyncLocalStorage<unknown> {
+/** The core as a process loads it first, with every `AsyncLocalStorage` that it makes. */
+async function freshCore(use: (core: typeof import('../src/index.js'), made: readonly Counting[]) => Promise<void>) {
+  const made: Counting[] = [];
+  const Counted = class extends Counting {
     constructor() {
       super();
-      made++;
+      made.push(this);
     }
   };
   vi.resetModules();
-  const find = vi.spyOn(process, 'getBuiltinModule').mockReturnValue({ AsyncLocalStorage: Counting } as never);
+  const find = vi.spyOn(process, 'getBuiltinModule').mockReturnValue({ AsyncLocalStorage: Counted } as never);
   try {
-    const fresh = await import('../src/index.js');
-    for (let engines = 0; engines < 5; engines++)
-      await fresh.createStepfast({ store: media.memory!()(), clock: simulatedClock() }).close();
+    await use(await import('../src/index.js'), made);
     expect(find).toHaveBeenCalled();
-    expect(made).toBe(1);
   } finally {
     find.mockRestore();
   }
-});
+}
+
+/** Tells whether it is on: as long as it is, Node calls it at every promise of the process. */
+class Counting extends AsyncLocalStorage<unknown> {
+  isOn = false;
+  override run(store: unknown, callback: (...args: never[]) => unknown, ...args: never[]): never {
+    this.isOn = true;
+    return super.run(store, callback, ...args) as never;
+  }
+  override disable(): void {
+    this.isOn = false;
+    super.disable();
+  }
+}
+
+it('engines that come and go leave nothing behind that every promise pays for', () =>
+  freshCore(async (core, made) => {
+    for (let engines = 0; engines < 5; engines++)
+      await core.createStepfast({ store: media.memory!()(), clock: simulatedClock() }).close();
+    expect(made).toHaveLength(1);
+  }));
+
+it('promises pay for R9 only while functions of steps are in flight', () =>
+  freshCore(async (core, made) => {
+    const clock = simulatedClock();
+    const engine = core.createStepfast({ store: media.memory!()(), clock });
+    const seen: unknown[] = [];
+    let finish = (): void => undefined;
+    engine.job('two', async ({ step }) => {
+      const long = step.run('long', () => new Promise<void>((resolve) => (finish = resolve)));
+      await step.run('short', async () => undefined);
+      seen.push(made[0]!.isOn); // the long one is in flight
+      await step.run('throws', () => Promise.reject(new core.FatalError('no'))).catch(() => undefined);
+      finish();
+      await long;
+      seen.push(made[0]!.isOn);
+      const undone = step.run('undone', () => undefined, { undo: () => void seen.push(made[0]!.isOn) });
+      await undone;
+      throw new core.FatalError('undo it');
+    });
+    const run = await engine.start('two');
+    await clock.idle();
+    expect([await run.status(), seen, made[0]!.isOn]).toEqual(['failed', [true, false, true], false]);
+    await engine.close();
+  }));

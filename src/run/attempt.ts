@@ -58,19 +58,21 @@ export type Outcome = Settled<Json>;
 
 type Settled<Value> = { readonly value: Value } | { readonly error: unknown };
 
-/** Calls a function that may also throw at once; `keep` makes of its value what is kept, `heard` is told before the promise. */
+/** Calls a step's function, which may also throw at once; `keep` makes of its value what is kept, `heard` is told before the promise. */
 const settled = async <Value, Kept = Value>(
+  platform: Platform,
   fn: () => Value | PromiseLike<Value>,
   keep: (value: Value) => Kept = (value) => value as never,
   heard?: (outcome: Settled<Kept>) => void,
 ): Promise<Settled<Kept>> => {
   let outcome: Settled<Kept>;
   try {
-    outcome = { value: keep(await fn()) };
+    outcome = { value: keep(await platform.inStep(fn)) };
   } catch (error) {
     await undefined; // it may have thrown at once: who has called is to be back before anybody hears of it
     outcome = { error };
   }
+  platform.leaveStep();
   heard?.(outcome);
   return outcome;
 };
@@ -149,7 +151,8 @@ export function beginAttempt(
     undoTimer = platform.clock.setTimer(platform.clock.now() + timeoutMs, timer);
   }
   const late = settled(
-    () => platform.inStep(() => fn(context, call.inner)),
+    platform,
+    () => fn(context, call.inner),
     (value) => codec.encode(value, `what step "${id[0]}" returned`),
     (outcome) => finish(outcome, 'value' in outcome && shared ? shared.changes() : []),
   );
@@ -169,7 +172,7 @@ export const callUndo = (
   undo: (context: UndoContext<never>) => unknown,
   id: Identity,
   context: Omit<UndoContext, 'log'>,
-) => settled(() => host.platform.inStep(() => undo({ ...context, log: stepLog(host, id) } as UndoContext<never>)));
+) => settled(host.platform, () => undo({ ...context, log: stepLog(host, id) } as UndoContext<never>));
 
 /** The shared state as one attempt sees it (A1). */
 function attemptState(

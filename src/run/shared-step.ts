@@ -25,7 +25,13 @@ export async function shareStep(
   let entry: OutcomeEntry | undefined;
   const outcome = await transact!({
     scope,
-    body: (tx) => platform.inStep(() => body(tx)),
+    async body(tx) {
+      try {
+        return await platform.inStep(() => body(tx));
+      } finally {
+        platform.leaveStep();
+      }
+    },
     batchOf(value: unknown) {
       const encoded = codec.encode(value, `what transaction "${id[0]}" returned`);
       const position = { at, id, attempt, word: 'transaction' as const, ...run.replay!.position(key) };

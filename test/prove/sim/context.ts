@@ -138,6 +138,7 @@ export function platformOf(
     newId: () => `${life.name}-${++ids}`,
     newUuid: () => `${life.name}-uuid-${++ids}`,
     inStep: (fn) => within(true, fn),
+    leaveStep: () => undefined,
     outOfStep: (fn) => within(false, fn),
     isInStep: () => isSync,
     isOnline,
