@@ -1,13 +1,7 @@
-import {
-  identityKey,
-  isOutcome,
-  type JournalEntry,
-  type Namespace,
-  namespaceOf,
-  type RecordedError,
-} from '../store/journal.js';
+import { identityKey, isOutcome, type JournalEntry, namespaceOf, type RecordedError } from '../store/journal.js';
 import { pairKey } from '../store/transition/scope.js';
 import type { Json } from '../values/json.js';
+import { forgetNames, rename, retried } from './forget.js';
 import type { Recorded } from './replay.js';
 
 /*
@@ -187,15 +181,7 @@ const add = (digest: Digest, entry: JournalEntry): void => {
       if (!digest.end) forgetNames(digest);
       break;
     case 'retried':
-      for (const forgotten of forgottenBy(digest, entry)) forget(digest, forgotten);
-      forgetNames(digest);
-      digest.undone.clear();
-      digest.undoFailures.clear();
-      digest.failures.clear(); // a fresh budget, also for a step that was between two attempts
-      digest.handlerFailures = undefined;
-      digest.begunAt = digest.blockedSince = undefined;
-      digest.blockedMs = 0;
-      digest.end = undefined;
+      retried(digest, entry);
       break;
     case 'completed':
     case 'failed':
@@ -211,37 +197,6 @@ function failed({ undos }: Digest, key: string, { error }: EntryOf<'attempt-fail
   else if (!undo?.isUnknown) undos.delete(key);
 }
 
-const nameOf = (key: string) => (JSON.parse(key) as [Namespace, string, number])[1];
-
-/** Every identity that is recorded. */
-const keysOf = ({ shapes, undos }: Digest): string[] => [...new Set([...shapes.keys(), ...undos.keys()])];
-
-/** Names that are recorded, of steps and waits. */
-export const recordedNames = (digest: Digest): ReadonlySet<string> => new Set(keysOf(digest).map(nameOf));
-
-/** What is recorded under one name stands under another from here on. */
-function rename(digest: Digest, from: string, to: string): void {
-  for (const old of keysOf(digest)) {
-    const [namespace, name, occurrence] = JSON.parse(old) as [Namespace, string, number];
-    if (name !== from) continue;
-    const id = [to, occurrence] as const;
-    const key = identityKey(namespace, id);
-    const { shapes, failures, sleeps, waits, children, undos, undone, undoFailures, generations, increments } = digest;
-    for (const map of [
-      ...[shapes, failures, sleeps, waits, children],
-      ...[undos, undone, undoFailures, generations, increments],
-    ]) {
-      const value = map.get(old);
-      if (value === undefined) continue;
-      map.delete(old);
-      map.set(key, (typeof value === 'object' && 'id' in value ? { ...value, id } : value) as never);
-    }
-    for (const set of [digest.outcomeKeys, digest.aside]) if (set.delete(old)) set.add(key);
-    for (const [at, recorded] of digest.outcomes.entries())
-      if (recorded.key === old) digest.outcomes[at] = { ...recorded, key, entry: { ...recorded.entry, id } };
-  }
-}
-
 /** Notes which events of a pair are taken, in a form that does not grow with their number. */
 function take({ takenSeqs, lastTaken, left }: Digest, { seq, event, key, over = [] }: EntryOf<'event-taken'>): void {
   const pair = pairKey(event, key);
@@ -254,44 +209,9 @@ function take({ takenSeqs, lastTaken, left }: Digest, { seq, event, key, over = 
   else left.delete(pair);
 }
 
-/** What a retry names, and what was undone: it is no longer done (spec F7). Where undoing was given up, it still is. */
-const forgottenBy = ({ undone }: Digest, { forgets }: EntryOf<'retried'>): ReadonlySet<string> =>
-  new Set([
-    ...forgets.map(([namespace, ...id]) => identityKey(namespace, id)),
-    ...[...undone.keys()].filter((key) => undone.get(key) === 'undone'),
-  ]);
-
-/** Done again, it starts another child, or sends another event: the key of the one before would find that. */
-const hasSent = (digest: Digest, key: string): boolean => {
-  const shape = digest.shapes.get(key);
-  return digest.children.has(key) || (shape?.kind === 'step-completed' && /^(start|dispatch)$/.test(shape.word ?? ''));
-};
-
 /** The generation of the journal that `step.restart` puts in the place of this one: no key of this one is used again. */
 export const nextGeneration = ({ generation, generations }: Digest): number =>
   1 + [...generations.values()].reduce((most, raised) => Math.max(most, generation + raised), generation);
-
-const forgetNames = (digest: Digest): void => {
-  const names = digest.forgotten.splice(0);
-  if (names.length) for (const key of keysOf(digest)) if (names.includes(nameOf(key))) forget(digest, key);
-};
-
-/** Entries of this identity so far no longer count. */
-function forget(digest: Digest, key: string): void {
-  if (hasSent(digest, key) || digest.undone.get(key) === 'undone') {
-    digest.generations.set(key, (digest.generations.get(key) ?? 0) + 1);
-    digest.increments.delete(key);
-  }
-  digest.children.delete(key);
-  digest.undos.delete(key);
-  digest.sleeps.delete(key);
-  digest.waits.delete(key);
-  digest.failures.delete(key);
-  digest.shapes.delete(key);
-  digest.outcomeKeys.delete(key);
-  const at = digest.outcomes.findIndex((recorded) => recorded.key === key);
-  if (at >= 0) digest.outcomes.splice(at, 1);
-}
 
 /** Reads a journal. */
 export function digestOf(entries: readonly JournalEntry[]): Digest {
@@ -341,41 +261,6 @@ export const undosLeft = ({ undos, undone }: Digest): string[] => [...undos.keys
 export const extend = (digest: Digest, entries: readonly JournalEntry[]): void => {
   for (const entry of entries) add(digest, entry);
 };
-
-/** What `runs.retry` has to forget (spec F6). */
-export function forgetsFor(
-  digest: Digest,
-  from: string | undefined,
-): readonly (readonly [Namespace, string, number])[] {
-  const reachable = new Set<string>();
-  const collect = (error: RecordedError | undefined) => {
-    if (!error) return;
-    if (error.identity) reachable.add(JSON.stringify(error.identity));
-    collect(error.cause);
-    error.errors?.forEach(collect);
-  };
-  if (from === undefined) collect(digest.end?.kind === 'failed' ? digest.end.error : undefined);
-  const isFailure = (kind: string) => /^(step-failed|child-failed|wait-timed-out)$/.test(kind);
-  let isPast = false;
-  const ids: (readonly [Namespace, string, number])[] = [];
-  for (const { key, entry } of digest.outcomes) {
-    isPast ||= from === undefined ? isFailure(entry.kind) && reachable.has(key) : entry.id[0] === from;
-    if (isPast && (from !== undefined || isFailure(entry.kind))) ids.push([namespaceOf(entry), ...entry.id] as const);
-  }
-  if (from !== undefined)
-    for (const key of digest.failures.keys()) {
-      const [namespace, name, occurrence] = JSON.parse(key) as [Namespace, string, number];
-      // Between two attempts: it has no place among the outcomes, and comes after all of them.
-      if ((isPast || name === from) && !digest.outcomeKeys.has(key)) ids.push([namespace, name, occurrence]);
-    }
-  return ids;
-}
-
-/** Waits that a retry begins anew: their deadlines have passed, unseen, since the run failed on something else. */
-export const waitsPast = ({ waits, outcomeKeys }: Digest, now: number): (readonly [Namespace, string, number])[] =>
-  [...waits].flatMap(([key, { id, deadline = Infinity }]) =>
-    deadline > now || outcomeKeys.has(key) ? [] : [['wait', ...id] as const],
-  );
 
 /** The attempt number of a function that is entered now: every failure and every interruption since it was asked for. */
 export function attemptOf(digest: Digest, key: string, released: number): number {

@@ -3,7 +3,7 @@ import type { Commits } from './commits.js';
 import type { DriverHost } from './host.js';
 import { countUp, refuseIncrements } from './increments.js';
 import type { Draft, LiveRun } from './live-run.js';
-import type { createPass } from './pass.js';
+import type { Pass } from './pass.js';
 import { mayBeDue, retryAt, startable } from './questions.js';
 import type { Recorder } from './recorder.js';
 import { upgradeOf } from './upgrade.js';
@@ -17,7 +17,7 @@ interface AdvanceOptions {
   readonly host: DriverHost;
   readonly run: LiveRun;
   readonly job: AnyJob;
-  readonly pass: ReturnType<typeof createPass>;
+  readonly pass: Pass;
   readonly recorder: Recorder;
   readonly commits: Pick<Commits, 'letGo' | 'rebuild'>;
   leave(reason: unknown): void;

@@ -15,7 +15,7 @@ import type { DriverHost } from './host.js';
 import { refuseIncrements } from './increments.js';
 import { errorOf } from './inspect.js';
 import { emptyDraft, type LiveRun } from './live-run.js';
-import type { createPass } from './pass.js';
+import type { Pass } from './pass.js';
 import { retryAt } from './questions.js';
 import type { Recorder } from './recorder.js';
 import { upgradeOf } from './upgrade.js';
@@ -57,7 +57,7 @@ interface AftermathOptions {
   readonly host: DriverHost;
   readonly run: LiveRun;
   readonly job: AnyJob;
-  readonly pass: ReturnType<typeof createPass>;
+  readonly pass: Pass;
   readonly recorder: Recorder;
   readonly commits: Commits;
   readonly signal: ReturnType<Platform['newAbort']>;

@@ -7,7 +7,7 @@ import { rowWith } from '../store/transition/scope.js';
 import { sameJson } from '../values/codec.js';
 import type { DriverHost } from './host.js';
 import { type Draft, forgetGeneration, hear, type LiveRun } from './live-run.js';
-import type { createPass } from './pass.js';
+import type { Pass } from './pass.js';
 import { isOffered } from './questions.js';
 import type { Recorder } from './recorder.js';
 
@@ -19,7 +19,7 @@ interface CommitsOptions {
   readonly host: DriverHost;
   readonly run: LiveRun;
   readonly jobName: string;
-  readonly pass: Pick<ReturnType<typeof createPass>, 'drop'>;
+  readonly pass: Pick<Pass, 'drop'>;
   readonly recorder: Pick<Recorder, 'claim'>;
   /** The run is not ours any more, or can not be now. */
   leave(why: 'no-slot' | 'lost', retryAt?: number): void;

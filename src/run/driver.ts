@@ -1,23 +1,17 @@
 import type { AnyJob } from '../door/job.js';
 import { StepfastError } from '../errors.js';
 import { LIMITS } from '../limits.js';
-import { digestOf } from '../replay/digest.js';
-import { isAhead, isDue } from '../store/due.js';
-import { isOutcome } from '../store/journal.js';
-import type { DueRun, EventRow, RunRow, RunState, StoredRun } from '../store/store.js';
-import { stateOfRow } from '../store/transition/scope.js';
-import { durationMs } from '../values/duration.js';
-import { createAdvance } from './advance.js';
-import { createAftermath, followings } from './aftermath.js';
-import { readEnds } from './children.js';
+import { isAhead } from '../store/due.js';
+import type { DueRun, EventRow, RunRow, StoredRun } from '../store/store.js';
 import { createCommits } from './commits.js';
 import { createFunctions, lostBy } from './functions.js';
 import type { DriverHost } from './host.js';
 import { refuseIncrements } from './increments.js';
-import { type Draft, emptyDraft, forgetGeneration, hear, liveRunOf } from './live-run.js';
+import { hear, liveRunOf } from './live-run.js';
 import { createPass } from './pass.js';
-import { isOffered, isSameState, isShown, openWaits, startable, stateOf } from './questions.js';
+import { isOffered } from './questions.js';
 import { createRecorder } from './recorder.js';
+import { createRound } from './round.js';
 
 /*
  * One run in one engine: feeds the replay with what happened, commits what the handler asks for, enters functions.
@@ -36,13 +30,11 @@ export type Driver = ReturnType<typeof createDriver>;
 
 /** Takes up a run that is due. Nothing is written until the handler has been replayed and fits its journal. */
 export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, due: Omit<DueRun, 'row'>) {
-  const { platform, owner } = host;
+  const { platform } = host;
   const { clock } = platform;
   const { runId, job: jobName } = stored.row;
   const run = liveRunOf(stored, due);
   run.late = host.late.take(runId);
-  const { timeout } = job.options;
-  const timeoutMs = timeout === undefined ? Infinity : durationMs(timeout, `timeout of job "${jobName}"`);
   const runAbort = platform.newAbort();
   let isGone = false;
   let isPumping = false;
@@ -58,7 +50,6 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   const gone = new Promise<void>((resolve) => {
     tellGone = resolve;
   });
-  const going = { promise: gone, isOver: () => isGone };
 
   const pass = createPass({
     host,
@@ -79,7 +70,6 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     recorder,
     leave: (why, retryAt) => leave(lostBy(runId), why, retryAt),
   });
-  const { commit, confirm, isFresh, isConfirmed, letGo } = commits;
   const functions = createFunctions({
     host,
     run,
@@ -88,140 +78,25 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     stir: () => stir(),
     lost: () => leave(lostBy(runId), 'lost'),
   });
-  const { advance, block } = createAdvance({
+  const round = createRound({
     host,
     run,
     job,
     pass,
     recorder,
     commits,
-    leave: (reason) => leave(reason),
-  });
-  const finish = createAftermath({
-    host,
-    run,
-    job,
-    pass,
-    recorder,
-    commits,
-    signal: runAbort,
-    going,
     functions,
+    signal: runAbort,
+    going: { promise: gone, isOver: () => isGone },
     pump: () => void pump(),
-    stateAt: (now) => stateOf(run, 0, circumstances(now)).state,
-    leave: (reason) => leave(reason),
+    leave: (reason, why) => leave(reason, why),
   });
-
-  // ---- rounds -------------------------------------------------------------------------------------------------------
-
-  /** Blocked, until it is claimed again. */
-  const blockedFor = (now: number) => Math.max(0, now - (run.digest.blockedSince ?? now));
-  const circumstances = (now: number) => ({
-    now,
-    owner,
-    version: job.options.version ?? 1,
-    isOnline: platform.isOnline(),
-    deadline: (run.digest.begunAt ?? now) + timeoutMs + run.digest.blockedMs + blockedFor(now),
-    followsAt: run.digest.end && followings(run, job, now)[0]?.retryAt,
-  });
-
-  /**
-   * Taken up after a crash, a run is claimed before its handler is called, as it stood: what may crash may be the handler
-   * itself, and only a claim that is durable counts that (spec F5). One of an earlier version may be upgraded instead.
-   */
-  const claimFirst = async (now: number): Promise<boolean> => {
-    const { slot, version } = run.row;
-    if (run.isOwner || !run.isInterrupted || slot === undefined || version !== circumstances(now).version) return true;
-    if (!functions.hasTurn()) await functions.takeTurn();
-    if (!isGone && (await commit(emptyDraft(now), { ...stateOfRow(run.row), owner }))) return !isGone;
-    functions.giveTurn();
-    return false;
-  };
-
-  const round = async (): Promise<void> => {
-    if (run.digest.end) return finish();
-    if (run.news.size) await readEnds(run, host);
-    const now = clock.now();
-    const draft = emptyDraft(now);
-    recorder.checkLimits(draft, circumstances(now).deadline);
-    if (!run.digest.end && !(await claimFirst(now))) return;
-    if (!run.digest.end) await advance(draft);
-    if (run.fault) return block(draft);
-    recorder.checkWaits(draft);
-    const isOnline = platform.isOnline();
-    const starting = run.digest.end || draft.isReset ? [] : startable(run, draft, isOnline);
-    for (const ask of starting) recorder.begin(draft, ask);
-    // A handler that has not heard yet of what this commit records is at work: should it die, the next owner replays it.
-    // So is a function that has ended since this round began: the next round records it, or the next owner runs it again.
-    const late = run.facts.filter((fact) => !draft.facts.has(fact));
-    const unheard = draft.later.length - (draft.counted?.length ?? 0); // numbers are told to functions, in flight or not
-    // Nor does a handler give up its slot that has ended, and whose end the next round records.
-    const isEnding = run.ending && run.isStirred && !run.digest.end && !draft.isReset;
-    const atWork = starting.length + unheard + late.length + (isEnding ? 1 : 0);
-    const next = draft.isReset ? restarted(draft) : stateOf(run, atWork, circumstances(now));
-    run.nextAt = next.nextAt;
-    // Before the commit that says `running`: a run that only waits behind a suspect must not be blamed for its crashes.
-    if ((starting.length || next.state.undoing) && !functions.hasTurn()) await functions.takeTurn();
-    if (isGone) return functions.giveTurn();
-    if (run.isBlind) draft.unless.push(...openWaits(run).map(({ wait }) => wait));
-    if (needsCommit(draft, next.state)) {
-      if (!(await commit(draft, next.state))) return;
-    } else if (!run.isOwner) {
-      // Neither held nor due: the clock was set back since it was found. The next look tells when it will be.
-      if (!run.row.unsettled && !run.digest.end) return leave(undefined, 'lost');
-      host.idle(run.row);
-    }
-    if (starting.length && !isFresh() && !(await isConfirmed())) return;
-    if (isGone) return; // closed or lost while the commit was under way: nothing is entered any more
-    run.facts = run.facts.filter((fact) => !draft.facts.has(fact));
-    for (const then of draft.later) then();
-    for (const ask of starting) if (ask.command.kind !== 'transaction') functions.enter(ask);
-    for (const ask of starting) if (ask.command.kind === 'transaction' && !isGone) await functions.share(ask);
-    functions.watchNetwork(isOnline);
-    if (draft.isReset) return begin(draft);
-    if (run.digest.end) run.isStirred = true;
-    else if (host.alwaysReplays && draft.entries.some(isOutcome)) pass.restart();
-  };
-
-  /** Begun anew (`step.restart`): held on, due at any time, and never mistaken for the journal before (the fence grows). */
-  const restarted = ({ now }: Draft) => {
-    const version = Math.max(run.row.version, circumstances(now).version); // code of a later one may have begun it anew
-    const state: RunState = {
-      status: 'running',
-      version,
-      owner,
-      dueAt: 0,
-      slot: run.row.queue,
-      waits: [],
-      startedAt: now,
-    };
-    return { state, nextAt: Infinity };
-  };
-  const begin = ({ entries }: Draft) => {
-    pass.drop();
-    run.digest = digestOf(entries);
-    run.handlerLogs = 0;
-    forgetGeneration(run);
-    run.isStirred = true;
-  };
 
   const stir = () => {
     run.isStirred ||= !run.replay;
     isAwake = true;
     void pump();
   };
-
-  const needsCommit = (draft: Draft, state: RunState) => {
-    if (draft.entries.length) return true;
-    if (run.isOwner) return run.isBlind || !isSameState(run.row, state);
-    // Not ours yet: claimed when there is something to do. A handler that may still ask for more is only listened to.
-    // One that was woken is claimed: only a commit takes the mark off, and without it the next wake-up would not show.
-    // So is one with a wait that its owner died before its handler asked for again.
-    if (state.status === 'running' || run.row.woken || state.waits.some(({ id }) => !isShown(run.row, id))) return true;
-    return !run.row.unsettled && isDue(run.row, draft.now);
-  };
-
-  // ---- life ---------------------------------------------------------------------------------------------------------
 
   const isCalled = () =>
     run.facts.length > 0 ||
@@ -333,7 +208,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     },
     /** Another context has changed the run: whether it is still ours is asked of the store. */
     verify(): void {
-      if (run.isOwner && (run.running.size || run.row.undoing)) void confirm().catch(host.report);
+      if (run.isOwner && (run.running.size || run.row.undoing)) void commits.confirm().catch(host.report);
     },
     /** The run was cancelled with its parent, unless a commit under way has ended it before: then it is still ours. */
     stop(reason: unknown): void {
@@ -344,7 +219,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     async retire(): Promise<void> {
       const isHeld = run.isOwner && (run.row.unsettled || run.row.undoing);
       leave();
-      if (isHeld) await letGo(clock.now(), []);
+      if (isHeld) await commits.letGo(clock.now(), []);
     },
     /** Lets the run go without counting as an interruption: for `close` (spec F5). */
     async release(): Promise<void> {
@@ -352,7 +227,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
       leave(new StepfastError('CLOSED', `The engine that drove run ${runId} is closing.`, { runId, job: jobName }));
       await pumping; // the commit under way is part of what is let go
       if (run.isOwner && (run.row.slot !== undefined || run.row.undoing) && !isTroubled)
-        await letGo(clock.now(), [{ kind: 'released', at: clock.now() }]);
+        await commits.letGo(clock.now(), [{ kind: 'released', at: clock.now() }]);
     },
   };
   return driver;

@@ -5,7 +5,7 @@ import type { Ask } from '../replay/replay.js';
 import { beginAttempt, type Outcome } from './attempt.js';
 import type { DriverHost } from './host.js';
 import type { LiveRun } from './live-run.js';
-import { heldBack } from './questions.js';
+import { isOffline } from './questions.js';
 import { shareStep } from './shared-step.js';
 
 /*
@@ -107,7 +107,7 @@ export function createFunctions({ host, run, isGone, pump, stir, lost }: Functio
   };
 
   const watchNetwork = (isOnline: boolean) => {
-    if (!heldBack(run, isOnline).length) return unwatch();
+    if (!isOffline(run, isOnline)) return unwatch();
     const look = () => {
       if (platform.isOnline()) stir();
     };

@@ -32,6 +32,8 @@ interface PassOptions {
   pump(): void;
 }
 
+export type Pass = ReturnType<typeof createPass>;
+
 export function createPass({ host, run, job, abort, opened, made, pump }: PassOptions) {
   const { codec, platform } = host;
   const { runId, job: jobName } = run.row;

@@ -165,13 +165,9 @@ export function nextDue(run: LiveRun, draft: Draft): Due | undefined {
 export const retryAt = (failures: Failures | undefined, now: number): number =>
   !failures || isAhead(failures.at, now) ? 0 : failures.retryAt;
 
-/** Steps that are asked for and not in flight; of calls, those whose child is not started yet. */
-function idleSteps({ asks, running, digest }: LiveRun): Ask[] {
-  const idle: Ask[] = [];
-  for (const ask of asks.values())
-    if (functionOf(ask.command) && !running.has(ask.key) && !digest.children.has(ask.key)) idle.push(ask);
-  return idle;
-}
+/** Whether a step is asked for and not in flight; of calls, that their child is not started yet. */
+const isIdle = ({ running, digest }: LiveRun, { key, command }: Ask): boolean =>
+  functionOf(command) !== undefined && !running.has(key) && !digest.children.has(key);
 
 /** What the platform and the job say, as far as the row depends on it. */
 export interface Circumstances {
@@ -187,55 +183,73 @@ export interface Circumstances {
 
 const isHeldBack = ({ command }: Ask, isOnline: boolean) => !isOnline && functionOf(command)?.isOnline === true;
 
-/** Steps that wait for the network. */
-export const heldBack = (run: LiveRun, isOnline: boolean): Ask[] =>
-  isOnline ? [] : idleSteps(run).filter((ask) => isHeldBack(ask, isOnline));
+/** Whether steps wait for the network. */
+export const isOffline = (run: LiveRun, isOnline: boolean): boolean =>
+  !isOnline && [...run.asks.values()].some((ask) => isIdle(run, ask) && isHeldBack(ask, isOnline));
 
 /** Functions to enter after this commit. Once the handler has settled, pending retries are withdrawn (spec R8). */
-export const startable = (run: LiveRun, { now, facts }: Draft, isOnline: boolean): Ask[] =>
-  idleSteps(run).filter(
-    (ask) =>
-      !run.facts.some((fact) => fact.ask.key === ask.key && !facts.has(fact)) &&
-      !isHeldBack(ask, isOnline) &&
-      (run.ending ? !run.digest.failures.has(ask.key) : retryAt(run.digest.failures.get(ask.key), now) <= now),
-  );
+export function startable(run: LiveRun, { now, facts }: Draft, isOnline: boolean): Ask[] {
+  const { failures } = run.digest;
+  const found: Ask[] = [];
+  for (const ask of run.asks.values()) {
+    if (!isIdle(run, ask) || isHeldBack(ask, isOnline)) continue;
+    if (run.facts.some((fact) => fact.ask.key === ask.key && !facts.has(fact))) continue;
+    if (run.ending ? !failures.has(ask.key) : retryAt(failures.get(ask.key), now) <= now) found.push(ask);
+  }
+  return found;
+}
+
+/** When steps that are asked for are due, as far as they do not wait for the network. */
+function attemptsAt(run: LiveRun, { now, isOnline }: Circumstances): number[] {
+  const { digest, asks, ending, replay } = run;
+  const found: number[] = [];
+  if (!ending)
+    for (const ask of asks.values())
+      if (isIdle(run, ask) && !isHeldBack(ask, isOnline)) found.push(retryAt(digest.failures.get(ask.key), now));
+  if (!replay && digest.handlerFailures) found.push(retryAt(digest.handlerFailures, now));
+  return found;
+}
 
 /** The row as the next commit leaves it, and when the driver has to look again. */
 export function stateOf(
   run: LiveRun,
   starting: number,
-  { now, owner, version, isOnline, deadline, followsAt }: Circumstances,
+  around: Circumstances,
 ): { readonly state: RunState; readonly nextAt: number } {
-  const { row, digest, asks, replay, progress } = run;
+  const { row, digest, progress } = run;
   // By assignment, here and below: in Node 20 a literal that goes on after a spread costs 5 to 25 µs.
   const state: Partial<Changing<RunState>> = {
-    version: digest.end && !isUpgraded(run) ? row.version : Math.max(row.version, version),
-    startedAt: row.startedAt ?? now,
+    version: digest.end && !isUpgraded(run) ? row.version : Math.max(row.version, around.version),
+    startedAt: row.startedAt ?? around.now,
   };
   if (progress !== undefined) state.progress = progress;
   if (undosLeft(digest).length) state.undoable = true;
-  const next = (nextAt: number) => ({ state: state as RunState, nextAt });
-  if (digest.end) {
-    state.status = digest.end.kind;
-    state.waits = [];
-    state.endedAt = row.endedAt ?? digest.end.at;
-    if (followsAt === undefined) return next(Infinity);
-    state.owner = owner;
-    state.undoing = true;
-    // Due at any time while something of it is under way, as below.
-    state.dueAt = followsAt > now ? followsAt : 0;
-    if (state.dueAt) state.setAt = now;
-    return next(followsAt);
-  }
+  const nextAt = digest.end ? whenEnded(run, state, around) : whenActive(run, state, starting, around);
+  return { state: state as RunState, nextAt };
+}
+
+function whenEnded({ row, digest }: LiveRun, state: Partial<Changing<RunState>>, around: Circumstances): number {
+  const { now, owner, followsAt } = around;
+  state.status = digest.end!.kind;
+  state.waits = [];
+  state.endedAt = row.endedAt ?? digest.end!.at;
+  if (followsAt === undefined) return Infinity;
+  state.owner = owner;
+  state.undoing = true;
+  // Due at any time while something of it is under way, as below.
+  state.dueAt = followsAt > now ? followsAt : 0;
+  if (state.dueAt) state.setAt = now;
+  return followsAt;
+}
+
+function whenActive(run: LiveRun, state: Partial<Changing<RunState>>, starting: number, around: Circumstances): number {
+  const { now, owner, isOnline, deadline } = around;
+  const { row, digest, asks, replay } = run;
   state.owner = owner;
   state.waits = openWaits(run).map(({ wait }) => wait);
   const children = openChildren(run).map(({ runId }) => runId);
   if (children.length) state.awaits = [...new Set(children)];
-  const offline = heldBack(run, isOnline);
-  const retries = run.ending
-    ? []
-    : idleSteps(run).flatMap((ask) => (offline.includes(ask) ? [] : retryAt(digest.failures.get(ask.key), now)));
-  if (!replay && digest.handlerFailures) retries.push(retryAt(digest.handlerFailures, now));
+  const retries = attemptsAt(run, around);
   const sleeps = asksOf(run, digest.sleeps).flatMap(({ key }) => digest.sleeps.get(key)?.dueAt ?? []);
   const instants = [...retries, ...sleeps, ...state.waits.flatMap(({ deadline: at }) => at ?? []), deadline];
   if (run.running.size || starting || (replay && !asks.size)) {
@@ -243,17 +257,17 @@ export function stateOf(
     // Due at any time, whatever a clock that ran ahead has said: it is looked at once its owner is dead.
     state.dueAt = 0;
     state.slot = row.queue;
-    return next(Math.min(...instants.filter((instant) => instant > now)));
+    return Math.min(...instants.filter((instant) => instant > now));
   }
   state.status = retries.length ? 'retrying' : sleeps.length ? 'sleeping' : 'waiting';
   const nextAt = Math.min(...instants);
   // A step that waits for the network: who looks next replays the run, and sees whether there is one.
-  if (replay?.isQuiet() || offline.length) state.unsettled = true;
+  if (replay?.isQuiet() || isOffline(run, isOnline)) state.unsettled = true;
   // What has come and is not told yet must be found by who looks next, should this owner die before.
   const lookAt = state.unsettled || isOffered(run) ? Math.min(now, nextAt) : nextAt;
   if (lookAt < Infinity) state.dueAt = lookAt;
   if (retries.length) state.setAt = now;
-  return next(nextAt);
+  return nextAt;
 }
 
 /** Whether the next commit says that code of a later version took the run up. */

@@ -1,6 +1,6 @@
 import type { AnyJob, MigratedRun, Migration } from '../door/job.js';
 import { StepfastError } from '../errors.js';
-import { recordedNames } from '../replay/digest.js';
+import { recordedNames } from '../replay/forget.js';
 import type { JournalEntry } from '../store/journal.js';
 import { check, checkOptions } from '../values/check.js';
 import type { Codec } from '../values/codec.js';

@@ -31,9 +31,9 @@ export const runFaults = [
   },
   {
     name: 'a function is entered before its commit is durable',
-    file: 'src/run/driver.ts',
+    file: 'src/run/round.ts',
     find: '    if (needsCommit(draft, next.state)) {\n',
-    instead: '    for (const ask of starting.splice(0)) enter(ask);\n    if (needsCommit(draft, next.state)) {\n',
+    instead: '    for (const ask of starting.splice(0)) functions.enter(ask);\n    if (needsCommit(draft, next.state)) {\n',
     by: ['test/chaos.test.ts', 'test/resume.test.ts', 'test/cost.test.ts'],
   },
   {
@@ -101,7 +101,7 @@ export const runFaults = [
   },
   {
     name: 'functions are entered without a fresh word of the store',
-    file: 'src/run/driver.ts',
+    file: 'src/run/round.ts',
     find: '    if (starting.length && !isFresh() && !(await isConfirmed())) return;\n',
     instead: '',
     by: ['test/late-answers.test.ts'],

@@ -1,0 +1,124 @@
+import { identityKey, type JournalEntry, type Namespace, namespaceOf, type RecordedError } from '../store/journal.js';
+import type { Digest } from './digest.js';
+
+/*
+ * What no longer counts of a journal: forgotten by a retry, by an upgrade, or known under another name since. The
+ * entries stay; only what they add up to changes.
+ */
+
+type EntryOf<K extends JournalEntry['kind']> = Extract<JournalEntry, { readonly kind: K }>;
+
+const nameOf = (key: string) => (JSON.parse(key) as [Namespace, string, number])[1];
+
+/** Every identity that is recorded. */
+const keysOf = ({ shapes, undos }: Digest): string[] => [...new Set([...shapes.keys(), ...undos.keys()])];
+
+/** Names that are recorded, of steps and waits. */
+export const recordedNames = (digest: Digest): ReadonlySet<string> => new Set(keysOf(digest).map(nameOf));
+
+/** What is recorded under one name stands under another from here on. */
+export function rename(digest: Digest, from: string, to: string): void {
+  for (const old of keysOf(digest)) {
+    const [namespace, name, occurrence] = JSON.parse(old) as [Namespace, string, number];
+    if (name !== from) continue;
+    const id = [to, occurrence] as const;
+    const key = identityKey(namespace, id);
+    const { shapes, failures, sleeps, waits, children, undos, undone, undoFailures, generations, increments } = digest;
+    for (const map of [
+      ...[shapes, failures, sleeps, waits, children],
+      ...[undos, undone, undoFailures, generations, increments],
+    ]) {
+      const value = map.get(old);
+      if (value === undefined) continue;
+      map.delete(old);
+      map.set(key, (typeof value === 'object' && 'id' in value ? { ...value, id } : value) as never);
+    }
+    for (const set of [digest.outcomeKeys, digest.aside]) if (set.delete(old)) set.add(key);
+    for (const [at, recorded] of digest.outcomes.entries())
+      if (recorded.key === old) digest.outcomes[at] = { ...recorded, key, entry: { ...recorded.entry, id } };
+  }
+}
+
+/** What a retry names, and what was undone: it is no longer done (spec F7). Where undoing was given up, it still is. */
+const forgottenBy = ({ undone }: Digest, { forgets }: EntryOf<'retried'>): ReadonlySet<string> =>
+  new Set([
+    ...forgets.map(([namespace, ...id]) => identityKey(namespace, id)),
+    ...[...undone.keys()].filter((key) => undone.get(key) === 'undone'),
+  ]);
+
+/** A retry takes the run up: what it names counts no more, and what is left has a fresh budget (spec F6). */
+export function retried(digest: Digest, entry: EntryOf<'retried'>): void {
+  for (const key of forgottenBy(digest, entry)) forget(digest, key);
+  forgetNames(digest);
+  digest.undone.clear();
+  digest.undoFailures.clear();
+  digest.failures.clear(); // also of a step that was between two attempts
+  digest.handlerFailures = undefined;
+  digest.begunAt = digest.blockedSince = undefined;
+  digest.blockedMs = 0;
+  digest.end = undefined;
+}
+
+/** Done again, it starts another child, or sends another event: the key of the one before would find that. */
+const hasSent = (digest: Digest, key: string): boolean => {
+  const shape = digest.shapes.get(key);
+  return digest.children.has(key) || (shape?.kind === 'step-completed' && /^(start|dispatch)$/.test(shape.word ?? ''));
+};
+
+/** Names that an upgrade forgets, once its run has not ended (or is taken up again). */
+export const forgetNames = (digest: Digest): void => {
+  const names = digest.forgotten.splice(0);
+  if (names.length) for (const key of keysOf(digest)) if (names.includes(nameOf(key))) forget(digest, key);
+};
+
+/** Entries of this identity so far no longer count. */
+function forget(digest: Digest, key: string): void {
+  if (hasSent(digest, key) || digest.undone.get(key) === 'undone') {
+    digest.generations.set(key, (digest.generations.get(key) ?? 0) + 1);
+    digest.increments.delete(key);
+  }
+  digest.children.delete(key);
+  digest.undos.delete(key);
+  digest.sleeps.delete(key);
+  digest.waits.delete(key);
+  digest.failures.delete(key);
+  digest.shapes.delete(key);
+  digest.outcomeKeys.delete(key);
+  const at = digest.outcomes.findIndex((recorded) => recorded.key === key);
+  if (at >= 0) digest.outcomes.splice(at, 1);
+}
+
+/** What `runs.retry` has to forget (spec F6). */
+export function forgetsFor(
+  digest: Digest,
+  from: string | undefined,
+): readonly (readonly [Namespace, string, number])[] {
+  const reachable = new Set<string>();
+  const collect = (error: RecordedError | undefined) => {
+    if (!error) return;
+    if (error.identity) reachable.add(JSON.stringify(error.identity));
+    collect(error.cause);
+    error.errors?.forEach(collect);
+  };
+  if (from === undefined) collect(digest.end?.kind === 'failed' ? digest.end.error : undefined);
+  const isFailure = (kind: string) => /^(step-failed|child-failed|wait-timed-out)$/.test(kind);
+  let isPast = false;
+  const ids: (readonly [Namespace, string, number])[] = [];
+  for (const { key, entry } of digest.outcomes) {
+    isPast ||= from === undefined ? isFailure(entry.kind) && reachable.has(key) : entry.id[0] === from;
+    if (isPast && (from !== undefined || isFailure(entry.kind))) ids.push([namespaceOf(entry), ...entry.id] as const);
+  }
+  if (from !== undefined)
+    for (const key of digest.failures.keys()) {
+      const [namespace, name, occurrence] = JSON.parse(key) as [Namespace, string, number];
+      // Between two attempts: it has no place among the outcomes, and comes after all of them.
+      if ((isPast || name === from) && !digest.outcomeKeys.has(key)) ids.push([namespace, name, occurrence]);
+    }
+  return ids;
+}
+
+/** Waits that a retry begins anew: their deadlines have passed, unseen, since the run failed on something else. */
+export const waitsPast = ({ waits, outcomeKeys }: Digest, now: number): (readonly [Namespace, string, number])[] =>
+  [...waits].flatMap(([key, { id, deadline = Infinity }]) =>
+    deadline > now || outcomeKeys.has(key) ? [] : [['wait', ...id] as const],
+  );
