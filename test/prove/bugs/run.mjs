@@ -33,7 +33,8 @@ export const runFaults = [
     name: 'a function is entered before its commit is durable',
     file: 'src/run/round.ts',
     find: '    if (needsCommit(draft, next.state)) {\n',
-    instead: '    for (const ask of starting.splice(0)) functions.enter(ask);\n    if (needsCommit(draft, next.state)) {\n',
+    instead:
+      '    for (const ask of starting.splice(0)) functions.enter(ask);\n    if (needsCommit(draft, next.state)) {\n',
     by: ['test/chaos.test.ts', 'test/resume.test.ts', 'test/cost.test.ts'],
   },
   {
