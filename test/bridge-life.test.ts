@@ -67,6 +67,8 @@ describe('O5: a lost port is noticed', () => {
     expect(await failureOf(remote.runs.list())).toBe(error);
     expect(() => remote.schedule('s', { every: '1h' }, 'waits')).toThrow(error);
     expect((await engine.runs.get(handle.id))!.status).toBe('waiting');
+    await remote.close();
+    expect(await failureOf(remote.runs.list())).toMatchObject({ code: 'CLOSED' });
   });
 
   it('O5: when it is served no longer, its clients know', async () => {

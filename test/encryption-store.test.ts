@@ -268,6 +268,18 @@ describe('what is written by the store itself', () => {
     expect(starts).toEqual([{ kind: 'exists', runId: 'r', fingerprint: 'print' }]);
   });
 
+  it('Q1: so is what tells the payload of a start that another run has answered', async () => {
+    const sealed = await opened();
+    const unique = { key: 'u', until: 'end' } as const;
+    await commit(sealed, { starts: [newRun('r', { unique })] });
+    for (const given of [{ idempotencyKey: 'once' }, {}]) {
+      const again = newRun('again', { ...given, unique, merged: { fingerprint: 'print', until: now + 1_000 } });
+      await commit(sealed, { starts: [again] });
+      const { starts } = await commit(sealed, { starts: [again] });
+      expect(starts).toEqual([{ kind: 'exists', runId: 'r', fingerprint: 'print', isUnique: true }]);
+    }
+  });
+
   it('F9: the journal of a child that ends with its parent can be read', async () => {
     const sealed = await opened();
     await commit(sealed, { starts: [newRun('p'), newRun('c', { parentId: 'p', tags: ['t'] })] });

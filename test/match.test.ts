@@ -158,6 +158,22 @@ everyWay('match', (open) => {
     expect((await run(after)).result).toMatchObject({ timedOut: false, payload: { amount: 2 } });
   });
 
+  it('B, E9: a predicate that gives a promise is reported and says no, whatever the promise says later', async () => {
+    const w = open();
+    const engine = w.engine((stepfast) =>
+      stepfast.job('promises', async ({ step }) => {
+        const match = (async () => true) as never;
+        await step.waitForEvent('came', { match });
+      }),
+    );
+    await engine.start('promises', undefined, { id: 'r' });
+    await w.clock.idle();
+    await engine.dispatch('came', {});
+    await w.clock.idle();
+    expect((await run(engine)).status).toBe('waiting');
+    expect(w.errors).toMatchObject([{ code: 'INVALID_OPTION', message: expect.stringContaining('What match gave') }]);
+  });
+
   it('B, E9: a predicate that throws is reported and says no; the event stays', async () => {
     const w = open();
     const engine = w.engine((stepfast) =>

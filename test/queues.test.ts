@@ -307,6 +307,56 @@ onEveryStore('queues', (medium) => {
     const other = engine.start(sync, 2, { idempotencyKey: 'k' });
     await expect(other).rejects.toMatchObject({ code: 'IDEMPOTENCY_CONFLICT' });
   });
+
+  it('Q1: a start that the run of a singleton has answered gives that run when it is sent again, also once it has ended', async () => {
+    const w = world(medium);
+    const define = (stepfast: Stepfast) => {
+      const queue = { name: 'q', singleton: true } as const;
+      stepfast.job<number>('sync', { queue }, async ({ payload, step }) => {
+        await step.waitForEvent('go');
+        return payload;
+      });
+      stepfast.job('parent', async ({ step }) => (await step.start('sync', 9)).id);
+    };
+    const before = w.engine(define);
+    const first = await before.start('sync', 1);
+    const answered = { id: first.id, created: false };
+    for (const options of [{ idempotencyKey: 'k' }, { id: 'named' }])
+      expect(await before.start('sync', 2, options)).toMatchObject(answered);
+    const parent = await before.start('parent', undefined, { id: 'p' });
+    expect(await w.clock.skipUntil(parent.result())).toBe(first.id);
+    await before.dispatch('go');
+    await w.clock.idle();
+    w.crash(before);
+    const after = w.engine(define);
+    for (const options of [{ idempotencyKey: 'k' }, { id: 'named' }]) {
+      expect(await after.start('sync', 2, options)).toMatchObject(answered);
+      await expect(after.start('sync', 3, options)).rejects.toMatchObject({ code: 'IDEMPOTENCY_CONFLICT' });
+    }
+    expect((await after.runs.list({ job: 'sync' })).runs).toHaveLength(1);
+    await w.clock.advance('31d');
+    expect((await after.start('sync', 3, { idempotencyKey: 'k' })).created).toBe(true);
+  });
+
+  it('Q1: a start that has put a run off does not do so again when it is sent again', async () => {
+    const w = world(medium);
+    const engine = w.engine();
+    const seen: number[] = [];
+    const save = engine.job<number>('save', { queue: { name: 'q', debounce: { delay: '1m' } } }, ({ payload, step }) =>
+      step.run('save', () => void seen.push(payload)),
+    );
+    const first = await engine.start(save, 1, { idempotencyKey: 'one' });
+    await w.clock.advance('30s');
+    expect(await engine.start(save, 2, { idempotencyKey: 'two' })).toMatchObject({ id: first.id, created: false });
+    await w.clock.advance('40s');
+    expect(seen).toEqual([]);
+    expect(await engine.start(save, 2, { idempotencyKey: 'two' })).toMatchObject({ id: first.id, created: false });
+    await w.clock.advance('20s');
+    expect(seen).toEqual([2]);
+    expect(await engine.start(save, 2, { idempotencyKey: 'two' })).toMatchObject({ id: first.id, created: false });
+    await w.clock.advance('2m');
+    expect(seen).toEqual([2]);
+  });
 });
 
 for (const name of ['memory', 'indexeddb'])

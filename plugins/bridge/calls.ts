@@ -194,6 +194,7 @@ export function createCalls({ port, packer, clock, everyMs, lost }: CallsOptions
     end(error) {
       const isOpen = ended === undefined;
       end(error);
+      ended = error; // a lost port that is closed as well: what its user did last says more
       if (isOpen) post({ kind: 'bye' });
     },
   };

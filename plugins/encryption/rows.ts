@@ -2,7 +2,7 @@ import type { StepfastError } from '../../src/errors.js';
 import type { JournalEntry, RecordedError } from '../../src/store/journal.js';
 import type { EventRow, NewEvent, NewRun, OpenWait, RunRow, RunState, StoredRun } from '../../src/store/store.js';
 import type { Json } from '../../src/values/json.js';
-import { type Bounded, keyIdOf, type Vault } from './seal.js';
+import { type Bounded, keyIdOf, type Place, type Vault } from './seal.js';
 
 /*
  * Runs, waits and events as they lie in the store, and back. Persisted for ever, like the journal.
@@ -117,7 +117,7 @@ export async function sealStart(
   given: NewRun,
   memo: WaitMemo,
 ): Promise<NewRun> {
-  const { runId, job, tags = [], idempotencyKey, unique, entries, state, moves } = given;
+  const { runId, job, tags = [], idempotencyKey, unique, entries, state, moves, merged } = given;
   const { hash } = vault;
   const label: Label = {
     ...(given.tags && { tags }),
@@ -126,15 +126,16 @@ export async function sealStart(
   };
   const shown = isOwn ? [...tags, KEY_TAG + keyId] : tags;
   const uniqueKey = unique && (await hashUnique(vault, job, unique.key));
-  const [hashes, sealedLabel, key, journal, first, moved] = await Promise.all([
+  const [hashes, sealedLabel, key, journal, first, moved, print] = await Promise.all([
     Promise.all(shown.map((tag) => hash('tag', tag))),
     vault.seal(keyId, ['row', runId, job], label),
     idempotencyKey === undefined ? undefined : hash('start', JSON.stringify([job, idempotencyKey])),
     Promise.all(entries.map((entry) => sealEntry(vault, keyId, runId, entry))),
     state && sealState(vault, keyId, runId, state, memo),
     moves && uniqueKey !== undefined ? sealMove(vault, keyId, job, uniqueKey, moves) : undefined,
+    merged && vault.seal(keyId, mergedPlace(given), merged.fingerprint),
   ]);
-  const { idempotencyKey: _, moves: __, ...rest } = given;
+  const { idempotencyKey: _, moves: __, merged: ___, ...rest } = given;
   return {
     ...rest,
     job: marked(job),
@@ -144,8 +145,12 @@ export async function sealStart(
     ...(unique && { unique: { ...unique, key: uniqueKey! } }),
     ...(first && { state: first }),
     ...(moved && { moves: moved }),
+    ...(merged && { merged: { ...merged, fingerprint: print! } }),
   };
 }
+
+/** Which run answers the start is decided in the store: what is remembered belongs to what it is remembered by. */
+export const mergedPlace = ({ job, idempotencyKey, runId }: NewRun): Place => ['merged', job, idempotencyKey ?? runId];
 
 /** The id of the key that a stored run needs. */
 export const keyIdOfRow = (row: RunRow): string | undefined => keyIdOf(row.tags?.at(-1));

@@ -15,7 +15,7 @@ import { createSealing, type KeyOf, stateKey } from './batch.js';
 import { commitCounting } from './count.js';
 import type { KeyRing } from './keys.js';
 import { verifyKeys } from './open.js';
-import { marked, openEvent, openEventRow, openRow, openRun, standIn, unmarked } from './rows.js';
+import { marked, mergedPlace, openEvent, openEventRow, openRow, openRun, standIn, unmarked } from './rows.js';
 import { createVault, type Hash, type Vault } from './seal.js';
 import { copyOf } from './text.js';
 import { isUnreadable, unreadableRuns } from './unreadable.js';
@@ -72,13 +72,14 @@ export function sealedStore(inner: Store, { ring, hash, keyOf }: SealedStoreOpti
   };
   const openOffers = (vault: Vault, offers: DueRun['offers']) =>
     Promise.all(offers.map((event) => openEventRow(vault, event)));
-  const openOutcome = async (vault: Vault, outcome: CommitOutcome): Promise<CommitOutcome> => {
+  const openOutcome = async (vault: Vault, batch: Batch, outcome: CommitOutcome): Promise<CommitOutcome> => {
     if (outcome.kind === 'overtaken') return { ...outcome, offers: await openOffers(vault, outcome.offers) };
     if (outcome.kind !== 'committed') return outcome;
-    const starts = outcome.starts.map(async (each) => {
-      const { runId, fingerprint } = each;
+    const starts = outcome.starts.map(async (each, index) => {
+      const { runId, fingerprint, isUnique } = each;
       if (fingerprint === undefined) return each;
-      return { ...each, fingerprint: (await vault.open(['deleted', runId], fingerprint)) as string };
+      const place = isUnique ? mergedPlace(batch.starts![index]!) : (['deleted', runId] as const);
+      return { ...each, fingerprint: (await vault.open(place, fingerprint)) as string };
     });
     const events = outcome.events.map(async (each) => {
       const { id, payload } = each;
@@ -131,7 +132,7 @@ export function sealedStore(inner: Store, { ring, hash, keyOf }: SealedStoreOpti
       () => undefined, // its caller hears of it, the queue goes on
     );
     for (const { runId } of batch.deletes ?? []) unreadable.delete(runId);
-    return outcome.then((each) => openOutcome(vault, each));
+    return outcome.then((each) => openOutcome(vault, batch, each));
   };
 
   // ---- looks ------------------------------------------------------------------------------------------------------------

@@ -187,6 +187,9 @@ export function createStart({ platform, codec, jobs, commit, load, look }: Start
     };
     const queue = queueOf(job);
     const isKeyed = id !== undefined || options.idempotencyKey !== undefined;
+    const keyUntil = now + durationMs(idempotencyTtl, 'idempotencyTtl');
+    // Not ticks of a schedule: none is started again, and there may be one each minute.
+    const isRemembered = unique && !inner.schedule && (id ?? idempotencyKey) !== undefined;
     const ownId = id ?? platform.newId();
     const start: NewRun = {
       runId: ownId,
@@ -201,7 +204,10 @@ export function createStart({ platform, codec, jobs, commit, load, look }: Start
       ...(tags.length && { tags: [...tags] }),
       ...((options.priority ?? queue.priority) && { priority: options.priority ?? queue.priority! }),
       ...(unique && { unique }),
-      ...(isKeyed && { keyUntil: now + durationMs(idempotencyTtl, 'idempotencyTtl') }),
+      ...(isKeyed && { keyUntil }),
+      ...(isRemembered && {
+        merged: { fingerprint: printOf(name, said.given ?? said.payload), until: keyUntil },
+      }),
       ...(unique?.until === 'start' && { moves: { kind: 'rescheduled', at: now, ...said, dueAt } }),
     };
     for (let tries = 0; ; tries++) {
@@ -214,7 +220,7 @@ export function createStart({ platform, codec, jobs, commit, load, look }: Start
       // An id that was made for this call is this call's run, though a lost answer made the store be asked twice.
       const created = kind === 'created' || (runId === ownId && id === undefined);
       if (created || kind === 'moved') look();
-      if (created || found.isUnique) return { runId, created };
+      if (created || (found.isUnique && found.fingerprint === undefined)) return { runId, created };
       const same = await isSame(found, name, said.given ?? said.payload);
       if (same) return { runId, created };
       if (same === undefined && tries)
@@ -223,7 +229,10 @@ export function createStart({ platform, codec, jobs, commit, load, look }: Start
           `Run ${runId}, which was started with this id or key, is known to the store and can not be read. Use a new key for new work.`,
           { runId },
         );
-      if (same === false) throw runId === id ? conflict('id', id) : conflict('idempotencyKey', idempotencyKey);
+      if (same === false)
+        throw runId === id || idempotencyKey === undefined
+          ? conflict('id', id)
+          : conflict('idempotencyKey', idempotencyKey);
     }
   };
 }

@@ -88,6 +88,10 @@ const judgeOf =
   async (given: unknown): Promise<Verdict> => {
     const checked = schema ? await schema['~standard'].validate(given) : { value: given };
     if (checked.issues) return { kind: 'refused', reason: sayIssues(checked.issues) };
-    if (match && !match(checked.value as never)) return { kind: 'other' };
+    const isFit: unknown = match ? match(checked.value as never) : true;
+    // A promise would count as yes, whatever it says later.
+    const isPromise = typeof (isFit as { readonly then?: unknown } | undefined)?.then === 'function';
+    check(!isPromise, 'What match gave', isFit, 'an answer at once: true or false, not a promise');
+    if (!isFit) return { kind: 'other' };
     return { kind: 'fits', payload: codec.encode(checked.value, 'what the schema of a wait made of an event') };
   };

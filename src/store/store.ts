@@ -153,6 +153,8 @@ export interface NewRun {
   readonly state?: RunState;
   /** A run that holds the unique key and has not started is given this entry and due instant instead (debounce). */
   readonly moves?: JournalEntry;
+  /** Where a run that holds the unique key answers: its idempotency key (or id) is remembered with this, up to then. */
+  readonly merged?: { readonly fingerprint: string; readonly until: number };
 }
 
 /** An event to be accepted. A known `id`, or a known `idempotencyKey` on its pair, gives the first receipt again. */
@@ -256,9 +258,9 @@ export interface Batch {
 export interface StartOutcome {
   readonly kind: 'created' | 'exists' | 'moved';
   readonly runId: string;
-  /** The run is deleted, and only remembered: of the payload that it had. */
+  /** Of the payload of a start that is remembered: its run is deleted, or (`isUnique`) another run has answered it. */
   readonly fingerprint?: string;
-  /** The run holds the same unique key; its own id and idempotency key may be others. */
+  /** The run holds (where there is a fingerprint: held) the same unique key; its own id and idempotency key may be others. */
   readonly isUnique?: true;
 }
 

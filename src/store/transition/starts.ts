@@ -1,4 +1,3 @@
-import type { Json } from '../../values/json.js';
 import type { NewRun, RunRow, RunState, StartOutcome } from '../store.js';
 import { noteEnded } from './runs.js';
 import { holderOf, holdsUnique, offersFor, type Scope, written } from './scope.js';
@@ -7,12 +6,17 @@ import { read, type Work } from './work.js';
 
 /** Creates a run, unless it is there, is remembered, or another holds its unique key (spec Q1, Q2). */
 export function* start(scope: Scope, given: NewRun): Work<StartOutcome> {
-  const { entries, state, moves: _, dueAt = scope.now, ...rest } = given;
+  const { entries, state, moves: _, merged: __, dueAt = scope.now, ...rest } = given;
   const { runId, version } = given;
   // The copy of a run that has ended, or started, does not hold what that run held before.
   const unique = given.unique && state && !holdsUnique(given.unique, state) ? undefined : given.unique;
-  const known = (yield* findKnown(scope, given)) ?? (unique && (yield* findUnique(scope, { ...given, unique })));
+  const known = yield* findKnown(scope, given);
   if (known) return known;
+  const held = unique && (yield* findUnique(scope, { ...given, unique }));
+  if (held) {
+    rememberMerged(scope, given, held.runId);
+    return held;
+  }
   const first: RunState = state ?? { status: dueAt > scope.now ? 'scheduled' : 'queued', version, dueAt, waits: [] };
   const said = Object.entries(Object.assign(rest, { unique })).filter(([, value]) => value !== undefined);
   const counts = { seq: scope.tick(), createdAt: entries[0]!.at, fence: 0, length: entries.length };
@@ -37,9 +41,17 @@ function* findKnown(scope: Scope, { runId, job, idempotencyKey }: NewRun): Work<
   }
   for (const key of tombstoneKeys({ runId, job, idempotencyKey })) {
     const remembered = yield* scope.state(key);
-    if (remembered) return { kind: 'exists', ...(remembered.value as { runId: string; fingerprint: string }) };
+    if (remembered) return { kind: 'exists', ...(remembered.value as Tombstone) };
   }
   return undefined;
+}
+
+/** A start that another run has answered, so that it gives that run however often it is repeated (spec Q1). */
+function rememberMerged(scope: Scope, { merged, ...given }: NewRun, runId: string): void {
+  if (!merged || merged.until <= scope.now) return;
+  const { fingerprint, until } = merged;
+  const value: Tombstone = { runId, fingerprint, isUnique: true };
+  scope.putState({ key: tombstoneKeys(given).at(-1)!, value, expiresAt: until });
 }
 
 function* findUnique(scope: Scope, { job, unique, moves, dueAt = scope.now }: NewRun): Work<StartOutcome | undefined> {
@@ -58,5 +70,5 @@ function* findUnique(scope: Scope, { job, unique, moves, dueAt = scope.now }: Ne
   return { kind: 'moved', runId: row.runId, isUnique: true };
 }
 
-/** What a deleted run leaves: enough to recognise a start that is repeated. */
-export type Tombstone = { readonly runId: string; readonly fingerprint: string } & { readonly [key: string]: Json };
+/** What a deleted run leaves, or a start that another run has answered: enough to recognise one that is repeated. */
+type Tombstone = { readonly runId: string; readonly fingerprint: string; readonly isUnique?: true };

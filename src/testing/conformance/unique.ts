@@ -122,6 +122,50 @@ fact('Q2: a start that is known by id or idempotency key is not told of a unique
     equal((await commit(store, { starts: [again] })).starts, [{ kind: 'exists', runId: 'a' }], again.runId);
 });
 
+/** A start that, when another run answers it, is to be remembered up to this instant. */
+const kept = (runId: string, until: number, over: Partial<NewRun> = {}): NewRun =>
+  single(runId, { merged: { fingerprint: `of ${runId}`, until }, ...over });
+
+fact('Q1: a start that the holder of its unique key has answered is remembered by its key', async ({ open }) => {
+  const store = await open();
+  await commit(store, { starts: [single('a')] });
+  equal(await starting(store, kept('b', now + 100, { idempotencyKey: 'i' })), ['exists a'], 'the start');
+  await commit(store, { run: claim('a', 0) });
+  await end(store, 'a');
+  await store.close();
+  const again = await open();
+  const startAt = async (at: number) =>
+    (await commit(again, { now: at, starts: [kept('c', now + 500, { idempotencyKey: 'i' })] })).starts;
+  const known = [{ kind: 'exists', runId: 'a', fingerprint: 'of b', isUnique: true }];
+  equal(await startAt(now + 99), known, 'repeated, when that run has ended and the store was opened again');
+  equal(await startAt(now + 100), [{ kind: 'created', runId: 'c' }], 'repeated, when its time is over');
+});
+
+fact('Q1: such a start without a key is remembered by its id, and one that is not to be is not', async ({ open }) => {
+  const store = await open();
+  await commit(store, { starts: [single('a'), kept('b', now + 100), single('c'), kept('d', now)] });
+  await commit(store, { run: claim('a', 0) });
+  await end(store, 'a');
+  equal(await starting(store, newRun('b'), newRun('c'), newRun('d')), ['exists a', 'created c', 'created d'], 'starts');
+});
+
+fact('Q1: a start that has put another run off is remembered, and does not do so again', async ({ open }) => {
+  const store = await open();
+  const merged = { fingerprint: 'of b', until: now + 100 };
+  await commit(store, { starts: [debounced('a', now + 10)] });
+  equal(await starting(store, debounced('b', now + 20, { idempotencyKey: 'i', merged })), ['moved a'], 'the start');
+  equal(await starting(store, debounced('c', now + 30, { idempotencyKey: 'i' })), ['exists a'], 'repeated');
+  equal((await rowOf(store, 'a')).dueAt, now + 20, 'when that is due');
+});
+
+fact('Q1: a start that made a run of its own leaves nothing else to be remembered by', async ({ open }) => {
+  const store = await open();
+  await commit(store, { starts: [kept('a', now + 100, { idempotencyKey: 'i' })] });
+  const { starts } = await commit(store, { starts: [newRun('b', { idempotencyKey: 'i' })] });
+  equal(starts, [{ kind: 'exists', runId: 'a' }], 'repeated');
+  equal('merged' in (await rowOf(store, 'a')), false, 'whether the row has it');
+});
+
 fact('Q2: two starts with one unique key in one batch make one run', async ({ open }) => {
   const store = await open();
   equal(await starting(store, single('a'), single('b')), ['created a', 'exists a'], 'the starts');
