@@ -319,6 +319,37 @@ onEveryStore('code that does not fit', (medium) => {
     expect(w.log.length).toBe(new Set(w.log).size); // nothing ran twice
   });
 
+  it('R5: contexts that have all found a run unfit leave it alone, though each had claimed it to find that out', async () => {
+    const w = world(medium);
+    const first = await begin(w, async ({ step }) => {
+      await step.run('x', logged(w, 'x'));
+      await step.waitForEvent('go');
+    });
+    w.crash(first);
+    const wrong = app(async ({ step }) => {
+      await new Promise((resolve) => setTimeout(resolve, 2)); // at work, and claimed, before it asks for anything
+      await step.sleep('x', '1h');
+    });
+    const engines = w.isShared ? [w.engine(wrong), w.engine(wrong), w.engine(wrong)] : [w.engine(wrong)];
+    for (const engine of engines) await engine.ready();
+    await engines[0]!.dispatch('go');
+    const unfit = () => w.errors.filter((error) => (error as { code?: string }).code === 'REPLAY_MISMATCH').length;
+    await vi.waitFor(() => expect(unfit()).toBe(engines.length), 5_000);
+    const commits = w.commits();
+    for (let looks = 0; looks < 10; looks++) {
+      await w.clock.advance('1m');
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    expect([unfit(), w.commits()]).toEqual([engines.length, commits]);
+    for (const engine of engines) expect(await statusOf(engine)).toBe('blocked');
+    engines[0]!.register(
+      defineJob('app', async ({ step }) => step.run('x', () => 'again')),
+      { replace: true },
+    );
+    await w.clock.advance('1m');
+    expect(await engines[0]!.runs.get('r')).toMatchObject({ status: 'completed', result: 'x' });
+  });
+
   it('R5: runs.list finds the blocked ones, among others and page by page', async () => {
     const w = world(medium);
     const first = await begin(w, async ({ step }) => {

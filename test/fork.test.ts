@@ -36,6 +36,40 @@ onEveryStore('fork', (medium) => {
     expect((await engine.runs.fork(id, { before: 'a' })).created).toBe(true);
   });
 
+  it('F6, R5: waits that were over by then fit, though their key names the run that was forked', async () => {
+    const w = world(medium);
+    const engine = w.engine((stepfast) => {
+      stepfast.job('waits', async ({ step, run }) => {
+        const first = await step.waitForEvent<string>('go', { correlationKey: `first:${run.id}` });
+        await step.waitForEvent('go', {
+          name: 'late',
+          correlationKey: `late:${run.id}`,
+          timeout: '1h',
+          onTimeout: 'continue',
+        });
+        const last = await step.waitForEvent<string>('go', { name: 'last', correlationKey: `last:${run.id}` });
+        return [first.payload, last.payload];
+      });
+    });
+    await engine.start('waits', undefined, { id: 'old' });
+    await engine.dispatch('go', 'one', { correlationKey: 'first:old' });
+    await w.clock.advance('2h');
+    await engine.dispatch('go', 'two', { correlationKey: 'last:old' });
+    await w.clock.idle();
+    const fork = await engine.runs.fork('old', { before: 'last' });
+    await engine.dispatch('go', 'three', { correlationKey: `last:${fork.id}` });
+    await w.clock.idle();
+    expect(await engine.runs.get(fork.id)).toMatchObject({ status: 'completed', result: ['one', 'three'] });
+    const whole = await engine.runs.fork('old', { before: 'late' });
+    w.crash(engine);
+    const after = w.engine((stepfast) => {
+      stepfast.job('waits', async ({ step }) => step.waitForEvent('other', { name: 'go' }));
+    });
+    await after.ready();
+    await w.clock.idle();
+    expect(await after.runs.get(whole.id)).toMatchObject({ status: 'blocked', error: { code: 'REPLAY_MISMATCH' } });
+  });
+
   it.each([
     'resume',
     'always',

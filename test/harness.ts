@@ -62,6 +62,8 @@ export interface World {
   /** The context of this engine dies: nothing is released, nothing is flushed. */
   crash(stepfast: Stepfast): void;
   store(): Store;
+  /** Whether several engines drive runs of one store. */
+  readonly isShared: boolean;
 }
 
 const worlds: (() => Promise<void>)[] = [];
@@ -107,5 +109,8 @@ export function world(medium: Medium): World {
       void engine.close().catch(() => undefined); // its timers must not outlive the test; its store is gone already
     },
     store,
+    get isShared() {
+      return open().capabilities.owners === 'many';
+    },
   };
 }

@@ -4,11 +4,12 @@ import { isStepfastError, StepfastError } from '../errors.js';
 import { createDriver, type Driver } from '../run/driver.js';
 import { createLateness } from '../run/functions.js';
 import type { DriverHost } from '../run/host.js';
-import { isDue, isHeldBy, stampOf } from '../store/due.js';
+import { isHeldBy, stampOf } from '../store/due.js';
 import type { CommitOutcome, DueRun, RunRow, Store, StoredRun } from '../store/store.js';
 import { createAlarm } from './alarm.js';
 import { createSweep } from './sweep.js';
 import { createTurns } from './turns.js';
+import { createUnfit } from './unfit.js';
 
 /*
  * Which run goes next, and when to look again. The truth about what is due is always asked of the store; hints and
@@ -47,12 +48,6 @@ interface SchedulerOptions
   readonly report: (error: unknown) => void;
 }
 
-/** Why a run can not go on here. */
-export interface Blocked {
-  readonly stamp: string;
-  readonly error: Error;
-}
-
 export type Scheduler = ReturnType<typeof createScheduler>;
 
 /** Finds due runs, drives them, and sets the one timer. */
@@ -60,8 +55,7 @@ export function createScheduler(options: SchedulerOptions) {
   const { platform, store, jobs, owner, report } = options;
   const { clock } = platform;
   const drivers = new Map<string, Driver>();
-  const blocked = new Map<string, Blocked>();
-  const skip = new Map<string, string>();
+  const unfit = createUnfit(jobs, clock.now);
   const lanes = createLanes(jobs, clock);
   let isLooking = false;
   let looksAgain = false;
@@ -153,7 +147,7 @@ export function createScheduler(options: SchedulerOptions) {
     },
     gone(driver, why) {
       if (drivers.get(driver.runId) === driver) drivers.delete(driver.runId);
-      if (why) skip.delete(driver.runId); // nobody listens to it any more
+      if (why) unfit.forget(driver.runId);
       shows(driver);
       if (why === 'lost') look();
       if (why !== 'no-slot') return freed(driver);
@@ -163,11 +157,9 @@ export function createScheduler(options: SchedulerOptions) {
       hasMore = true;
       alarm.ring(lanes.full().get(queue)!);
     },
-    idle: (row) => void skip.set(row.runId, stampOf(row)),
-    blocked(row, error) {
-      const stamp = stampOf(row);
-      blocked.set(row.runId, { stamp, error });
-      skip.set(row.runId, stamp);
+    idle: unfit.idle,
+    blocked(row, error, journal) {
+      unfit.blocked(row, error, journal);
       options.changed(row.runId);
       report(error);
     },
@@ -194,6 +186,7 @@ export function createScheduler(options: SchedulerOptions) {
   const takeUp = ({ row, offers, interrupted }: DueRun, stored: StoredRun | undefined) => {
     const job = jobs.get(row.job);
     if (!job || !stored || stored.row.fence !== row.fence || isClosed || drivers.has(row.runId)) return;
+    if (unfit.isStill(stored)) return;
     // Gone on with meanwhile: the events that came with it are those for the waits that it had.
     if (stored.row.length !== row.length) return look();
     if (drivers.size >= MAX_RESIDENT) [...drivers.values()].find((driver) => !driver.isHeld())?.leave();
@@ -213,7 +206,7 @@ export function createScheduler(options: SchedulerOptions) {
     const isFull = (queue: string) => (used.get(queue) ?? 0) >= lanes.concurrency(queue);
     const full = [...used.keys()].filter(isFull);
     // What is being taken up has not been claimed yet: the store would return it again.
-    const left = new Map(skip);
+    const left = new Map(unfit.skip);
     for (const driver of drivers.values()) {
       const row = driver.row();
       // The store leaves what it sees held by us, unless somebody has woken it.
@@ -296,8 +289,7 @@ export function createScheduler(options: SchedulerOptions) {
     look,
     /** The registrations have changed: what was unfit may fit now. */
     refit(job: AnyJob) {
-      blocked.clear();
-      skip.clear();
+      unfit.clear();
       for (const driver of drivers.values())
         if (driver.row().job === job.name && !driver.isActive())
           void driver.retire().then(look, (error) => {
@@ -305,25 +297,9 @@ export function createScheduler(options: SchedulerOptions) {
             platform.patience(LIVENESS_MS, look);
           });
     },
-    /** Why a run can not go on here, as far as it is known (spec R5). */
-    blockedBy(row: RunRow): Error | undefined {
-      const found = blocked.get(row.runId);
-      if (found?.stamp === stampOf(row)) return found.error;
-      // One that has ended has its final status, also where somebody else has to undo its steps.
-      const isActive = row.endedAt === undefined && row.status !== 'running';
-      const isReady = isActive && row.dueAt !== undefined && isDue(row, clock.now());
-      const job = jobs.get(row.job);
-      if (!isReady || (job && (job.options.version ?? 1) >= row.version)) return undefined;
-      const lacks = job ? `version ${row.version} of job "${row.job}"` : `job "${row.job}"`;
-      return new StepfastError(
-        'UNKNOWN_JOB',
-        `This context has not registered ${lacks}. Register it, and the run goes on.`,
-        { runId: row.runId, job: row.job },
-      );
-    },
+    blockedBy: unfit.blockedBy,
     drivesRun: (runId: string) => drivers.has(runId),
-    /** Runs that could not go on here when last tried. */
-    blockedRuns: () => blocked.keys(),
+    blockedRuns: unfit.runs,
     /** Another context has changed this run, or (`undefined`) any. */
     hint(runId: string | undefined) {
       for (const driver of runId === undefined ? drivers.values() : [drivers.get(runId)]) driver?.verify();

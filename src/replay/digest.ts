@@ -65,6 +65,8 @@ export interface Digest {
   payload: Json;
   retry: Json | undefined;
   schedule: EntryOf<'started'>['schedule'];
+  /** It begins with what another run has recorded. */
+  isFork: boolean;
   /** The run's own: how often `step.restart` began it anew. */
   generation: number;
   handlerFailures: Failures | undefined;
@@ -102,6 +104,7 @@ const add = (digest: Digest, entry: JournalEntry): void => {
       digest.payload = entry.payload;
       digest.retry = entry.retry;
       digest.schedule = entry.schedule;
+      digest.isFork = entry.forkedFrom !== undefined;
       digest.generation = entry.generation ?? 0;
       if (entry.generation) digest.begunAt = entry.at; // in the hands of its owner
       for (const [pair, seq] of entry.floors ?? []) digest.lastTaken.set(pair, seq);
@@ -241,6 +244,7 @@ export function digestOf(entries: readonly JournalEntry[]): Digest {
     payload: null,
     retry: undefined,
     schedule: undefined,
+    isFork: false,
     generation: 0,
     handlerFailures: undefined,
     logs: 0,

@@ -1,6 +1,7 @@
 import { StepfastError } from '../errors.js';
 import type { Identity, JournalEntry } from '../store/journal.js';
-import type { Command } from './command.js';
+import type { Command, WaitCommand } from './command.js';
+import type { Digest } from './digest.js';
 
 /*
  * Whether the code at hand asks for what is recorded (spec R5): kinds and waits are compared, names are the identity.
@@ -31,16 +32,19 @@ const waitShape = (events: readonly string[] | undefined, key: string | undefine
 
 /** Whether an ask fits what its identity is recorded as; if not, the error that quotes both (spec R5). */
 export function mismatch(
-  { id, command }: { readonly id: Identity; readonly command: Command },
-  recorded: JournalEntry | undefined,
-  wait: Extract<JournalEntry, { kind: 'wait-set' }> | undefined,
+  { key, id, command }: { readonly key: string; readonly id: Identity; readonly command: Command },
+  { shapes, waits, outcomeKeys, isFork }: Pick<Digest, 'shapes' | 'waits' | 'outcomeKeys' | 'isFork'>,
 ): StepfastError | undefined {
+  const recorded = shapes.get(key);
+  const wait = waits.get(key);
   if (!recorded) return undefined;
   const word = wordOf(recorded);
   const isWait = command.kind === 'wait';
-  const fits =
-    word === command.kind &&
-    (!isWait || !wait || (wait.key === command.key && JSON.stringify(wait.events) === JSON.stringify(command.events)));
+  // It may have been settled in the run that this one was forked from, and its key may name that run.
+  const isCopied = isFork && outcomeKeys.has(key);
+  const isSameWait = (asked: WaitCommand, set: NonNullable<typeof wait>) =>
+    (isCopied || set.key === asked.key) && JSON.stringify(set.events) === JSON.stringify(asked.events);
+  const fits = word === command.kind && (!isWait || !wait || isSameWait(command, wait));
   if (fits) return undefined;
   const was = word === 'wait' ? waitShape(wait?.events, wait?.key) : SHAPES[word];
   const is = isWait ? waitShape(command.events, command.key) : SHAPES[command.kind];

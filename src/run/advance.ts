@@ -101,7 +101,7 @@ export function createAdvance({ host, run, job, pass, recorder, commits, leave }
     const isTimed = job.options.timeout !== undefined && run.digest.blockedSince === undefined;
     if (run.isOwner || run.row.slot !== undefined || isTimed)
       await commits.letGo(now, [{ kind: 'released', at: now, blocked: true }]);
-    host.blocked(run.row, error);
+    host.blocked(run.row, error, run.digest.entries);
     leave(error);
   };
 

@@ -200,7 +200,7 @@ export function createAftermath(options: AftermathOptions): () => Promise<void> 
   const block = async (error: Error): Promise<false> => {
     commits.rebuild();
     if (run.isOwner) await commits.letGo(clock.now(), []);
-    host.blocked(run.row, error);
+    host.blocked(run.row, error, run.digest.entries);
     leave(error);
     return false;
   };

@@ -42,6 +42,7 @@ export interface DriverHost {
   gone(driver: Driver, why?: 'no-slot' | 'lost', retryAt?: number): void;
   /** The run was replayed and there is nothing to do for it here. */
   idle(row: RunRow): void;
-  blocked(row: RunRow, error: Error): void;
+  /** Its code does not fit this journal. */
+  blocked(row: RunRow, error: Error, journal: readonly JournalEntry[]): void;
   report(error: unknown): void;
 }

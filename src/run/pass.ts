@@ -106,7 +106,7 @@ export function createPass({ host, run, job, abort, opened, made, pump }: PassOp
       ...digest,
       hop: platform.hop,
       invoke: () => platform.outOfStep(() => job.handler(context)),
-      check: (ask) => mismatch(ask, digest.shapes.get(ask.key), digest.waits.get(ask.key)),
+      check: (ask) => mismatch(ask, digest),
       onAsk: () => {
         if (run.replay !== replay) return;
         platform.warn(

@@ -110,7 +110,7 @@ export async function replay(exported: ReplayableRun, job: AnyJob): Promise<Repl
       invoke: () => job.handler(context),
       check(ask) {
         if (over.outcomeKeys.has(ask.key)) replayed.push(askedOf(ask));
-        return mismatch(ask, over.shapes.get(ask.key), over.waits.get(ask.key));
+        return mismatch(ask, over);
       },
       onAsk: () => wake(),
     });

@@ -20,6 +20,8 @@ export interface ClientsHost {
   readonly wrong: (what: string) => void;
   readonly count: (what: string) => void;
   readonly log: ((line: string) => void) | undefined;
+  /** Runs are forked, too. */
+  readonly forks: boolean;
 }
 
 interface Request {
@@ -46,7 +48,8 @@ const ANYWHERE = { allowUnregistered: true, queue: 'lane' } as const;
 
 export type Clients = ReturnType<typeof createClients>;
 
-export function createClients({ random, scheduler, programs, contexts, shadows, wrong, count, log }: ClientsHost) {
+export function createClients(host: ClientsHost) {
+  const { random, scheduler, programs, contexts, shadows, wrong, count, log } = host;
   const requests: Request[] = [];
   const started = new Map<string, string>();
   const events = new Map<string, string>();
@@ -111,7 +114,8 @@ export function createClients({ random, scheduler, programs, contexts, shadows, 
         const known = started.get(key);
         if (known !== undefined && known !== id) wrong(`Q1: start ${key} gave ${known}, and then ${id}`);
         started.set(key, id);
-        if (!created) count('starts recognised');
+        if (!created)
+          count(shadows.get(id)?.row.idempotencyKey === key || id === key ? 'starts recognised' : 'starts merged');
       },
     });
   };
@@ -183,6 +187,23 @@ export function createClients({ random, scheduler, programs, contexts, shadows, 
       mayRefuse: isRefusal('RUN_NOT_FAILED', 'RUN_ACTIVE'),
     });
 
+  const fork = (runId: string, before: string) =>
+    request({
+      what: `fork ${runId} before ${before}`,
+      isOnce: true,
+      ask: async ({ engine }) => {
+        const { id, created } = await engine.runs.fork(runId, { before });
+        return { id, created };
+      },
+      keep(answer) {
+        const { id, created } = answer as { id: string; created: boolean };
+        if (!created || !shadows.has(id))
+          wrong(`I-ack: a fork of ${runId} was answered with ${id}, which is not there`);
+        count('forks');
+      },
+      mayRefuse: isRefusal('RUN_ACTIVE'),
+    });
+
   // ---- what they are up to ------------------------------------------------------------------------------------------
 
   const keys: string[] = [];
@@ -202,6 +223,12 @@ export function createClients({ random, scheduler, programs, contexts, shadows, 
   const isWaiting = (runId: string) => shadows.get(runId)!.row.waits.length > 0;
   const act = () => {
     const known = [...shadows.keys()];
+    if (host.forks && shadows.size < 12 && random.chance(0.15)) {
+      const recorded = [...shadows.values()].flatMap(({ runId, outcomes }) =>
+        [...outcomes.values()].map(({ entry }) => [runId, (entry as { id: readonly [string, number] }).id[0]] as const),
+      );
+      if (recorded.length) return fork(...random.pick(recorded));
+    }
     const kind = random.below(12);
     if (kind < 3 && keys.length < 4) {
       const key = `${random.chance(0.5) ? 'r' : 'i'}${keys.length}`;

@@ -24,7 +24,7 @@ export interface EntriesHost {
   readonly wrong: (what: string) => void;
   readonly count: (what: string) => void;
   readonly shadows: ReadonlyMap<string, Shadow>;
-  readonly storm: Pick<Mix, 'maxInterruptions' | 'timeoutMs' | 'tells' | 'upgrade'>;
+  readonly storm: Pick<Mix, 'maxInterruptions' | 'timeoutMs' | 'tells' | 'upgrade' | 'unique'>;
   /** Sums of what steps have added to the shared values. */
   readonly sums: { told: number; asked: number };
 }
@@ -120,7 +120,7 @@ export function createEntries(host: EntriesHost) {
         break;
       case 'child-set':
         shadow.children.set(key, entry);
-        if (medium.tables.run(entry.runId)?.parentId !== shadow.runId) bad('a child that is not there, or of another');
+        childSet(shadow, entry);
         break;
       case 'child-completed':
       case 'child-failed':
@@ -152,6 +152,10 @@ export function createEntries(host: EntriesHost) {
         break;
       case 'retried':
         retry(shadow, entry);
+        break;
+      case 'rescheduled':
+        count('runs put off');
+        if (shadow.row.startedAt !== undefined) bad('Q2: put off, though it was begun');
         break;
       case 'drift':
         count('drifts');
@@ -242,6 +246,13 @@ export function createEntries(host: EntriesHost) {
     const late = { ...wait, deadline: Infinity };
     count('timeouts');
     if (eligible(shadow, late, isPicky, log()).length) count('timeouts that beat an event');
+  };
+
+  const childSet = (shadow: Shadow, entry: EntryOf<'child-set'>): void => {
+    const child = medium.tables.run(entry.runId);
+    const isOurs = child?.parentId === shadow.runId;
+    if (!child || !(isOurs || storm.unique)) said(shadow, entry, 'a child that is not there, or of another');
+    else if (!isOurs) count('children that were there');
   };
 
   const childEnded = (shadow: Shadow, entry: EntryOf<'child-completed' | 'child-failed'>): void => {

@@ -18,6 +18,15 @@ interface FleetHost extends Omit<WireHost, 'commit' | 'answered'> {
   readonly wrong: (what: string) => void;
 }
 
+const programKey = ({ plan }: Payload) => `program ${plan}`;
+
+/** What keeps a program from being run twice at once, as a job says it. */
+const uniqueIn = ({ unique }: Mix) => {
+  if (!unique) return {};
+  if (unique === 'singleton') return { singleton: { key: programKey } };
+  return { debounce: { delay: unique.debounceMs, key: programKey } };
+};
+
 interface Member {
   readonly context: Context;
   readonly wire: Wire;
@@ -62,7 +71,12 @@ export function createFleet(host: FleetHost) {
     context.engine.job(
       'job',
       {
-        queue: { name: 'lane', concurrency: storm.concurrency, ...(storm.rate && { rateLimit: storm.rate }) },
+        queue: {
+          name: 'lane',
+          concurrency: storm.concurrency,
+          ...(storm.rate && { rateLimit: storm.rate }),
+          ...uniqueIn(storm),
+        },
         version: context.version,
         upgrade: storm.upgrade,
         ...(storm.upgrade === 'migrate' && { migrate: () => ({}) }),

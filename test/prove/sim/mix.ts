@@ -50,6 +50,10 @@ export interface Mix {
   readonly tells: boolean;
   /** Of the queue: so many runs take a slot in so many milliseconds. */
   readonly rate?: { readonly limit: number; readonly per: number };
+  /** Runs with one program have one key: while one is active a start gives it, or puts it off by so many milliseconds. */
+  readonly unique?: 'singleton' | { readonly debounceMs: number };
+  /** Users fork runs. */
+  readonly forks?: boolean;
   /** What version 2 of the job makes of runs of version 1. */
   readonly upgrade: 'continue' | 'restart' | 'abandon' | 'block' | 'migrate';
 }
@@ -59,6 +63,13 @@ export function extrasOf(random: Random): Pick<Mix, 'rate' | 'upgrade'> {
   const rate = random.chance(0.12) && { limit: random.between(1, 3), per: random.pick([300, 5_000, 60_000]) };
   const upgrade = random.pick(['continue', 'continue', 'restart', 'abandon', 'block', 'migrate'] as const);
   return { ...(rate && { rate }), upgrade };
+}
+
+/** Drawn apart once more, for the same reason. */
+export function moreOf(random: Random): Pick<Mix, 'unique' | 'forks'> {
+  const unique =
+    random.chance(0.15) && (random.chance(0.6) ? 'singleton' : { debounceMs: random.pick([10, 1_000, 20_000]) });
+  return { ...(unique && { unique }), forks: random.chance(0.2) };
 }
 
 export function mixOf(random: Random): Mix {

@@ -160,7 +160,7 @@ function leaf(machine: Machine, plan: Plan, from: number, last: Value): Evaluate
   }
 }
 
-function machineOf({ journal, outcomes: counted }: Shadow) {
+function machineOf({ journal, outcomes: counted, isLoose }: Shadow) {
   const outcomes = order(journal, counted);
   const machine: Machine = {
     places: new Map(outcomes.map((entry, place) => [keyOf(entry), { place, entry }])),
@@ -169,7 +169,7 @@ function machineOf({ journal, outcomes: counted }: Shadow) {
     seen: new Set(),
     problems: [],
     aside: new Set(journal.flatMap(setAside)),
-    isRetried: journal.some(({ kind }) => kind === 'retried'),
+    isRetried: isLoose || journal.some(({ kind }) => kind === 'retried'),
     hasThrown: journal.some(({ kind }) => kind === 'handler-failed'),
   };
   return { machine, outcomes };

@@ -15,6 +15,12 @@ export interface Shadow {
   readonly runId: string;
   row: RunRow;
   journal: readonly JournalEntry[];
+  /** What was recorded before it was born: it is a fork. */
+  readonly copied: number;
+  /** Of what it was copied from, something was taken back: what came after may have been asked for otherwise. */
+  readonly isLoose: boolean;
+  /** It was born as the only active one with its key. */
+  readonly isAlone: boolean;
   /** How much of the journal was looked at. */
   seen: number;
   program: number;
@@ -72,10 +78,15 @@ export const blankJournal = () => ({
   begunAt: undefined,
 });
 
-export const shadowOf = (row: RunRow, journal: readonly JournalEntry[]): Shadow => ({
+export const shadowOf = (row: RunRow, journal: readonly JournalEntry[], source?: Shadow): Shadow => ({
   runId: row.runId,
+  copied: source ? journal.length : 0,
+  isLoose:
+    source !== undefined &&
+    (source.isLoose || source.journal.some(({ kind }) => /^(retried|handler-failed|drift)$/.test(kind))),
   row,
   journal,
+  isAlone: row.unique?.until === 'end',
   seen: 0,
   program: ((journal[0] as EntryOf<'started'>).payload as unknown as Payload).plan,
   ...blankJournal(),

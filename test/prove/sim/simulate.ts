@@ -4,7 +4,7 @@ import { type Clients, createClients } from './clients.js';
 import { plainClone } from './clone.js';
 import { finish } from './final.js';
 import { createFleet, type Fleet } from './fleet.js';
-import { extrasOf, type Mix, mixOf } from './mix.js';
+import { extrasOf, type Mix, mixOf, moreOf } from './mix.js';
 import { isBlocked, judge } from './model.js';
 import { type Program, programsOf } from './plan.js';
 import { randomOf } from './random.js';
@@ -68,7 +68,7 @@ async function play(seed: number, options: SimulateOptions): Promise<Simulated> 
   // A handler that awaits something else between its steps takes a slot for that as well: where a rate gives out no two
   // of them, it begins again and again (docs/reliability.md).
   const isRated = rate && !JSON.stringify(programs).includes('"pause"');
-  const storm: Mix = { ...basic, upgrade, ...(isRated && { rate }) };
+  const storm: Mix = { ...basic, upgrade, ...moreOf(randomOf(seed + 0x20000000)), ...(isRated && { rate }) };
   const calm = {
     ...storm,
     ...{
@@ -106,7 +106,12 @@ async function play(seed: number, options: SimulateOptions): Promise<Simulated> 
     trueNow: scheduler.now,
   });
   const fleet = createFleet({ ...base, watch });
-  const clients = createClients({ ...base, contexts: fleet.contexts, shadows: watch.shadows });
+  const clients = createClients({
+    ...base,
+    forks: storm.forks === true,
+    contexts: fleet.contexts,
+    shadows: watch.shadows,
+  });
   const world = { ...base, watch, fleet, clients, nodes };
 
   await scheduler.drained();

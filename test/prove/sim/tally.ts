@@ -46,6 +46,13 @@ export const INTERESTING: readonly Interesting[] = [
   { what: 'upgrades: abandon', could: ({ old, upgrade }) => old > 0 && upgrade === 'abandon' },
   { what: 'upgrades: migrate', could: ({ old, upgrade }) => old > 0 && upgrade === 'migrate' },
   { what: 'runs kept waiting by a rate', could: ({ rate }) => rate !== undefined },
+  { what: 'forks', could: ({ forks }) => forks === true },
+  { what: 'starts merged', could: ({ unique }) => unique !== undefined },
+  {
+    what: 'children that were there',
+    could: ({ unique }, counts) => unique !== undefined && counts.has('children started'),
+  },
+  { what: 'runs put off', could: ({ unique }) => typeof unique === 'object' },
   { what: 'runs given up', could: ({ kill, maxInterruptions }) => kill > 0 && maxInterruptions < 4 },
   { what: 'runs out of time', could: ({ timeoutMs }) => timeoutMs > 0 },
   { what: 'jobs told of a failure', could: ({ tells }) => tells },

@@ -40,6 +40,9 @@ export function createWatch(host: WatchHost) {
   const { medium, wrong, count, log } = host;
   const shadows = new Map<string, Shadow>();
   const entries = createEntries({ ...host, shadows });
+  /** What a fork begins with was looked at when it became durable. */
+  const nothing = () => undefined;
+  const copies = createEntries({ ...host, shadows, wrong: nothing, count: nothing, sums: { told: 0, asked: 0 } });
   const numbers = new WeakMap<CommitOutcome, number>();
   const words = new WeakMap<Context, Map<string, Word>>();
   const executions = new Map<string, number>();
@@ -80,6 +83,7 @@ export function createWatch(host: WatchHost) {
       else born(row, batch);
     }
     slots();
+    if (host.storm.unique) alone();
     return outcome;
   };
 
@@ -121,7 +125,8 @@ export function createWatch(host: WatchHost) {
 
   const born = (row: RunRow, batch: Batch) => {
     if (row.parentId !== undefined) count('children started');
-    const shadow = shadowOf(row, journalOf(row.runId));
+    const [first] = journalOf(row.runId) as readonly { readonly forkedFrom?: { readonly runId: string } }[];
+    const shadow = shadowOf(row, journalOf(row.runId), shadows.get(first?.forkedFrom?.runId ?? ''));
     shadows.set(row.runId, shadow);
     append(shadow, row, batch);
   };
@@ -160,9 +165,27 @@ export function createWatch(host: WatchHost) {
       shadow.holder = undefined;
       return;
     }
-    const { woken: _, dueAt: __, ended: ___, ...rest } = row;
-    const { woken: _a, dueAt: _b, ended: _c, ...was } = old;
+    // A start has put it off, or taken its place where it was too late for that.
+    const isMoved = batch.starts?.some(({ moves }) => moves) && old.status === 'scheduled' && old.unique;
+    const { woken: _, dueAt: __, ended: ___, ...rest } = isMoved ? { ...row, length: 0, unique: undefined } : row;
+    const { woken: _a, dueAt: _b, ended: _c, ...was } = isMoved ? { ...old, length: 0, unique: undefined } : old;
     if (JSON.stringify(rest) !== JSON.stringify(was)) wrong(`T3: ${runId} was changed by ${sayBatch(batch)}`);
+  };
+
+  /** Perhaps by a context that does not know the queue of its job. */
+  const isRetried = (runId: string) => journalOf(runId).some(({ kind }) => kind === 'retried');
+  /** I-unique: no two runs hold one key, and an active run of a singleton does not lose it. */
+  const alone = () => {
+    const holders = new Map<string, string>();
+    for (const { runId, unique, endedAt } of medium.tables.runs.values()) {
+      if (unique) {
+        const other = holders.get(unique.key);
+        if (other !== undefined) wrong(`Q2: ${runId} and ${other} hold one key`);
+        holders.set(unique.key, runId);
+        if (endedAt !== undefined) wrong(`Q2: ${runId} has ended, and holds a key`);
+      } else if (endedAt === undefined && shadows.get(runId)?.isAlone && !isRetried(runId))
+        wrong(`Q2: ${runId} is active, and has lost its key`);
+    }
   };
 
   const append = (shadow: Shadow, row: RunRow, batch: Batch) => {
@@ -173,7 +196,7 @@ export function createWatch(host: WatchHost) {
     for (; shadow.seen < shadow.journal.length; shadow.seen++) {
       const entry = shadow.journal[shadow.seen]!;
       log?.(`    ${row.runId} ${sayEntry(entry)}`);
-      entries.look(shadow, entry, batch, commits);
+      (shadow.seen < shadow.copied ? copies : entries).look(shadow, entry, batch, commits);
     }
   };
 

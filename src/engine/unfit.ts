@@ -1,0 +1,78 @@
+import type { AnyJob } from '../door/job.js';
+import { StepfastError } from '../errors.js';
+import { isDue, stampOf } from '../store/due.js';
+import type { JournalEntry } from '../store/journal.js';
+import type { RunRow, StoredRun } from '../store/store.js';
+
+/*
+ * Runs that this context leaves alone: its code does not fit them, or there is nothing to do for them here. Derived where
+ * it is seen and never written, so that a context without the code can not stop one that has it (spec R5).
+ */
+
+/** Why a run can not go on here. */
+interface Unfit {
+  readonly error: Error;
+  /** What its journal says, `saidIn`. */
+  readonly said: string;
+  readonly stamp: string;
+}
+
+/** Changes with what a journal says, beside who has held the run: others that find it unfit change no more than that. */
+const saidIn = ([first, ...entries]: readonly JournalEntry[]): string => {
+  const { generation = 0 } = first as { readonly generation?: number };
+  return `${generation}:${entries.filter(({ kind }) => !/^(claimed|released)$/.test(kind)).length}`;
+};
+
+export function createUnfit(jobs: ReadonlyMap<string, AnyJob>, now: () => number) {
+  const unfit = new Map<string, Unfit>();
+  const skip = new Map<string, string>();
+  const leave = (row: RunRow, found: Omit<Unfit, 'stamp'>) => {
+    const stamp = stampOf(row);
+    unfit.set(row.runId, { ...found, stamp });
+    skip.set(row.runId, stamp);
+  };
+  return {
+    /** Runs that looks leave out as long as nothing has changed. */
+    skip: skip as ReadonlyMap<string, string>,
+    /** The code here does not fit this journal. */
+    blocked: (row: RunRow, error: Error, journal: readonly JournalEntry[]) =>
+      leave(row, { error, said: saidIn(journal) }),
+    /** There is nothing to do for it here now. */
+    idle: (row: RunRow) => void skip.set(row.runId, stampOf(row)),
+    /** Nobody listens to it any more. */
+    forget: (runId: string) => void skip.delete(runId),
+    /** The registrations have changed: what was unfit may fit now. */
+    clear() {
+      unfit.clear();
+      skip.clear();
+    },
+    /**
+     * Whether it was found unfit as it stands: others have tried it as well since, and nothing has come of that. Not where
+     * one of them has died with a slot: it is to be given up.
+     */
+    isStill({ row, journal }: StoredRun): boolean {
+      const found = unfit.get(row.runId);
+      if (row.slot !== undefined || found?.said !== saidIn(journal)) return false;
+      leave(row, found);
+      return true;
+    },
+    /** Why a run can not go on here, as far as it is known (spec R5). */
+    blockedBy(row: RunRow): Error | undefined {
+      const found = unfit.get(row.runId);
+      if (found?.stamp === stampOf(row)) return found.error;
+      // One that has ended has its final status, also where somebody else has to undo its steps.
+      const isActive = row.endedAt === undefined && row.status !== 'running';
+      const isReady = isActive && row.dueAt !== undefined && isDue(row, now());
+      const job = jobs.get(row.job);
+      if (!isReady || (job && (job.options.version ?? 1) >= row.version)) return undefined;
+      const lacks = job ? `version ${row.version} of job "${row.job}"` : `job "${row.job}"`;
+      return new StepfastError(
+        'UNKNOWN_JOB',
+        `This context has not registered ${lacks}. Register it, and the run goes on.`,
+        { runId: row.runId, job: row.job },
+      );
+    },
+    /** Runs that could not go on here when last tried. */
+    runs: () => unfit.keys(),
+  };
+}
