@@ -166,9 +166,10 @@ onEveryStore('O6: upgrades', (medium) => {
       },
       'no idea',
     ],
-    ['renames what is not recorded', () => ({ rename: { nothing: 'else' } }), 'nothing'],
+    ['renames to what is no name', () => ({ rename: { make: '' } }), 'name'],
+    ['renames what is not recorded to what is no name', () => ({ rename: { nothing: 7 } }), 'name'],
     ['renames onto what is recorded', () => ({ rename: { make: 'go' } }), 'make'],
-    ['forgets what is not recorded', () => ({ forget: ['nothing'] }), 'nothing'],
+    ['forgets what are no names', () => ({ forget: 'make' }), 'forget'],
   ] as const)('migrate that %s blocks the run, which goes on when it can', async (_, migrate, said) => {
     const w = world(medium);
     await begun(w);
@@ -181,6 +182,29 @@ onEveryStore('O6: upgrades', (medium) => {
     await engine.ready();
     await w.clock.idle();
     expect(await engine.runs.get('r')).toMatchObject({ status: 'completed' });
+  });
+
+  it('migrate: names that a run has not come to are passed over, and a run that was never claimed goes on', async () => {
+    const w = world(medium);
+    await begun(w);
+    const old = w.engine(define(first));
+    await old.start('flow', { n: 2 }, { id: 'queued', startAt: w.clock.now() + 1_000 });
+    w.crash(old);
+    const later: Handler<{ n: number }, unknown> = async ({ step }) => {
+      const made = await step.run('produce', () => 'made now');
+      const { payload: word } = await step.waitForEvent('go', { name: 'the word' });
+      return [made, word, await step.run('last', () => 'done')];
+    };
+    const migrate = () => ({ rename: { make: 'produce', go: 'the word', nothing: 'last' }, forget: ['never'] });
+    const engine = w.engine(define(later, { version: 2, migrate }));
+    await engine.ready();
+    await w.clock.advance('1m');
+    expect(await go(w, engine)).toMatchObject({ status: 'completed', result: ['made 1', 'now', 'done'] });
+    await w.clock.idle();
+    expect(await engine.runs.get('queued')).toMatchObject({
+      status: 'completed',
+      result: ['made now', 'now', 'done'],
+    });
   });
 
   it('code of an earlier version leaves the run alone', async () => {
@@ -315,7 +339,7 @@ onEveryStore('O6, F7: runs that ended before code of the later version has claim
   it('F7, R5: a migrate that fails blocks, nothing is undone, and the run goes on when it can', async () => {
     const w = world(medium);
     await left(w);
-    const wrong = () => ({ rename: { nothing: 'else' } });
+    const wrong = () => ({ rename: { old: 'a' } });
     const broken = w.engine(define(steps(w, ['a', 'new'], 'broken'), { version: 2, migrate: wrong }));
     await broken.ready();
     await broken.runs.cancel('r');

@@ -113,9 +113,9 @@ export interface MigratedRun {
 /** How a run is made to fit the present code; what is left out stays as it is. */
 export interface Migration {
   readonly payload?: unknown;
-  /** New names of steps and waits, by their old ones. */
+  /** New names of steps and waits, by their old ones. What a run has not come to is passed over. */
   readonly rename?: Readonly<Record<string, string>>;
-  /** Names of steps and waits that run anew. */
+  /** Names of steps and waits that run anew. What a run has not come to is passed over. */
   readonly forget?: readonly string[];
 }
 

@@ -2,7 +2,7 @@ import type { AnyJob, MigratedRun, Migration } from '../door/job.js';
 import { StepfastError } from '../errors.js';
 import { recordedNames } from '../replay/forget.js';
 import type { JournalEntry } from '../store/journal.js';
-import { check, checkOptions } from '../values/check.js';
+import { check, checkName, checkOptions } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
 import type { LiveRun } from './live-run.js';
 
@@ -51,18 +51,20 @@ function migrated({ row, digest }: Pick<LiveRun, 'row' | 'digest'>, job: AnyJob,
     checkOptions(migration, ['payload', 'rename', 'forget'], 'What it gave');
     const { payload, rename = {}, forget = [] } = migration;
     const names = recordedNames(digest);
-    for (const [from, to] of Object.entries(rename))
+    // The same is said of all runs: one that has not come to a step has nothing of it to rename, nor to forget.
+    const renames = Object.entries(rename).filter(([from]) => names.has(from));
+    for (const to of Object.values(rename)) checkName(to, `what migrate of job "${job.name}" renames`);
+    for (const [from, to] of renames)
       check(
-        names.has(from) && !names.has(to),
+        !names.has(to),
         `rename of "${from}" by migrate of job "${job.name}"`,
         to,
-        'a recorded name and a new one that nothing is recorded under',
+        'a new name that nothing is recorded under',
       );
-    for (const name of forget)
-      check(names.has(name), `forget by migrate of job "${job.name}"`, name, 'names that are recorded');
+    check(Array.isArray(forget), `forget by migrate of job "${job.name}"`, forget, 'an array of names');
     return {
-      renames: Object.entries(rename),
-      forgets: [...forget],
+      renames,
+      forgets: forget.filter((name) => names.has(name)),
       ...(payload !== undefined && {
         payload: codec.encode(payload, `the payload that migrate of job "${job.name}" gave`),
       }),

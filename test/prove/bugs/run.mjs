@@ -135,4 +135,11 @@ export const runFaults = [
     instead: '    if (isOver && !why)\n      throw (why',
     by: ['test/step-state.test.ts', 'test/step-options.test.ts'],
   },
+  {
+    name: 'a run that was found unfit is tried again whenever another context has tried it',
+    file: 'src/engine/scheduler.ts',
+    find: '    if (unfit.isStill(stored)) return;\n',
+    instead: '',
+    by: ['test/code-changes.test.ts'],
+  },
 ];

@@ -195,8 +195,15 @@ export const storeFaults = [
   {
     name: 'two runs hold one unique key',
     file: 'src/store/transition/starts.ts',
-    find: '(unique && (yield* findUnique(scope, { ...given, unique })))',
+    find: 'unique && (yield* findUnique(scope, { ...given, unique }))',
     instead: 'undefined',
+    by: CONFORMANCE,
+  },
+  {
+    name: 'a start that another run has answered is not remembered',
+    file: 'src/store/transition/starts.ts',
+    find: '    rememberMerged(scope, given, held.runId);\n',
+    instead: '',
     by: CONFORMANCE,
   },
 ];

@@ -304,7 +304,7 @@ export function createEntries(host: EntriesHost) {
     }
     for (const { key } of batch.state ?? []) if (key === 'told' || key === 'asked') sums[key]++;
     Object.assign(shadow, blankJournal());
-    shadow.seen = 0;
+    shadow.seen = shadow.copied = 0;
     count('restarts');
   };
 

@@ -57,5 +57,7 @@ export const REGRESSIONS: readonly { readonly seed: number; readonly found: stri
     seed: 533620,
     found: 'an event lost: too late for one wait, and older than one of another name that it was offered',
   },
+  { seed: 640, found: 'a fork that is blocked: its recorded waits have keys that name the run it was forked from' },
+  { seed: 1269, found: 'a journal that grows without end: contexts that find a run unfit claim it in turns' },
   { seed: 14, found: 'a run begun anew by code of a later version, and still of the version before' },
 ];

@@ -16,7 +16,7 @@ export interface Shadow {
   row: RunRow;
   journal: readonly JournalEntry[];
   /** What was recorded before it was born: it is a fork. */
-  readonly copied: number;
+  copied: number;
   /** Of what it was copied from, something was taken back: what came after may have been asked for otherwise. */
   readonly isLoose: boolean;
   /** It was born as the only active one with its key. */
@@ -83,7 +83,7 @@ export const shadowOf = (row: RunRow, journal: readonly JournalEntry[], source?:
   copied: source ? journal.length : 0,
   isLoose:
     source !== undefined &&
-    (source.isLoose || source.journal.some(({ kind }) => /^(retried|handler-failed|drift)$/.test(kind))),
+    (source.isLoose || source.journal.some(({ kind }) => /^(retried|handler-failed|drift|undone)$/.test(kind))),
   row,
   journal,
   isAlone: row.unique?.until === 'end',

@@ -166,7 +166,7 @@ export function createWatch(host: WatchHost) {
       return;
     }
     // A start has put it off, or taken its place where it was too late for that.
-    const isMoved = batch.starts?.some(({ moves }) => moves) && old.status === 'scheduled' && old.unique;
+    const isMoved = batch.starts?.some(({ moves }) => moves) && old.startedAt === undefined && old.unique;
     const { woken: _, dueAt: __, ended: ___, ...rest } = isMoved ? { ...row, length: 0, unique: undefined } : row;
     const { woken: _a, dueAt: _b, ended: _c, ...was } = isMoved ? { ...old, length: 0, unique: undefined } : old;
     if (JSON.stringify(rest) !== JSON.stringify(was)) wrong(`T3: ${runId} was changed by ${sayBatch(batch)}`);
