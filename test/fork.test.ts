@@ -36,6 +36,30 @@ onEveryStore('fork', (medium) => {
     expect((await engine.runs.fork(id, { before: 'a' })).created).toBe(true);
   });
 
+  it('F7: a fork that fails undoes what was undone in the other run, and done again', async () => {
+    const w = world(medium);
+    let isBad = true;
+    const engine = w.engine((stepfast) => {
+      stepfast.job('undone', async ({ step, run }) => {
+        const undo = () => void w.log.push(`undo in ${run.id}`);
+        await step.run('a', () => void w.log.push(`a in ${run.id}`), { undo });
+        await step.run('b', () => {
+          if (isBad) throw new FatalError('no');
+        });
+      });
+    });
+    await engine.start('undone', undefined, { id: 'old' });
+    await w.clock.idle();
+    isBad = false;
+    await engine.runs.retry('old');
+    await w.clock.idle();
+    expect(w.log.splice(0)).toEqual(['a in old', 'undo in old', 'a in old']);
+    isBad = true;
+    const fork = await engine.runs.fork('old', { before: 'b' });
+    await w.clock.idle();
+    expect([await fork.status(), w.log]).toEqual(['failed', [`undo in ${fork.id}`]]);
+  });
+
   it('F6, R5: waits that were over by then fit, though their key names the run that was forked', async () => {
     const w = world(medium);
     const engine = w.engine((stepfast) => {

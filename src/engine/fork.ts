@@ -70,7 +70,8 @@ export function forkJournal(recorded: readonly JournalEntry[], { runId, before, 
   const rank = new Map(kept.map(({ index }, order) => [index, order]));
   const outcomeAt = new Map(kept.map(({ key, index }) => [key, index]));
   const isKept = (entry: JournalEntry, index: number) => {
-    if (index >= cut || entry.kind === 'logged') return false;
+    // What was undone and done again is done; what was undone and left is not there at all.
+    if (index >= cut || /^(logged|undone|undo-failed|undo-attempt-failed)$/.test(entry.kind)) return false;
     if (isOutcome(entry)) return rank.has(index);
     if ('id' in entry) return index < (outcomeAt.get(identityKey(namespaceOf(entry), entry.id)) ?? 0);
     return entry.kind === 'drift';

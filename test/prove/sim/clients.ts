@@ -201,7 +201,8 @@ export function createClients(host: ClientsHost) {
           wrong(`I-ack: a fork of ${runId} was answered with ${id}, which is not there`);
         count('forks');
       },
-      mayRefuse: isRefusal('RUN_ACTIVE'),
+      // Asked for by a name that it had before code of a later version took it up.
+      mayRefuse: isRefusal('RUN_ACTIVE', ...(programs[0]!.isRenamed ? ['INVALID_OPTION'] : [])),
     });
 
   // ---- what they are up to ------------------------------------------------------------------------------------------

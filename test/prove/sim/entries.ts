@@ -9,6 +9,7 @@ import {
   keyOfId,
   type Nodes,
   namespaceOf,
+  rename,
   runNode,
   type Shadow,
   waitNode,
@@ -139,6 +140,8 @@ export function createEntries(host: EntriesHost) {
         count('upgrades');
         count(`upgrades: ${storm.upgrade}`);
         if (entry.to <= entry.from) bad('O6: upgraded to what it was');
+        if (entry.renames?.length) count('names changed');
+        rename(shadow, new Map(entry.renames ?? []));
         if (shadow.endedBy !== undefined && storm.upgrade !== 'migrate')
           bad('O6: upgraded after its end, and not migrated');
         if (storm.upgrade === 'block') bad('O6: upgraded, though its job leaves it alone');
@@ -285,6 +288,8 @@ export function createEntries(host: EntriesHost) {
     shadow.begunAt = undefined;
     shadow.endedBy = undefined;
     shadow.isCancelledOutside = shadow.isAbandoned = false;
+    // By a context that does not know the queue of its job, it is taken up without its key.
+    shadow.isAlone = shadow.row.unique?.until === 'end';
     count('retries from outside');
   };
 

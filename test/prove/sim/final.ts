@@ -38,7 +38,10 @@ export function finish({ medium, watch, clients, wrong, programs, storm }: World
 
 /** Also of a pass that has thrown, what lost a race is not recorded: the next one may be at the race no sooner than at it. */
 const isNew = (entry: JournalEntry) =>
-  entry.kind === 'retried' || entry.kind === 'handler-failed' || (entry.kind === 'started' && entry.generation);
+  entry.kind === 'retried' ||
+  entry.kind === 'upgraded' ||
+  entry.kind === 'handler-failed' ||
+  (entry.kind === 'started' && entry.generation);
 
 /** What should have followed the end of a run, and did not (spec F6, F7). */
 function unfollowed({ undos, undone, ends }: Shadow, tells: boolean): string[] {

@@ -3,7 +3,7 @@ import { createEngine } from '../../../src/engine/engine.js';
 import { type Context, ownClock, platformOf } from './context.js';
 import type { Mix } from './mix.js';
 import { type Outside, type Payload, performRun } from './perform.js';
-import type { Program } from './plan.js';
+import { type Program, renamesOf } from './plan.js';
 import type { Watch } from './watch.js';
 import { type Wire, type WireHost, wireOf } from './wire.js';
 
@@ -79,7 +79,7 @@ export function createFleet(host: FleetHost) {
         },
         version: context.version,
         upgrade: storm.upgrade,
-        ...(storm.upgrade === 'migrate' && { migrate: () => ({}) }),
+        ...(storm.upgrade === 'migrate' && { migrate: () => ({ rename: renamesOf(programs) }) }),
         maxInterruptions: storm.maxInterruptions,
         retention: Infinity,
         ...(storm.timeoutMs && { timeout: storm.timeoutMs }),

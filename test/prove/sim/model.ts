@@ -1,7 +1,7 @@
 import { isOutcome, type JournalEntry, type OutcomeEntry } from '../../../src/store/journal.js';
 import { witness } from './perform.js';
-import { type Plan, type Program, treeOf } from './plan.js';
-import { keyOfId, namespaceOf, type Shadow } from './shadow.js';
+import { formerName, type Plan, type Program, presentName, treeOf } from './plan.js';
+import { keyOfId, presentKeys, type Shadow } from './shadow.js';
 
 /*
  * The second oracle: the program, evaluated over what is recorded, without promises, replay or time. Each node is pending,
@@ -34,20 +34,22 @@ interface Machine {
 const pending: Evaluated = { kind: 'pending' };
 
 /** Outcomes in the order in which the handler saw them. */
-function order(journal: readonly JournalEntry[], counted: Shadow['outcomes']): OutcomeEntry[] {
-  const list: { readonly index: number; readonly entry: OutcomeEntry }[] = [];
+function order(journal: readonly JournalEntry[], counted: Shadow['outcomes']) {
+  const keyOf = presentKeys(journal);
+  const list: { readonly index: number; readonly key: string; readonly entry: OutcomeEntry }[] = [];
   for (const [index, entry] of journal.entries()) {
     if (!isOutcome(entry)) continue;
     const place = entry.before === undefined ? -1 : list.findIndex((other) => other.index === entry.before);
-    list.splice(place < 0 ? list.length : place, 0, { index, entry });
+    list.splice(place < 0 ? list.length : place, 0, { index, key: keyOf(entry, index), entry });
   }
-  return list.map(({ entry }) => entry).filter((entry) => counted.get(keyOf(entry))?.entry === entry);
+  return list.filter(({ key, entry }) => counted.get(key)?.entry === entry);
 }
 const setAside = (entry: JournalEntry): string[] =>
   entry.kind === 'drift'
-    ? entry.ids.map(([namespace, name, occurrence]) => keyOfId(namespace, [name, occurrence]))
+    ? entry.ids.flatMap(([namespace, name, occurrence]) =>
+        [name, presentName(name)].map((each) => keyOfId(namespace, [each, occurrence])),
+      )
     : [];
-const keyOf = (entry: OutcomeEntry) => keyOfId(namespaceOf(entry), entry.id);
 
 const first = (results: readonly Evaluated[], ...kinds: Evaluated['kind'][]) =>
   results.reduce<Exclude<Evaluated, { kind: 'pending' }> | undefined>(
@@ -161,9 +163,10 @@ function leaf(machine: Machine, plan: Plan, from: number, last: Value): Evaluate
 }
 
 function machineOf({ journal, outcomes: counted, isLoose }: Shadow) {
-  const outcomes = order(journal, counted);
+  const ordered = order(journal, counted);
+  const outcomes = ordered.map(({ entry }) => entry);
   const machine: Machine = {
-    places: new Map(outcomes.map((entry, place) => [keyOf(entry), { place, entry }])),
+    places: new Map(ordered.map(({ key, entry }, place) => [key, { place, entry }])),
     asked: new Map(),
     open: new Set(),
     seen: new Set(),
@@ -209,7 +212,7 @@ export function judge(program: Program, shadow: Shadow, state: 'waiting' | 'ende
     if (/^(CRASH_LOOP|RUN_TIMEOUT)$/.test(String(end.error.code))) return said();
     if (!isThrown && result.kind !== 'error')
       problems.push(`failed with ${end.error.message}, though it is ${result.kind}`);
-    else if (result.kind === 'error' && end.error.step !== result.name)
+    else if (result.kind === 'error' && formerName(String(end.error.step)) !== formerName(result.name))
       problems.push(`failed at ${end.error.step}, which should be ${result.name}`);
   } else if (
     end?.kind === 'cancelled' &&

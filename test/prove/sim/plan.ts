@@ -59,6 +59,8 @@ export interface Program {
   readonly addition?: Plan;
   /** How often it begins anew. */
   readonly restarts: number;
+  /** Version 2 of the job has other names for some of it. */
+  readonly isRenamed?: boolean;
 }
 
 export const EVENTS = ['a', 'b', 'c'] as const;
@@ -74,8 +76,31 @@ export function programsOf(random: Random, count: number): readonly Program[] {
 }
 
 /** All of a program, as a version of the job performs it. */
-export const treeOf = ({ parts, addition }: Program, version: number): Plan =>
-  addition && version > 1 ? { kind: 'seq', parts: [parts, addition] } : parts;
+export function treeOf({ parts, addition, isRenamed }: Program, version: number): Plan {
+  if (version < 2) return parts;
+  const present = isRenamed ? renamed(parts) : parts;
+  return addition ? { kind: 'seq', parts: [present, addition] } : present;
+}
+
+/** What a recorded name is in version 2: every other one is new. */
+export const presentName = (name: string): string => (/^[swzdk]\d*[13579]$/.test(name) ? `${name}n` : name);
+/** The other way round. */
+export const formerName = (name: string): string => name.replace(/n$/, '');
+
+function renamed(plan: Plan): Plan {
+  if ('parts' in plan) return { ...plan, parts: plan.parts.map(renamed) };
+  if (plan.kind === 'try') return { ...plan, body: renamed(plan.body), rescue: renamed(plan.rescue) };
+  if (plan.kind === 'loop') return { ...plan, body: renamed(plan.body) };
+  return 'name' in plan ? { ...plan, name: presentName(plan.name) } : plan;
+}
+
+/** What `migrate` says of all runs: names that one has not come to are passed over. */
+export function renamesOf(programs: readonly Program[]): Record<string, string> {
+  const names = programs.flatMap(({ parts }) =>
+    [...JSON.stringify(parts).matchAll(/"name":"(\w+)"/g)].map(([, name]) => name!),
+  );
+  return Object.fromEntries(names.flatMap((name) => (presentName(name) === name ? [] : [[name, presentName(name)]])));
+}
 
 function programOf(random: Random, index: number, count: number): Program {
   let names = 0;

@@ -59,5 +59,9 @@ export const REGRESSIONS: readonly { readonly seed: number; readonly found: stri
   },
   { seed: 640, found: 'a fork that is blocked: its recorded waits have keys that name the run it was forked from' },
   { seed: 1269, found: 'a journal that grows without end: contexts that find a run unfit claim it in turns' },
+  {
+    seed: 1006349,
+    found: 'a fork that does not undo what was undone, and done again, in the run that it was forked from',
+  },
   { seed: 14, found: 'a run begun anew by code of a later version, and still of the version before' },
 ];

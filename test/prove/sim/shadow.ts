@@ -20,7 +20,7 @@ export interface Shadow {
   /** Of what it was copied from, something was taken back: what came after may have been asked for otherwise. */
   readonly isLoose: boolean;
   /** It was born as the only active one with its key. */
-  readonly isAlone: boolean;
+  isAlone: boolean;
   /** How much of the journal was looked at. */
   seen: number;
   program: number;
@@ -99,6 +99,34 @@ export const shadowOf = (row: RunRow, journal: readonly JournalEntry[], source?:
   isAbandoned: false,
 });
 
+/** Everything that is known of a run, under the names that it has from here on. */
+export function rename(shadow: Shadow, renames: ReadonlyMap<string, string>): void {
+  const present = (key: string) => {
+    const [namespace, name = '', occurrence] = key.split('/');
+    return [namespace, renames.get(name) ?? name, occurrence].join('/');
+  };
+  const { outcomes, waits, sleeps, children, undos, undone, failures, unknown } = shadow;
+  for (const map of [outcomes, waits, sleeps, children, undos, undone, failures] as Map<string, unknown>[]) {
+    const entries = [...map];
+    map.clear();
+    for (const [key, value] of entries) map.set(present(key), value);
+  }
+  const keys = [...unknown];
+  unknown.clear();
+  for (const key of keys) unknown.add(present(key));
+}
+
+/** The keys of identities in a journal, by their present names. */
+export function presentKeys(journal: readonly JournalEntry[]): (entry: JournalEntry, index: number) => string {
+  return (entry, index) => {
+    const [name, occurrence] = (entry as { readonly id: Identity }).id;
+    let present = name;
+    for (const later of journal.slice(index + 1))
+      if (later.kind === 'upgraded') present = new Map(later.renames ?? []).get(present) ?? present;
+    return keyOfId(namespaceOf(entry), [present, occurrence]);
+  };
+}
+
 /** The nodes of a program by the names they are recorded under. */
 export type Nodes = ReadonlyMap<string, Plan>;
 
@@ -110,7 +138,7 @@ export function nodesOf(program: Program): Nodes {
     if ('body' in plan) walk(plan.body);
     if ('rescue' in plan) walk(plan.rescue);
   };
-  walk(treeOf(program, 2));
+  for (const version of [1, 2]) walk(treeOf(program, version));
   return found;
 }
 

@@ -63,10 +63,11 @@ async function play(seed: number, options: SimulateOptions): Promise<Simulated> 
   const { log, tamper = (batch: Batch) => batch } = options;
   const random = randomOf(seed);
   const basic = mixOf(random);
-  const programs = programsOf(random, random.between(2, 4));
+  const drawn = programsOf(random, random.between(2, 4));
   const { rate, upgrade } = extrasOf(randomOf(seed + 0x40000000));
   // A handler that awaits something else between its steps takes a slot for that as well: where a rate gives out no two
   // of them, it begins again and again (docs/reliability.md).
+  const programs = drawn.map((each) => ({ ...each, isRenamed: upgrade === 'migrate' }));
   const isRated = rate && !JSON.stringify(programs).includes('"pause"');
   const storm: Mix = { ...basic, upgrade, ...moreOf(randomOf(seed + 0x20000000)), ...(isRated && { rate }) };
   const calm = {

@@ -44,6 +44,7 @@ export const INTERESTING: readonly Interesting[] = [
   { what: 'upgrades', could: ({ old }) => old > 0 },
   { what: 'upgrades: restart', could: ({ old, upgrade }) => old > 0 && upgrade === 'restart' },
   { what: 'upgrades: abandon', could: ({ old, upgrade }) => old > 0 && upgrade === 'abandon' },
+  { what: 'names changed', could: ({ old, upgrade }) => old > 0 && upgrade === 'migrate' },
   { what: 'upgrades: migrate', could: ({ old, upgrade }) => old > 0 && upgrade === 'migrate' },
   { what: 'runs kept waiting by a rate', could: ({ rate }) => rate !== undefined },
   { what: 'forks', could: ({ forks }) => forks === true },

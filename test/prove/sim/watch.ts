@@ -172,8 +172,6 @@ export function createWatch(host: WatchHost) {
     if (JSON.stringify(rest) !== JSON.stringify(was)) wrong(`T3: ${runId} was changed by ${sayBatch(batch)}`);
   };
 
-  /** Perhaps by a context that does not know the queue of its job. */
-  const isRetried = (runId: string) => journalOf(runId).some(({ kind }) => kind === 'retried');
   /** I-unique: no two runs hold one key, and an active run of a singleton does not lose it. */
   const alone = () => {
     const holders = new Map<string, string>();
@@ -183,7 +181,7 @@ export function createWatch(host: WatchHost) {
         if (other !== undefined) wrong(`Q2: ${runId} and ${other} hold one key`);
         holders.set(unique.key, runId);
         if (endedAt !== undefined) wrong(`Q2: ${runId} has ended, and holds a key`);
-      } else if (endedAt === undefined && shadows.get(runId)?.isAlone && !isRetried(runId))
+      } else if (endedAt === undefined && shadows.get(runId)?.isAlone)
         wrong(`Q2: ${runId} is active, and has lost its key`);
     }
   };
