@@ -71,7 +71,7 @@ export function forkJournal(recorded: readonly JournalEntry[], { runId, before, 
   const outcomeAt = new Map(kept.map(({ key, index }) => [key, index]));
   const isKept = (entry: JournalEntry, index: number) => {
     // What was undone and done again is done; what was undone and left is not there at all.
-    if (index >= cut || /^(logged|undone|undo-failed|undo-attempt-failed)$/.test(entry.kind)) return false;
+    if (index >= cut || entry.kind === 'logged' || /^undo(ne|-failed|-attempt-failed)$/.test(entry.kind)) return false;
     if (isOutcome(entry)) return rank.has(index);
     if ('id' in entry) return index < (outcomeAt.get(identityKey(namespaceOf(entry), entry.id)) ?? 0);
     return entry.kind === 'drift';
