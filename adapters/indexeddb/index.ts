@@ -88,6 +88,7 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
       name: db.name,
       hasChannel: typeof BroadcastChannel !== 'undefined',
       post: (message) => channel?.postMessage(message),
+      isCommitting: () => commits.isBusy() || shared.size > 0,
       onChange: () => tell([undefined], false),
       pause,
       onFreeze: freeze,

@@ -16,13 +16,17 @@ import type { Lease } from './schema.js';
  *     can not even be undone, for the worker is stopped before the database has said that it has begun.
  * P4. Who sees due work of others queues for their locks, so as to hear at once when one is freed. Nothing rests on it:
  *     in Chromium such a request may wait ten minutes for a cached page.
- * P5. Work of the dead is left to a visible tab, for a moment, by hidden ones.
+ * P5. What a page commits in the moment in which it goes may be durable, with nobody left to tell the others. It tells them
+ *     before: they look now, and once more when such a commit is over.
+ * P6. Work of the dead is left to a visible tab, for a moment, by hidden ones.
  */
 
 /** Notes of pages that have left: as many are kept. */
 const MAX_NOTES = 50;
 /** How long a hidden tab leaves work of the dead to a visible one. It looks again after three seconds. */
 const YIELD_MS = 2_000;
+/** By then a commit that was under way when its page went is there, or is not. */
+const SETTLED_MS = 1_000;
 
 const storage = (): Storage | undefined => {
   try {
@@ -38,6 +42,7 @@ export interface PresenceOptions {
   /** Whether messages reach others. */
   readonly hasChannel: boolean;
   post(message: unknown): void;
+  isCommitting(): boolean;
   /** Somebody has gone, or this page is back: look again. */
   onChange(): void;
   /** Called in `freeze` and `resume`; before, where it may be that `freeze` comes. */
@@ -59,7 +64,8 @@ export interface Presence {
   hear(message: unknown): void;
 }
 
-export function presence({ name, hasChannel, post, onChange, pause, onFreeze, onThaw }: PresenceOptions): Presence {
+export function presence(options: PresenceOptions): Presence {
+  const { name, hasChannel, post, isCommitting, onChange, pause, onFreeze, onThaw } = options;
   const locks = globalThis.navigator?.locks as LockManager | undefined;
   const prefix = `stepfast:${name}:`;
   const noted = `${prefix}left:`;
@@ -70,6 +76,7 @@ export function presence({ name, hasChannel, post, onChange, pause, onFreeze, on
   /** Gives up every lock that is held or asked for. */
   let release = () => undefined as unknown;
   let stopShowing: (() => void) | undefined;
+  let settling: ReturnType<typeof setTimeout> | undefined;
   /** Owners whose locks are queued for. */
   const awaited = new Map<string, AbortController>();
   /** When the dead were first seen to be dead. */
@@ -99,6 +106,7 @@ export function presence({ name, hasChannel, post, onChange, pause, onFreeze, on
 
   const hide = () => {
     isAway = true;
+    if (isCommitting()) post({ leaving: true });
     try {
       if (present !== undefined) storage()?.setItem(noted + present, String(Date.now()));
     } catch {
@@ -150,6 +158,12 @@ export function presence({ name, hasChannel, post, onChange, pause, onFreeze, on
     page()?.[on]('visibilitychange', show);
   };
 
+  /** A page has gone in the middle of a commit (P5). */
+  const othersLeave = () => {
+    clearTimeout(settling);
+    settling = setTimeout(onChange, SETTLED_MS);
+    onChange();
+  };
   /** Hears of the end of an owner at once (P4). */
   const waitFor = (owner: string) => {
     if (!locks || isAway || present === undefined || awaited.has(owner)) return;
@@ -180,6 +194,7 @@ export function presence({ name, hasChannel, post, onChange, pause, onFreeze, on
       await enter(owner);
     },
     leave() {
+      clearTimeout(settling);
       listen('removeEventListener');
       present = undefined;
       isAway = true;
@@ -202,7 +217,10 @@ export function presence({ name, hasChannel, post, onChange, pause, onFreeze, on
       };
     },
     hasLeft: hasLeftNote,
-    hear: (message) => asked.hear(message, isAway ? undefined : present),
+    hear(message) {
+      if ((message as { readonly leaving?: unknown } | null)?.leaving) othersLeave();
+      asked.hear(message, isAway ? undefined : present);
+    },
   };
 
   function hasLeftNote(owner: string): boolean {

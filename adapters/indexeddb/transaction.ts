@@ -153,7 +153,11 @@ export interface CommitHost {
 }
 
 /** Runs commits in the order in which they were asked for, as few transactions as possible. */
-export function committer(host: CommitHost): { commit(batch: Batch): Promise<CommitOutcome>; idle(): Promise<void> } {
+export function committer(host: CommitHost): {
+  commit(batch: Batch): Promise<CommitOutcome>;
+  isBusy(): boolean;
+  idle(): Promise<void>;
+} {
   const queue: Queued[] = [];
   let pumping: Promise<void> | undefined;
 
@@ -222,6 +226,7 @@ export function committer(host: CommitHost): { commit(batch: Batch): Promise<Com
         queue.push({ batch, resolve, reject });
         pumping ??= pump();
       }),
+    isBusy: () => pumping !== undefined,
     idle: async () => pumping,
   };
 }

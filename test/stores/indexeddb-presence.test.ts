@@ -193,6 +193,33 @@ it('O2: a page that is left for good undoes nothing of what it was committing', 
   await page.store.close();
 });
 
+it('V1, E1: what a page commits in the moment in which it goes is looked for by the others, though it tells nobody', async () => {
+  const name = freshName();
+  const page = await inPage(name);
+  const b = await openStore(name, { owner: 'b' });
+  const looks: string[] = [];
+  b.watch((runId) => {
+    looks.push(String(runId));
+    void b.load('run').then((found) => looks.push(found ? 'there' : 'not there'));
+  });
+  page.leaves(false);
+  await exchange();
+  expect(looks, 'nothing was under way').toEqual([]);
+  const { postMessage } = BroadcastChannel.prototype;
+  const { open, restore } = watchTransactions();
+  void page.store.commit({ now, starts: [newRun('run')] });
+  await waitUntil(() => open.size > 0);
+  page.leaves(false);
+  // Its code runs no more: what was begun is done, and nothing is said of it.
+  BroadcastChannel.prototype.postMessage = () => undefined;
+  await waitUntil(() => looks.filter((look) => look === 'undefined').length === 2);
+  await exchange();
+  expect(looks.at(-1)).toBe('there');
+  BroadcastChannel.prototype.postMessage = postMessage;
+  restore();
+  await Promise.all([page.store.close(), b.close()]);
+});
+
 describe('O2: without Web Locks', () => {
   it('an owner whose lease ran out keeps its run as long as it answers', async () => {
     vi.stubGlobal('navigator', {}); // as on plain http
