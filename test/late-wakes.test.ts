@@ -185,3 +185,44 @@ test('O6: a run that code of a later version begins anew is of that version from
   expect(versions).toEqual([2]);
   await after.close();
 });
+
+test('Q2, Q4: a queue whose rate is free again while a look is under way that thought it full is looked for', async () => {
+  const { medium, engine } = newWorld();
+  const store = memoryStore({ medium });
+  const due = store.due.bind(store);
+  let now = Date.parse('2026-01-01T00:00:00Z');
+  const timers = new Set<{ readonly at: number; readonly ring: () => void }>();
+  const clock = {
+    now: () => now,
+    setTimer(at: number, ring: () => void) {
+      const timer = { at, ring };
+      timers.add(timer);
+      return () => void timers.delete(timer);
+    },
+  };
+  let jumps = false;
+  let looks = 0;
+  store.due = async (query) => {
+    const page = await due(query);
+    if (jumps) now += 61_000; // it lasts, and no timer has had its turn meanwhile
+    jumps = false;
+    looks++;
+    return page;
+  };
+  const stepfast = engine({ store, clock });
+  const queue = { name: 'rated', rateLimit: { limit: 1, per: '1m' } } as const;
+  const job = stepfast.job('job', { queue }, ({ step }) => step.run('work', () => 'done'));
+  await (await stepfast.start(job)).result();
+  const second = await stepfast.start(job);
+  await until(() => [...timers].some(({ at }) => at === now + 60_000));
+  jumps = true;
+  const before = looks;
+  await stepfast.start(job, undefined, { id: 'far', delay: '1h' });
+  await until(() => looks > before);
+  const turns = setInterval(() => {
+    for (const timer of [...timers]) if (timer.at <= now && timers.delete(timer)) timer.ring();
+  }, 1);
+  expect(await second.result()).toBe('done');
+  clearInterval(turns);
+  await stepfast.close();
+});

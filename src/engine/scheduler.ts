@@ -202,6 +202,7 @@ export function createScheduler(options: SchedulerOptions) {
     isDriving = await options.drives();
     if (!isDriving) return alarm.ring(clock.now() + LIVENESS_MS);
     const versions = Object.fromEntries([...jobs].map(([name, job]) => [name, job.options.version ?? 1]));
+    const filled = lanes.full();
     const used = slotsInUse();
     const isFull = (queue: string) => (used.get(queue) ?? 0) >= lanes.concurrency(queue);
     const full = [...used.keys()].filter(isFull);
@@ -242,7 +243,8 @@ export function createScheduler(options: SchedulerOptions) {
     looksAgain ||= (isPage && ![...used.keys()].every(isFull)) || (isFreed && hasMore);
     let next = page.nextDueAt ?? Infinity;
     for (const driver of drivers.values()) next = Math.min(next, driver.timerAt());
-    for (const until of lanes.full().values()) next = Math.min(next, until); // an earlier timer has replaced that one
+    // An earlier timer has replaced that one. Also of a queue that is no longer full: it was when the store was asked.
+    for (const until of [...filled.values(), ...lanes.full().values()]) next = Math.min(next, until);
     alarm.lookEnds(page.foreign ? Math.min(next, clock.now() + LIVENESS_MS) : next);
   };
 

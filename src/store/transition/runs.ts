@@ -45,7 +45,7 @@ export function* changeRun(scope: Scope, run: RunChange): Work<CommitOutcome | C
   if (run.unique && (yield* holderOf(scope, row.job, run.unique)) !== undefined)
     return { kind: 'fenced', fence: row.fence };
   const length = run.append.length + (run.reset ? 0 : row.length);
-  const opened = state.waits.length ? openedBy(row, state) : [];
+  const opened = state.waits.length ? openedBy(row, state, run.raise) : [];
   const offers = opened.length
     ? yield* offersFor((pair, after) => scope.events(pair, after), row.runId, opened, now)
     : [];
@@ -59,9 +59,12 @@ export function* changeRun(scope: Scope, run: RunChange): Work<CommitOutcome | C
   return { fence, offers, ended };
 }
 
-/** Waits whose events this run was not offered yet: new ones, and (woken, it has to look again) all of them. */
-function openedBy(row: RunRow, { waits }: RunState): readonly OpenWait[] {
-  const known = new Set(row.woken ? [] : row.waits.map((wait) => JSON.stringify(wait.id)));
+/**
+ * Waits whose events this run was not offered yet: new ones, and all of them where it was woken, or has a new owner: what
+ * was offered to the one before, since the new one has looked, nobody would tell it.
+ */
+function openedBy(row: RunRow, { waits }: RunState, isClaimed: true | undefined): readonly OpenWait[] {
+  const known = new Set(row.woken || isClaimed ? [] : row.waits.map((wait) => JSON.stringify(wait.id)));
   return waits.filter((wait) => !known.has(JSON.stringify(wait.id)));
 }
 

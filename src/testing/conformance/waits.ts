@@ -1,9 +1,12 @@
 import type { OpenWait, Store } from '../../store/store.js';
 import {
   caseGroup,
+  claim,
   claimed,
   commit,
   dispatch,
+  due,
+  dueIds,
   ids,
   load,
   type newEvent,
@@ -208,6 +211,26 @@ fact(
     const state = waiting([openWait({ ...look, id: ['event', 2] })]);
     const { offers } = await commit(store, { run: { ...take('r', seq, true), state } });
     equal(ids(offers), [], 'the events');
+  },
+);
+
+fact(
+  'E1: a claim is offered what the owner before was offered and has not taken, and the run stays due',
+  async ({ open }) => {
+    const store = await open();
+    await claimed(store, 'r');
+    const look = openWait();
+    await wait(store, 'r', look);
+    await dispatch(store, 'e');
+    // The owner takes off the mark, and is offered the event; who claims the run has looked before that.
+    equal(
+      ids((await commit(store, { run: { runId: 'r', fence: 1, append: [], state: waiting([look]) } })).offers),
+      ['e'],
+      'its events',
+    );
+    const { offers } = await commit(store, { run: claim('r', 1, 'b', { state: waiting([look], { owner: 'b' }) }) });
+    equal(ids(offers), ['e'], 'the events of the next owner');
+    equal(dueIds(await due(store, { owner: 'c' })), ['r'], 'the due runs');
   },
 );
 

@@ -63,5 +63,10 @@ export const REGRESSIONS: readonly { readonly seed: number; readonly found: stri
     seed: 1006349,
     found: 'a fork that does not undo what was undone, and done again, in the run that it was forked from',
   },
+  {
+    seed: 3009716,
+    found: 'an event not seen: its run was claimed by who had looked before it came, and told of nothing',
+  },
+  { seed: 3005416, found: 'a queue that nobody looks at again: its rate was free by the time a look had ended' },
   { seed: 14, found: 'a run begun anew by code of a later version, and still of the version before' },
 ];
