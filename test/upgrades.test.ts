@@ -1,5 +1,5 @@
-import { expect, it } from 'vitest';
-import { defineJob, type Handler, type JobOptions, type Stepfast } from '../src/index.js';
+import { expect, it, vi } from 'vitest';
+import { defineJob, FatalError, type Handler, type JobOptions, type Stepfast } from '../src/index.js';
 import { FORMAT_VERSION } from '../src/store/journal.js';
 import { replay } from '../src/testing/replay.js';
 import { onEveryStore, type World, world } from './harness.js';
@@ -169,7 +169,11 @@ onEveryStore('O6: upgrades', (medium) => {
     ['renames to what is no name', () => ({ rename: { make: '' } }), 'name'],
     ['renames what is not recorded to what is no name', () => ({ rename: { nothing: 7 } }), 'name'],
     ['renames onto what is recorded', () => ({ rename: { make: 'go' } }), 'make'],
+    ['makes one name of two', () => ({ rename: { one: 'both', two: 'both' } }), 'can not become one'],
     ['forgets what are no names', () => ({ forget: 'make' }), 'forget'],
+    ['renames by what is no plain object', () => ({ rename: new Map([['make', 'produce']]) }), 'rename'],
+    ['gives a promise', () => Promise.resolve({ rename: { make: 'produce' } }), 'What it gave'],
+    ['gives nothing', (): undefined => undefined, 'What it gave'],
   ] as const)('migrate that %s blocks the run, which goes on when it can', async (_, migrate, said) => {
     const w = world(medium);
     await begun(w);
@@ -205,6 +209,61 @@ onEveryStore('O6: upgrades', (medium) => {
       status: 'completed',
       result: ['made now', 'now', 'done'],
     });
+  });
+
+  it('R2: a renamed step keeps its idempotency key, in flight and undone; what has the old name now has another', async () => {
+    const w = world(medium);
+    const keys: string[] = [];
+    const enter = (context: { readonly idempotencyKey: string; readonly attempt?: number }) => {
+      keys.push(context.idempotencyKey);
+    };
+    const old: Handler<{ n: number }, unknown> = async ({ step }) => {
+      const made = step.run('make', enter, { undo: enter });
+      await made;
+      await step.run(
+        'again',
+        (context) => {
+          enter(context);
+          if (context.attempt < 2) throw new Error('once');
+        },
+        { retry: { maxAttempts: 2 } },
+      );
+      await step.run('pay', (context) => {
+        enter(context);
+        return new Promise(() => undefined);
+      });
+    };
+    const before = w.engine(define(old));
+    await before.start('flow', { n: 1 }, { id: 'r' });
+    await w.clock.advance('1m');
+    expect(keys.splice(0)).toEqual(['r/0/make/1', 'r/0/again/1', 'r/0/again/1', 'r/0/pay/1']);
+    w.crash(before);
+    const second: Handler<{ n: number }, unknown> = async ({ step }) => {
+      await step.run('produce', enter, { undo: enter });
+      await step.run('make', enter);
+      await step.run('repeat', enter);
+      await step.run('charge', enter);
+      throw new FatalError('undo it');
+    };
+    const rename = { make: 'produce', again: 'repeat', pay: 'charge' };
+    const middle = w.engine(define(second, { version: 2, migrate: () => ({ rename }) }));
+    await middle.ready();
+    await w.clock.idle();
+    expect(keys.splice(0)).toEqual(['r/1/make/1', 'r/0/pay/1', 'r/0/make/1/undo']);
+    await middle.close();
+    const third: Handler<{ n: number }, unknown> = async ({ step }) => {
+      await step.run('build', enter, { undo: enter });
+      await step.run('make', enter);
+      await step.run('repeat', enter);
+      await step.run('charge', enter);
+      await step.restart({ n: 2 });
+    };
+    const more = { ...rename, produce: 'build' };
+    const after = w.engine(define(third, { version: 3, migrate: () => ({ rename: more }) }));
+    await after.runs.retry('r', { from: 'charge' });
+    await vi.waitFor(() => expect(keys.length).toBeGreaterThan(5), 5_000);
+    await after.runs.cancel('r');
+    expect(new Set(keys).size, 'no key is used twice, but for undos').toBe(keys.length);
   });
 
   it('code of an earlier version leaves the run alone', async () => {

@@ -1,7 +1,14 @@
-import { identityKey, isOutcome, type JournalEntry, namespaceOf, type RecordedError } from '../store/journal.js';
+import {
+  type Identity,
+  identityKey,
+  isOutcome,
+  type JournalEntry,
+  namespaceOf,
+  type RecordedError,
+} from '../store/journal.js';
 import { pairKey } from '../store/transition/scope.js';
 import type { Json } from '../values/json.js';
-import { forgetNames, rename, retried } from './forget.js';
+import { forgetNames, generationsUsed, rename, retried } from './forget.js';
 import type { Recorded } from './replay.js';
 
 /*
@@ -45,6 +52,11 @@ export interface Digest {
   readonly undoFailures: Map<string, Failures>;
   /** How often an identity was begun anew: part of its idempotency key (spec R2). */
   readonly generations: Map<string, number>;
+  /**
+   * What a name is called in idempotency keys, where `migrate` has renamed: as it was first known, and from which generation
+   * on, if a name was given away and something new has it now.
+   */
+  readonly names: Map<string, { readonly name: string; readonly beyond: number }>;
   /** Numbers that increments of a step have returned. */
   readonly increments: Map<string, Map<string, number>>;
   /** Events that the schema of a wait has refused. */
@@ -213,8 +225,17 @@ function take({ takenSeqs, lastTaken, left }: Digest, { seq, event, key, over = 
 }
 
 /** The generation of the journal that `step.restart` puts in the place of this one: no key of this one is used again. */
-export const nextGeneration = ({ generation, generations }: Digest): number =>
-  1 + [...generations.values()].reduce((most, raised) => Math.max(most, generation + raised), generation);
+export const nextGeneration = (digest: Digest): number => digest.generation + generationsUsed(digest) + 1;
+
+/** Generation and name that an idempotency key has of a step (spec R2): those of all its attempts, whatever it is called now. */
+export function originOf(
+  digest: Digest,
+  key: string,
+  [name, occurrence]: Identity,
+): [generation: number, id: Identity] {
+  const { name: first, beyond } = digest.names.get(name) ?? { name, beyond: 0 };
+  return [digest.generation + beyond + (digest.generations.get(key) ?? 0), [first, occurrence]];
+}
 
 /** Reads a journal. */
 export function digestOf(entries: readonly JournalEntry[]): Digest {
@@ -231,6 +252,7 @@ export function digestOf(entries: readonly JournalEntry[]): Digest {
     undone: new Map(),
     undoFailures: new Map(),
     generations: new Map(),
+    names: new Map(),
     increments: new Map(),
     skipped: new Set(),
     takenSeqs: new Set(),

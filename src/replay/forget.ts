@@ -16,22 +16,33 @@ const keysOf = ({ shapes, undos }: Digest): string[] => [...new Set([...shapes.k
 /** Names that are recorded, of steps and waits. */
 export const recordedNames = (digest: Digest): ReadonlySet<string> => new Set(keysOf(digest).map(nameOf));
 
-/** What is recorded under one name stands under another from here on. */
+/** How far idempotency keys of this journal go beyond its own generation, at most. */
+export const generationsUsed = ({ generations, names }: Digest): number =>
+  Math.max(0, ...generations.values()) + Math.max(0, ...[...names.values()].map(({ beyond }) => beyond));
+
+/**
+ * What is recorded under one name stands under another from here on. To those outside it is still known by the first one
+ * (spec R2), also what was in flight and is not recorded; something new under the old name has keys that were never used.
+ */
 export function rename(digest: Digest, from: string, to: string): void {
-  for (const old of keysOf(digest)) {
+  const { shapes, failures, sleeps, waits, children, undos, undone, undoFailures, generations, increments } = digest;
+  const maps: Map<string, unknown>[] = [
+    ...[shapes, failures, sleeps, waits, children],
+    ...[undos, undone, undoFailures, generations, increments],
+  ];
+  const own = digest.names.get(from) ?? { name: from, beyond: 0 };
+  const beyond = generationsUsed(digest) + 1;
+  digest.names.set(to, own).set(from, { name: from, beyond });
+  for (const old of new Set(maps.flatMap((map) => [...map.keys()]))) {
     const [namespace, name, occurrence] = JSON.parse(old) as [Namespace, string, number];
     if (name !== from) continue;
     const id = [to, occurrence] as const;
     const key = identityKey(namespace, id);
-    const { shapes, failures, sleeps, waits, children, undos, undone, undoFailures, generations, increments } = digest;
-    for (const map of [
-      ...[shapes, failures, sleeps, waits, children],
-      ...[undos, undone, undoFailures, generations, increments],
-    ]) {
+    for (const map of maps) {
       const value = map.get(old);
       if (value === undefined) continue;
       map.delete(old);
-      map.set(key, (typeof value === 'object' && 'id' in value ? { ...value, id } : value) as never);
+      map.set(key, typeof value === 'object' && value !== null && 'id' in value ? { ...value, id } : value);
     }
     for (const set of [digest.outcomeKeys, digest.aside]) if (set.delete(old)) set.add(key);
     for (const [at, recorded] of digest.outcomes.entries())

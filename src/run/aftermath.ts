@@ -8,7 +8,7 @@ import { type Identity, identityKey, type JournalEntry } from '../store/journal.
 import type { RunState } from '../store/store.js';
 import type { Codec } from '../values/codec.js';
 import type { Json } from '../values/json.js';
-import { callUndo, idempotencyKeyOf } from './attempt.js';
+import { callUndo, stepKeyOf } from './attempt.js';
 import type { Commits } from './commits.js';
 import { type Functions, lateResult } from './functions.js';
 import type { DriverHost } from './host.js';
@@ -91,8 +91,7 @@ async function follow(
     const outcome = digest.outcomes.find((recorded) => recorded.key === key)?.entry;
     const value = outcome?.kind === 'step-completed' ? outcome.value : late;
     const result = value === undefined ? undefined : codec.decode(value);
-    const generation = digest.generation + (digest.generations.get(key) ?? 0);
-    const idempotencyKey = `${idempotencyKeyOf(run.row.runId, generation, id)}/undo`;
+    const idempotencyKey = `${stepKeyOf(run, key, id)}/undo`;
     return () => callUndo({ run, codec, platform }, undo!, id, { result, attempt, idempotencyKey, signal });
   }
 

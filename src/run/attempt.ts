@@ -3,7 +3,7 @@ import { StepfastError } from '../errors.js';
 import { LIMITS } from '../limits.js';
 import type { Platform } from '../platform.js';
 import type { InnerContext, StepContext, UndoContext } from '../replay/command.js';
-import { incrementKey } from '../replay/digest.js';
+import { incrementKey, originOf } from '../replay/digest.js';
 import type { Ask } from '../replay/replay.js';
 import type { Identity } from '../store/journal.js';
 import type { StateChange, StateRow } from '../store/store.js';
@@ -39,6 +39,10 @@ export const idempotencyKeyOf = (runId: string, generation: number, [name, occur
     /^[\w.-]*$/.test(text) ? text : encodeURIComponent(JSON.stringify(text).slice(1, -1));
   return `${safe(runId)}/${generation}/${safe(name)}/${occurrence}`;
 };
+
+/** The key of all attempts of a step: it stays what it was when `migrate` gives the step another name. */
+export const stepKeyOf = ({ row, digest }: Pick<LiveRun, 'row' | 'digest'>, key: string, id: Identity): string =>
+  idempotencyKeyOf(row.runId, ...originOf(digest, key, id));
 
 /** The log of a step, or of its undoing. */
 export const stepLog = ({ run, codec, platform }: Pick<AttemptHost, 'run' | 'codec' | 'platform'>, id: Identity): Log =>
@@ -86,7 +90,6 @@ export function beginAttempt(
   ask: Ask,
   call: {
     readonly attempt: number;
-    readonly generation: number;
     readonly inner: InnerContext;
     readonly done: (outcome: Outcome, state: readonly StateChange[]) => void;
   },
@@ -95,7 +98,7 @@ export function beginAttempt(
   const { id } = ask;
   const { fn, timeoutMs } = ask.command as Extract<Ask['command'], { readonly fn: unknown }>;
   const abort = platform.newAbort();
-  const idempotencyKey = idempotencyKeyOf(run.row.runId, call.generation, id);
+  const idempotencyKey = stepKeyOf(run, ask.key, id);
   let isOver = false;
   let why: Error | undefined;
   let undoTimer: (() => void) | undefined;

@@ -71,7 +71,6 @@ export function createFunctions({ host, run, isGone, pump, stir, lost }: Functio
   };
 
   const attempts = { ...host, run, pump };
-  const generationOf = (key: string) => run.digest.generation + (run.digest.generations.get(key) ?? 0);
 
   const enter = (ask: Ask) => {
     const { key } = ask;
@@ -80,7 +79,6 @@ export function createFunctions({ host, run, isGone, pump, stir, lost }: Functio
     const confirm = { runId, fence: run.row.fence, append: [] };
     const { end, late } = beginAttempt(attempts, ask, {
       attempt,
-      generation: generationOf(key),
       inner: { runId, createdAt: run.row.createdAt, confirm },
       done(outcome, state) {
         run.running.delete(key);

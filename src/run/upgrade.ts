@@ -1,5 +1,6 @@
 import type { AnyJob, MigratedRun, Migration } from '../door/job.js';
 import { StepfastError } from '../errors.js';
+import type { Digest } from '../replay/digest.js';
 import { recordedNames } from '../replay/forget.js';
 import type { JournalEntry } from '../store/journal.js';
 import { check, checkName, checkOptions } from '../values/check.js';
@@ -37,6 +38,27 @@ export function upgradeOf(
   return { entry: { ...entry, ...migrated({ row, digest }, job, codec) }, then: 'continue' };
 }
 
+const checkPlain = (given: unknown, what: string) => {
+  const proto = given instanceof Object && Object.getPrototypeOf(given);
+  check(proto === Object.prototype || proto === null, what, given, 'a plain object, at once');
+};
+
+/**
+ * The same is said of all runs: what one has not come to may be in flight in it, and is renamed as well; what it knows by the
+ * new name already (an earlier release has said the same) is passed over.
+ */
+function renamesOf(rename: NonNullable<Migration['rename']>, recorded: ReadonlySet<string>, { names }: Digest) {
+  const all = Object.entries(rename);
+  for (const [from, to] of all) {
+    checkName(to, `"${from}" in rename`);
+    const isFree = !(recorded.has(from) && recorded.has(to));
+    check(isFree, `rename of "${from}"`, to, 'a new name that nothing is recorded under');
+    const isOne = all.filter(([, other]) => other === to).length === 1;
+    check(isOne, `rename of "${from}"`, to, 'a new name for each: two can not become one');
+  }
+  return all.filter(([from, to]) => recorded.has(from) || !(recorded.has(to) || names.has(to)));
+}
+
 /** Asks the job's `migrate`, and checks what it says. */
 function migrated({ row, digest }: Pick<LiveRun, 'row' | 'digest'>, job: AnyJob, codec: Codec) {
   const steps = [...digest.shapes.values()].flatMap((entry) => {
@@ -47,24 +69,16 @@ function migrated({ row, digest }: Pick<LiveRun, 'row' | 'digest'>, job: AnyJob,
   });
   const run: MigratedRun = { id: row.runId, version: row.version, payload: codec.decode(digest.payload), steps };
   try {
-    const migration: Migration = job.options.migrate!(run) ?? {};
+    const migration: Migration = job.options.migrate!(run);
+    checkPlain(migration, 'What it gave');
     checkOptions(migration, ['payload', 'rename', 'forget'], 'What it gave');
     const { payload, rename = {}, forget = [] } = migration;
-    const names = recordedNames(digest);
-    // The same is said of all runs: one that has not come to a step has nothing of it to rename, nor to forget.
-    const renames = Object.entries(rename).filter(([from]) => names.has(from));
-    for (const to of Object.values(rename)) checkName(to, `what migrate of job "${job.name}" renames`);
-    for (const [from, to] of renames)
-      check(
-        !names.has(to),
-        `rename of "${from}" by migrate of job "${job.name}"`,
-        to,
-        'a new name that nothing is recorded under',
-      );
-    check(Array.isArray(forget), `forget by migrate of job "${job.name}"`, forget, 'an array of names');
+    checkPlain(rename, 'rename');
+    check(Array.isArray(forget), 'forget', forget, 'an array of names');
+    const recorded = recordedNames(digest);
     return {
-      renames,
-      forgets: forget.filter((name) => names.has(name)),
+      renames: renamesOf(rename, recorded, digest),
+      forgets: forget.filter((name) => recorded.has(name)),
       ...(payload !== undefined && {
         payload: codec.encode(payload, `the payload that migrate of job "${job.name}" gave`),
       }),
