@@ -133,6 +133,7 @@ everyWay('children in trouble', (open) => {
       ['child', undefined, { retry: { maxAttempts: 0 } }],
       ['child', undefined, { name: '' }],
       [undefined, undefined, {}],
+      ['child', undefined, { allowUnregistered: true }],
     ];
     const engine = w.engine((stepfast) => {
       stepfast.job('child', () => void w.log.push('child'));

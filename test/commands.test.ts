@@ -1,4 +1,4 @@
-import { expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import { z } from 'zod';
 import {
   EventTimeoutError,
@@ -8,7 +8,7 @@ import {
   type Stepfast,
   StepfastError,
 } from '../src/index.js';
-import { onEveryStore, world } from './harness.js';
+import { media, onEveryStore, world } from './harness.js';
 
 // Pins: spec F6, F9, Q1, V1 and V2: what can be asked of a run, and done to it, from outside.
 
@@ -825,4 +825,24 @@ onEveryStore('starting twice', (medium) => {
     expect(await count(engine)).toBe(0);
     expect((await engine.start('mail', { email: 'a@b' }, { idempotencyKey: 'k' })).created).toBe(true);
   });
+});
+
+it('Q4: who awaits the result of a run that is driven here reads nothing for it', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  try {
+    const w = world(media.memory!);
+    const store = w.store();
+    const load = vi.spyOn(store, 'load');
+    const engine = w.engine((stepfast) => void waiting(stepfast), { store });
+    const run = await engine.start('waiting');
+    const result = run.result();
+    while ((await run.status()) !== 'waiting') await new Promise<void>((resolve) => setImmediate(resolve));
+    const before = load.mock.calls.length;
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(load.mock.calls.length).toBe(before);
+    await engine.dispatch('go', 'came');
+    expect(await result).toBe('came');
+  } finally {
+    vi.useRealTimers();
+  }
 });

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { z } from 'zod';
 import { defineEvent, type Stepfast } from '../src/index.js';
-import { onEveryStore, world } from './harness.js';
+import { media, onEveryStore, world } from './harness.js';
 
 // Pins: spec E9 and B: an event that was defined with a schema is checked at `dispatch`, wherever its name would do.
 
@@ -46,6 +46,20 @@ onEveryStore('defined events', (medium) => {
     await expect(other).rejects.toMatchObject({ code: 'IDEMPOTENCY_CONFLICT' });
   });
 
+  it('E8: dispatched again, a payload of which the schema makes something else each time is the same', async () => {
+    const w = world(medium);
+    let made = 0;
+    const schema = z.object({ userId: z.string(), token: z.number().default(() => ++made) });
+    const numbered = defineEvent('email.verified', schema);
+    const engine = w.engine();
+    const options = { idempotencyKey: 'once', correlationKey: 'k' };
+    const first = await engine.dispatch(numbered, { userId: '42' }, options);
+    expect(await engine.dispatch(numbered, { userId: '42' }, options)).toEqual({ ...first, deduplicated: true });
+    expect(made).toBe(2);
+    const other = engine.dispatch(numbered, { userId: '42', token: 7 }, options);
+    await expect(other).rejects.toMatchObject({ code: 'IDEMPOTENCY_CONFLICT' });
+  });
+
   it('E9: a schema that answers later is waited for', async () => {
     const w = world(medium);
     const slow = defineEvent(
@@ -69,4 +83,15 @@ it.each(['', 'stepfast:end', 'n'.repeat(257), 42, null])('B: an event of the nam
 it.each([undefined, null, {}, 'text'])('B: %s is no schema of an event', (schema) => {
   const define = () => defineEvent('go', schema as never);
   expect(define).toThrow(expect.objectContaining({ code: 'INVALID_OPTION', message: expect.stringContaining('"go"') }));
+});
+
+it('B: a schema that throws refuses with a code, and its error as the cause', async () => {
+  const schema = z.string().transform((): string => {
+    throw new RangeError('no');
+  });
+  const engine = world(media.memory!).engine((stepfast) => void stepfast.job('job', { payload: schema }, () => 1));
+  const refusal = { code: 'INVALID_PAYLOAD', cause: expect.any(RangeError) };
+  await expect(engine.dispatch(defineEvent('go', schema), 'x')).rejects.toMatchObject(refusal);
+  await expect(engine.start('job', 'x')).rejects.toMatchObject(refusal);
+  expect((await engine.runs.list()).runs).toEqual([]);
 });

@@ -83,6 +83,19 @@ onEveryStore('schedules', (medium) => {
     expect(w.errors).toEqual([]);
   });
 
+  it('F6: a fork of a run that a schedule has started is of the same tick', async () => {
+    const w = world(medium);
+    const engine = scheduled(w, (stepfast) => {
+      stepfast.job('digest', async ({ run, step }) => [run.schedule!.tick, await step.run('send', () => 'sent')]);
+      stepfast.schedule('hourly', { every: '1h' }, 'digest');
+    });
+    await engine.ready();
+    await w.clock.advance('1h');
+    const [first] = (await engine.runs.list()).runs;
+    const fork = await engine.runs.fork(first!.id, { before: 'send' });
+    expect(await w.clock.skipUntil(fork.result())).toEqual(first!.result);
+  });
+
   it('Q5: a schedule that was missed while closed runs once, with the number of missed ticks', async () => {
     const w = world(medium);
     const start = w.clock.now();

@@ -4,7 +4,7 @@ import type { Start } from '../src/door/start.js';
 import type { Json, PluginHost, Stepfast } from '../src/index.js';
 import { sameJson } from '../src/values/codec.js';
 import { fingerprintOf } from '../src/values/fingerprint.js';
-import { onEveryStore, world } from './harness.js';
+import { media, onEveryStore, world } from './harness.js';
 
 // Pins: spec Q1 and Q2 for one start: how long it is remembered, and what goes first.
 
@@ -195,3 +195,30 @@ it('Q1: the fingerprint of a payload does not depend on the order of keys, and t
   ] as const)
     expect(fingerprintOf(a)).not.toBe(fingerprintOf(b));
 });
+
+it('Q1, E8: blobs of one size and type are told apart by what is in them', async () => {
+  const engine = world(media.memory!).engine(keep);
+  const file = (text: string) => ({ file: new Blob([text], { type: 'text/plain' }), name: 'f' });
+  const again = (text: string) => ({ name: 'f', file: new Blob([text], { type: 'text/plain' }) });
+  const first = await engine.start('keep', file('AAAA'), { idempotencyKey: 'k' });
+  expect(await engine.start('keep', again('AAAA'), { idempotencyKey: 'k' })).toMatchObject({ id: first.id });
+  const other = engine.start('keep', again('BBBB'), { idempotencyKey: 'k' });
+  await expect(other).rejects.toMatchObject({ code: 'IDEMPOTENCY_CONFLICT' });
+  await engine.dispatch('photo', file('AAAA'), { idempotencyKey: 'k' });
+  expect(await engine.dispatch('photo', again('AAAA'), { idempotencyKey: 'k' })).toMatchObject({ deduplicated: true });
+  const event = engine.dispatch('photo', again('AAAB'), { idempotencyKey: 'k' });
+  await expect(event).rejects.toMatchObject({ code: 'IDEMPOTENCY_CONFLICT' });
+});
+
+it.each([
+  ['singleton', { singleton: { key: () => nothing.at } }],
+  ['debounce', { debounce: { delay: '1s', key: () => nothing.at } }],
+] as const)('B: a key of a %s that throws refuses the start with a code', async (kind, unique) => {
+  const engine = world(media.memory!).engine((stepfast) => {
+    stepfast.job('job', { queue: { name: 'q', ...unique } as never }, () => 1);
+  });
+  const refusal = { code: 'INVALID_KEY', cause: expect.any(TypeError), message: expect.stringContaining(kind) };
+  await expect(engine.start('job')).rejects.toMatchObject(refusal);
+  expect((await engine.runs.list()).runs).toEqual([]);
+});
+const nothing = undefined as unknown as { readonly at: string };

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { addStores, indexedDBStore } from '../adapters/indexeddb/index.js';
 import { memoryStore } from '../adapters/memory/index.js';
-import type { Stepfast } from '../src/index.js';
+import { defineJob, type Stepfast } from '../src/index.js';
 import { freshName, media, world } from './harness.js';
 
 /*
@@ -153,6 +153,34 @@ for (const replay of ['resume', 'always'] as const)
       expect(await seats(database)).toBeUndefined();
     });
   });
+
+it.each([
+  ['seat'],
+  ['stepfast:runs'],
+])('R5, Q2: object stores that are not there block the run, and its slot is free: %s', async (name) => {
+  const database = await openApp(freshName());
+  const w = world(() => () => indexedDBStore({ database }));
+  const queue = { name: 'one', concurrency: 1 } as const;
+  const engine = w.engine((stepfast) => {
+    stepfast.job('book', { queue }, ({ step }) => step.transaction('take', [name], take as never));
+    stepfast.job('other', { queue }, ({ step }) => step.run('work', () => 'done'));
+  });
+  const { id } = await engine.start('book');
+  const other = await engine.start('other');
+  expect(await other.result()).toBe('done');
+  await w.clock.idle();
+  const run = { status: 'blocked', error: { code: 'INVALID_OPTION' } };
+  expect(await engine.runs.get(id)).toMatchObject(run);
+  expect(w.errors).toMatchObject([{ code: 'INVALID_OPTION', runId: id, step: 'take' }]);
+  engine.register(
+    defineJob('book', { queue }, ({ step }) => step.transaction('take', ['seats'], take as never)),
+    {
+      replace: true,
+    },
+  );
+  await w.clock.idle();
+  expect(await engine.runs.get(id)).toMatchObject({ status: 'completed', result: 1 });
+});
 
 describe('step.transaction elsewhere', () => {
   it.each(

@@ -42,6 +42,7 @@ interface EventContent {
   readonly key?: string;
   readonly idempotencyKey?: string;
   readonly payload: Json;
+  readonly given?: Json;
 }
 
 /** Sealed correlation keys of open waits: they are given again with each commit of their run. */
@@ -211,12 +212,12 @@ export function standIn({ row }: StoredRun, error: StepfastError): StoredRun {
 // ---- events ---------------------------------------------------------------------------------------------------------
 
 export async function sealEvent(vault: Vault, keyId: string, event: NewEvent): Promise<NewEvent> {
-  const { id, name, key, idempotencyKey, payload, ...rest } = event;
+  const { id, name, key, idempotencyKey, payload, given, ...rest } = event;
   const { hash } = vault;
   const [hashedKey, hashedOnce, sealed] = await Promise.all([
     key === undefined ? undefined : hash('key', key),
     idempotencyKey === undefined ? undefined : hash('event', JSON.stringify([name, key ?? null, idempotencyKey])),
-    vault.seal(keyId, ['event', id], { name, key, idempotencyKey, payload } satisfies {
+    vault.seal(keyId, ['event', id], { name, key, idempotencyKey, payload, given } satisfies {
       [K in keyof EventContent]: unknown;
     }),
   ]);

@@ -83,7 +83,9 @@ export function sealedStore(inner: Store, { ring, hash, keyOf }: SealedStoreOpti
     });
     const events = outcome.events.map(async (each) => {
       const { id, payload } = each;
-      return payload === undefined ? each : { ...each, payload: (await openEvent(vault, { id, payload })).payload };
+      if (payload === undefined) return each;
+      const { payload: opened, given } = await openEvent(vault, { id, payload });
+      return { ...each, payload: opened, ...(given !== undefined && { given }) };
     });
     const [offers, ...rest] = await Promise.all([
       openOffers(vault, outcome.offers),

@@ -2,7 +2,7 @@ import { StepfastError } from '../errors.js';
 import type { Platform } from '../platform.js';
 import type { Batch, CommitOutcome, RunChange } from '../store/store.js';
 import { checkKey, checkName, checkOptions, checkText, quoted } from '../values/check.js';
-import type { Codec } from '../values/codec.js';
+import { type Codec, sameJson } from '../values/codec.js';
 import { type Duration, durationMs } from '../values/duration.js';
 import { type EventType, eventName } from './event.js';
 import { validate } from './job.js';
@@ -95,6 +95,8 @@ export function createDispatch({ platform, codec, commit, look }: DispatchHost) 
           maxBacklog: MAX_BACKLOG,
           ...(correlationKey !== undefined && { key: correlationKey }),
           ...(idempotencyKey !== undefined && { idempotencyKey }),
+          // What a schema makes of the same payload may differ each time.
+          ...(idempotencyKey !== undefined && !sameJson(given, encoded) && { given }),
           ...(runId !== undefined && { runId }),
         },
       ],
@@ -108,9 +110,10 @@ export function createDispatch({ platform, codec, commit, look }: DispatchHost) 
       throw new StepfastError(outcome.code, `${said} Nothing was stored.`, runId === undefined ? {} : { runId });
     }
     if (outcome.kind !== 'committed') throw lostBy(outcome, inner.run);
-    const { id, kind, resumed, payload: first } = outcome.events[0]!;
+    const { id, kind, resumed, payload: first = null, given: firstGiven = first } = outcome.events[0]!;
     const deduplicated = kind === 'deduplicated' && id !== ownId;
-    if (deduplicated && !codec.isSame(first ?? null, encoded)) throw conflict('idempotencyKey', idempotencyKey);
+    const isSame = async () => (await codec.isSame(firstGiven, given)) || codec.isSame(first, encoded);
+    if (deduplicated && !(await isSame())) throw conflict('idempotencyKey', idempotencyKey);
     if (resumed.length) look();
     return { id, deduplicated, resumed };
   };

@@ -212,7 +212,13 @@ function checkJobOptions(options: JobOptions, of: (option: string) => string): v
 /** Runs a value through a schema; `INVALID_PAYLOAD` (or the code given) with the schema's issues. */
 export async function validate(schema: StandardSchema | undefined, value: unknown, what: string): Promise<unknown> {
   if (!schema) return value;
-  const checked = await schema['~standard'].validate(value);
+  let checked: Awaited<ReturnType<StandardSchema['~standard']['validate']>>;
+  try {
+    checked = await schema['~standard'].validate(value);
+  } catch (cause) {
+    const said = `${what} could not be checked: its schema has thrown, which is its \`cause\`. Nothing was written.`;
+    throw new StepfastError('INVALID_PAYLOAD', said, {}, { cause });
+  }
   if (!checked.issues) return checked.value;
   throw new StepfastError(
     'INVALID_PAYLOAD',

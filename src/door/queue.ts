@@ -109,8 +109,15 @@ export function placeOf(
 ): { readonly delayMs: number; readonly unique?: Unique } {
   const { debounce, singleton } = queueOf(job);
   const keyOf = (kind: string, key: ((payload: unknown) => string) | undefined) => {
-    const found = key?.(payload());
-    if (key) checkText(found, `The ${kind} key of job "${job?.name}"`, 'INVALID_KEY');
+    const what = `The ${kind} key of job "${job?.name}"`;
+    let found: unknown;
+    try {
+      found = key?.(payload());
+    } catch (cause) {
+      const said = `${what} could not be made: its function has thrown, which is its \`cause\`. Nothing was written.`;
+      throw new StepfastError('INVALID_KEY', said, {}, { cause });
+    }
+    if (key) checkText(found, what, 'INVALID_KEY');
     return `${kind}:${found ?? ''}`;
   };
   if (debounce)

@@ -63,7 +63,7 @@ export function forkJournal(recorded: readonly JournalEntry[], { runId, before, 
   const journal = presentNames(recorded);
   const cut = cutOf(journal, before);
   check(cut !== undefined, 'before', before, `the name of a step that run ${runId} has recorded`);
-  const { schedule: _, ...first } = journal[0] as StartedEntry;
+  const first = journal[0] as StartedEntry;
   // As a retry would see it: without what is forgotten or undone (spec F7).
   const { outcomes, payload } = digestOf([...journal, { kind: 'retried', at, forgets: [] }]);
   const kept = outcomes.filter(({ index }) => index < cut);

@@ -207,7 +207,12 @@ export function createViews({
         unlisten = listen(runId, (row) => {
           if (!row || row.endedAt !== undefined) resolve();
         });
-        undoPatience = platform.patience(RECHECK_MS, resolve);
+        // Hints may be lost; what this engine drives it hears of itself, and nothing is read for it (spec Q4).
+        const recheck = () => {
+          if (scheduler.drivesRun(runId)) undoPatience = platform.patience(RECHECK_MS, recheck);
+          else resolve();
+        };
+        undoPatience = platform.patience(RECHECK_MS, recheck);
       });
       try {
         const { row, journal } = await found(runId);

@@ -1,3 +1,4 @@
+import { isStepfastError } from '../errors.js';
 import { extend } from '../replay/digest.js';
 import type { Ask } from '../replay/replay.js';
 import type { OutcomeEntry } from '../store/journal.js';
@@ -23,7 +24,7 @@ export async function shareStep(
   const at = platform.clock.now();
   const state = stateOfRow(run.row);
   let entry: OutcomeEntry | undefined;
-  const outcome = await transact!({
+  const work = transact!({
     scope,
     async body(tx) {
       try {
@@ -39,6 +40,13 @@ export async function shareStep(
       return { now: at, run: { runId, fence, append: [entry], state } };
     },
   });
+  const outcome = await work.catch((error: unknown) => {
+    if (!isStepfastError(error, 'INVALID_OPTION')) throw error;
+    // Names of object stores that are not there: a fault of the code, which the next round finds (spec R5).
+    run.fault = Object.assign(error, { runId, job, step: id[0] });
+    run.isStirred = true;
+  });
+  if (!outcome) return 'done';
   if (outcome.kind === 'threw') {
     run.facts.push({ ask, attempt, at: platform.clock.now(), outcome: { error: outcome.error }, state: [] });
     return 'done';

@@ -119,6 +119,7 @@ export interface EventRow {
   readonly name: string;
   readonly key?: string;
   readonly payload: Json;
+  readonly given?: Json;
   readonly acceptedAt: number;
   readonly expiresAt: number;
   /** Addressed to this run alone. */
@@ -163,6 +164,8 @@ export interface NewEvent {
   readonly name: string;
   readonly key?: string;
   readonly payload: Json;
+  /** The payload as it was given, where its schema has made something else of it: a repeated one may equal either. */
+  readonly given?: Json;
   readonly ttlMs: number;
   readonly idempotencyKey?: string;
   readonly runId?: string;
@@ -272,6 +275,7 @@ export interface EventOutcome {
   readonly resumed: readonly string[];
   /** Of the first event, when deduplicated, for the caller to compare. */
   readonly payload?: Json;
+  readonly given?: Json;
 }
 
 /** What became of a batch. Anything but `committed` has changed nothing. */

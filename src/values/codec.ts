@@ -35,8 +35,11 @@ export interface Codec {
   encode(value: unknown, what?: string): Json;
   /** The value of a tree: always fresh objects. Throws `STORE_CORRUPT` for what `encode` can not have made. */
   decode(json: Json): unknown;
-  /** Whether two trees are of equal values: whatever the order of their keys, and whatever of them is one object. */
-  isSame(a: Json, b: Json): boolean;
+  /**
+   * Whether two trees are of equal values: whatever the order of their keys, and whatever of them is one object. Blobs are
+   * read.
+   */
+  isSame(a: Json, b: Json): Promise<boolean>;
   /** Never throws; what can not be kept of an error is left out. */
   encodeError(error: unknown): RecordedError;
   decodeError(recorded: RecordedError): Error;
@@ -365,13 +368,12 @@ export function createCodec({ URL, maxBytes = MAX_VALUE_BYTES, blobs }: CodecOpt
       }
     },
     decode,
-    isSame(a, b) {
-      if (sameJson(a, b)) return true;
+    async isSame(a, b) {
       const apart = (json: Json) => writer('', true).write(decode(json), 0);
       try {
-        return sameJson(apart(a), apart(b));
+        return (sameJson(a, b) || sameJson(apart(a), apart(b))) && (await haveSameBlobs(a, b));
       } catch {
-        return false; // too large, once nothing in it is shared
+        return false; // too large, once nothing in it is shared; or a blob that can not be read
       }
     },
     // It takes the number 0, as in `decodeError`, also when what was thrown is no error.
@@ -387,6 +389,29 @@ export function sameJson(a: Json, b: Json): boolean {
   const found = keys(a);
   const same = (key: string) => hasOwn(b, key) && sameJson(a[key as never], b[key as never]);
   return found.length === keys(b).length && found.every(same);
+}
+
+/** A `Blob`, as far as it is needed here. */
+type Readable = { arrayBuffer(): Promise<ArrayBuffer> };
+const isReadable = (json: unknown): json is Readable => typeof (json as Partial<Readable>).arrayBuffer === 'function';
+const blobsIn = (json: Json): readonly Readable[] => {
+  if (!isObject(json)) return [];
+  if (isReadable(json)) return [json];
+  return keys(json)
+    .sort()
+    .flatMap((key) => blobsIn(json[key as never]));
+};
+
+/** Whether the blobs of two trees that are alike otherwise hold the same bytes. */
+async function haveSameBlobs(a: Json, b: Json): Promise<boolean> {
+  const others = blobsIn(b);
+  for (const [index, blob] of blobsIn(a).entries()) {
+    const [own, other] = await Promise.all(
+      [blob, others[index]!].map(async (each) => new Uint8Array(await each.arrayBuffer())),
+    );
+    if (own!.length !== other!.length || own!.some((byte, at) => byte !== other![at])) return false;
+  }
+  return true;
 }
 
 // Base64 by hand: `btoa` and `Buffer` are platform API.

@@ -8,8 +8,9 @@ export function* dispatch(scope: Scope, event: NewEvent, index: number): Work<Ev
   const pair = pairKey(event.name, event.key);
   const first = yield* findFirst(scope, event, pair);
   if (first) {
-    const { id, seq, acceptedAt, resumed, payload } = first;
-    return { kind: 'deduplicated', id, seq, acceptedAt, resumed, payload };
+    const { id, seq, acceptedAt, resumed, payload, given } = first;
+    const told = { kind: 'deduplicated', id, seq, acceptedAt, resumed, payload } as const;
+    return given === undefined ? told : { ...told, given };
   }
   if (event.runId !== undefined) {
     const row = yield* scope.run(event.runId);
