@@ -44,6 +44,7 @@ interface CallsOptions {
   readonly packer: Packer;
   readonly clock: Clock;
   readonly everyMs: number;
+  report(error: unknown): void;
   /** The line has ended, other than by `end`. */
   lost(error: StepfastError): void;
 }
@@ -80,7 +81,7 @@ const outdated = (theirs: number) =>
       : 'The engine at the other end of the port is of an older release of stepfast. Load its context anew to get the newer code.',
   );
 
-export function createCalls({ port, packer, clock, everyMs, lost }: CallsOptions): Calls {
+export function createCalls({ port, packer, clock, everyMs, report, lost }: CallsOptions): Calls {
   const client = newId();
   const pending = new Map<number, Pending>();
   const subscriptions = new Map<number, (value: Packed) => void>();
@@ -151,7 +152,8 @@ export function createCalls({ port, packer, clock, everyMs, lost }: CallsOptions
     else if (kind === 'bye') lose(lostPort('The engine is no longer served'));
     else settle(message as Extract<ToClient, { readonly id: number }>);
   };
-  const line = lineOver(port, heard, () => lose(lostPort('The port to the engine was closed')));
+  const gone = () => lose(lostPort('The port to the engine was closed'));
+  const line = lineOver(port, { heard, gone, report });
   post({ kind: 'hello' });
 
   return {

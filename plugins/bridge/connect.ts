@@ -12,7 +12,7 @@ import { check, checkOptions } from '../../src/values/check.js';
 import type { Duration } from '../../src/values/duration.js';
 import { type Calls, createCalls } from './calls.js';
 import { systemClock } from './clock.js';
-import type { BridgePort } from './port.js';
+import { type BridgePort, reporter } from './port.js';
 import { remoteSchedule } from './remote-schedule.js';
 import { checkBridge } from './serve.js';
 import { createPacker, type Packed, type Packer, type Word } from './wire.js';
@@ -185,13 +185,7 @@ export function connectStepfast(port: BridgePort, options: ConnectOptions = {}):
   const everyMs = checkBridge(port, heartbeat);
   for (const [option, fn] of Object.entries({ onLost, onError }))
     check(fn === undefined || typeof fn === 'function', option, fn, 'a function, or leave it out');
-  const report = (error: unknown) => {
-    try {
-      (onError ?? ((unheard) => console.error('stepfast:', unheard)))(error);
-    } catch {
-      // An error handler that throws has nobody left to tell.
-    }
-  };
+  const report = reporter(onError);
   const packer = createPacker();
   let stay: () => void = () => undefined;
   const lost = (error: StepfastError) => {
@@ -203,7 +197,7 @@ export function connectStepfast(port: BridgePort, options: ConnectOptions = {}):
       report(thrown);
     }
   };
-  const calls = createCalls({ port, packer, clock, everyMs, lost });
+  const calls = createCalls({ port, packer, clock, everyMs, report, lost });
   const leave = () => calls.end(new StepfastError('CLOSED', 'This connection is closed. Connect again to go on.'));
   stay = onLeaving(leave, calls.tell);
   const ask = async (word: Word, ...given: readonly Packed[]) => packer.open(await calls.call(word, ...given).answer);
