@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type BridgePort, type ServeOptions, serveStepfast } from '../plugins/bridge/index.js';
+import { type BridgePort, connectStepfast, type ServeOptions, serveStepfast } from '../plugins/bridge/index.js';
 import type { Stepfast } from '../src/index.js';
-import { cleanup, eventually, pair } from './bridge-kit.js';
+import { cleanup, eventually, failureOf, pair } from './bridge-kit.js';
 
 /*
  * Pins: nothing that arrives over a port, and nothing that it leads to, is thrown out of the listener of the port, where it
@@ -160,5 +160,87 @@ describe('the side that serves', () => {
     say({ kind: 'subscribe', id: 7, run: run('r') });
     end();
     expect(errors.map(String)).toEqual(['Error: an undoing that throws']);
+  });
+});
+
+describe('the side that uses it', () => {
+  const LISTENER = () => undefined;
+  const refused: Readonly<Record<string, (stepfast: Stepfast) => unknown>> = {
+    ...Object.fromEntries(
+      ['', 5, undefined, null, {}, 'x'.repeat(257)].map((id) => [
+        `the id ${String(id).slice(0, 20)}`,
+        ({ runs }: Stepfast) => runs.subscribe(id as string, LISTENER),
+      ]),
+    ),
+    ...Object.fromEntries(
+      [undefined, 5, null, {}].map((listener) => [
+        `the listener ${String(listener)}`,
+        ({ runs }: Stepfast) => runs.subscribe('r', listener as never),
+      ]),
+    ),
+  };
+  const thrownBy = (call: () => unknown) => failureOf(new Promise((resolve) => resolve(call())));
+
+  it.each(Object.entries(refused))('B: subscribe refuses at the call what it refuses at home: %s', async (_, call) => {
+    const { engine, remote } = pair(waits);
+    const [there, here] = [await thrownBy(() => call(remote)), await thrownBy(() => call(engine))];
+    expect(there).toMatchObject({ name: 'StepfastError', code: (here as { readonly code?: string }).code });
+    expect(there.message).toBe(here.message);
+  });
+
+  it('B: so does the subscribe of a handle', async () => {
+    const { remote } = pair(waits);
+    const handle = await remote.start('waits');
+    expect(() => handle.subscribe(undefined as never)).toThrow(/INVALID_OPTION/);
+  });
+
+  it('B: a subscription that the engine refuses later is told to onError, and depends on nothing any more', async () => {
+    const { engine, remote, errors, lost } = pair(waits);
+    const handle = await remote.start('waits');
+    await engine.close();
+    const undo = handle.subscribe(LISTENER);
+    await eventually(() => errors.length > 0);
+    expect(errors).toEqual([expect.objectContaining({ name: 'StepfastError', code: 'CLOSED' })]);
+    undo();
+    expect(await failureOf(remote.runs.list())).toMatchObject({ code: 'CLOSED' });
+    expect(lost).toEqual([]);
+  });
+
+  it('B: a listener that is asynchronous and rejects is told to onError', async () => {
+    const { remote, errors } = pair(waits);
+    const handle = await remote.start('waits');
+    handle.subscribe(async () => {
+      throw new Error('from a listener');
+    });
+    await eventually(() => errors.length > 0);
+    expect(String(errors[0])).toBe('Error: from a listener');
+  });
+
+  it.each(['onLost', 'onError'])('B: %s may be asynchronous, and reject', async (option) => {
+    let heard = 0;
+    const hook = async () => {
+      heard++;
+      throw new Error('from a hook');
+    };
+    const { port, end } = ownPort();
+    const remote = connectStepfast(port, { onError: () => undefined, [option]: hook });
+    cleanup(() => remote.close());
+    end();
+    expect(heard).toBe(1);
+  });
+
+  it('B: what makes no sense is told to onError, and the connection stays', async () => {
+    const { port, posted, hear } = ownPort();
+    const errors: unknown[] = [];
+    const remote = connectStepfast(port, { onError: (error) => void errors.push(error) });
+    cleanup(() => remote.close());
+    const { client } = posted[0] as unknown as { readonly client: string };
+    const say = (message: object) => hear({ stepfast: 'bridge', v: 1, to: 'client', engine: 'e', client, ...message });
+    say({ kind: 'welcome' });
+    for (const kind of ['value', 'snapshot', 'error', 'pong', undefined]) say({ kind });
+    expect(errors.map((error) => (error as Error).name)).toEqual(['TypeError']);
+    const ready = remote.ready();
+    say({ kind: 'value', id: posted.at(-1)!.id, value: run(null) });
+    await ready;
   });
 });

@@ -133,7 +133,11 @@ export function createCalls({ port, packer, clock, everyMs, report, lost }: Call
   });
   const settle = (message: Extract<ToClient, { readonly id: number }>) => {
     if (message.kind === 'snapshot') return subscriptions.get(message.id)?.(message.value);
-    if (message.kind === 'error') return refuse(message.id, packer.openError(message.error));
+    if (message.kind === 'error') {
+      const error = packer.openError(message.error);
+      if (subscriptions.delete(message.id)) report(error); // who subscribed has gone on since
+      return refuse(message.id, error);
+    }
     pending.get(message.id)?.resolve(message.value);
     pending.delete(message.id);
   };
