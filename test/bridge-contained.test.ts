@@ -206,6 +206,16 @@ describe('the side that uses it', () => {
     expect(lost).toEqual([]);
   });
 
+  it('B: who subscribes after the end is told so at the call', async () => {
+    const { remote, serving, lost } = pair(waits);
+    const handle = await remote.start('waits');
+    serving.close();
+    await eventually(() => lost.length > 0);
+    expect(() => remote.runs.subscribe('r', LISTENER)).toThrow(lost[0] as Error);
+    await remote.close();
+    expect(() => handle.subscribe(LISTENER)).toThrow(/CLOSED/);
+  });
+
   it('B: a listener that is asynchronous and rejects is told to onError', async () => {
     const { remote, errors } = pair(waits);
     const handle = await remote.start('waits');

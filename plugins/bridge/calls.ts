@@ -172,7 +172,6 @@ export function createCalls({ port, packer, clock, everyMs, report, lost }: Call
     },
     subscribe(run, listener) {
       const id = ++order;
-      if (ended) return () => undefined;
       subscriptions.set(id, listener);
       send({ kind: 'subscribe', id, run });
       return () => {

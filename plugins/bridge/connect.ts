@@ -78,6 +78,7 @@ const subscribing = (
   runId: string,
   listener: (snapshot: RunSnapshot) => void,
 ) => {
+  calls.check();
   // At the other end, where the engine checks as well, nobody is left to throw to.
   checkText(runId, 'runId', 'INVALID_ID');
   check(typeof listener === 'function', 'listener', listener, 'a function');
