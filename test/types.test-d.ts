@@ -220,7 +220,70 @@ async function waits() {
   const first = await step.waitForEvent([paid, refused], { timeout: '1h' });
   expectType<{ sum: number } | { why: string }>()(first.payload);
   const inTime = await step.waitForEvent([paid, refused], { timeout: '1h', onTimeout: 'continue' });
-  expectType<ReceivedEvent<{ sum: number } | { why: string }> | TimedOut>()(inTime);
+  expectType<ReceivedEvent<{ sum: number }, 'paid'> | ReceivedEvent<{ why: string }, 'refused'> | TimedOut>()(inTime);
+  // The name says which of them it is.
+  if (first.name === 'paid') expectType<{ sum: number }>()(first.payload);
+  else expectType<{ why: string }>()(first.payload);
+  const known: ReceivedEvent<{ sum: number } | { why: string }> = first;
+  void known;
+
+  // Nothing is known of the payload of an event that is given by its name alone.
+  const mixed = await step.waitForEvent([paid, 'declined']);
+  expectType<unknown>()(mixed.payload);
+  // @ts-expect-error it may be that of the other event
+  mixed.payload.sum;
+  if (mixed.name === 'paid') expectType<{ sum: number }>()(mixed.payload);
+  else expectType<ReceivedEvent<unknown, 'declined'>>()(mixed);
+  // @ts-expect-error it waits for no event of this name
+  if (mixed.name === 'deklined') void mixed;
+  const late = await step.waitForEvent(['declined', paid], { timeout: '1h', onTimeout: 'continue' });
+  expectType<ReceivedEvent<unknown, 'declined'> | ReceivedEvent<{ sum: number }, 'paid'> | TimedOut>()(late);
+  if (!late.timedOut && late.name === 'paid') expectType<{ sum: number }>()(late.payload);
+  const unsaid: WaitOptions = { timeout: '1h' };
+  expectType<ReceivedEvent<unknown> | TimedOut>()(await step.waitForEvent(['declined', paid], unsaid));
+  await step.waitForEvent([paid, 'declined'], {
+    match: (payload) => {
+      expectType<unknown>()(payload);
+      return true;
+    },
+  });
+  await step.waitForEvent([paid, refused], {
+    match: (payload) => {
+      expectType<{ sum: number } | { why: string }>()(payload);
+      return true;
+    },
+  });
+  // A name that is computed may be any, also that of a defined event.
+  const computed = await step.waitForEvent([paid, String(1)]);
+  if (computed.name === 'paid') expectType<unknown>()(computed.payload);
+  const list: (string | typeof paid)[] = [paid];
+  expectType<unknown>()((await step.waitForEvent(list)).payload);
+  // Whoever names the payload, or checks it, is believed, as with one event.
+  const named = await step.waitForEvent<{ sum: number }>([paid, 'declined']);
+  expectType<ReceivedEvent<{ sum: number }>>()(named);
+  const namedLate = await step.waitForEvent<{ sum: number }>([paid, 'declined'], { onTimeout: 'continue' });
+  expectType<ReceivedEvent<{ sum: number }> | TimedOut>()(namedLate);
+  const asserted = await step.waitForEvent<{ sum: number } | { why: string }>([paid, refused]);
+  expectType<ReceivedEvent<{ sum: number } | { why: string }>>()(asserted);
+  const judged = await step.waitForEvent([paid, 'declined'], { schema: z.object({ sum: z.number() }) });
+  expectType<ReceivedEvent<{ sum: number }>>()(judged);
+  expectType<ReceivedEvent<{ n: number }>>()(
+    await step.waitForEvent(['a', 'b'], { match: ({ n }: { n: number }) => n > 1 }),
+  );
+  // @ts-expect-error the defined event has another payload
+  await step.waitForEvent<{ total: number }>([paid, 'declined']);
+  expectType<{ sum: number }>()((await step.waitForEvent(paid)).payload);
+  expectType<{ sum: number }>()((await step.waitForEvent([paid])).payload);
+  const ping = defineEvent('ping', z.undefined());
+  const pinged = await step.waitForEvent([ping, 'declined']);
+  if (pinged.name === 'ping') expectType<undefined>()(pinged.payload);
+  else expectType<unknown>()(pinged.payload);
+  const passedOn: EventType = paid;
+  expectType<unknown>()((await step.waitForEvent([passedOn, refused])).payload);
+  const given: string | EventType | readonly (string | EventType)[] = paid as never;
+  expectType<ReceivedEvent<unknown>>()(await step.waitForEvent(given));
+  const oneOrMore = paid as typeof paid | readonly (typeof paid)[];
+  expectType<{ sum: number }>()((await step.waitForEvent(oneOrMore)).payload);
   await step.dispatch(paid, { sum: 1 });
   // @ts-expect-error the payload is missing
   await step.dispatch(paid);
@@ -307,7 +370,11 @@ const verified = defineEvent(
   z.object({ userId: z.string(), at: z.string().transform((text) => new Date(text)), times: z.number().default(1) }),
 );
 expectType<
-  EventType<{ userId: string; at: Date; times: number }, { userId: string; at: string; times?: number | undefined }>
+  EventType<
+    { userId: string; at: Date; times: number },
+    { userId: string; at: string; times?: number | undefined },
+    'email.verified'
+  >
 >()(verified);
 async function events() {
   const receipt = await stepfast.dispatch(verified, { userId: '42', at: '2026-03-01' }, { correlationKey: 'k' });

@@ -44,6 +44,7 @@ interface CallsOptions {
   readonly packer: Packer;
   readonly clock: Clock;
   readonly everyMs: number;
+  report(error: unknown): void;
   /** The line has ended, other than by `end`. */
   lost(error: StepfastError): void;
 }
@@ -80,7 +81,7 @@ const outdated = (theirs: number) =>
       : 'The engine at the other end of the port is of an older release of stepfast. Load its context anew to get the newer code.',
   );
 
-export function createCalls({ port, packer, clock, everyMs, lost }: CallsOptions): Calls {
+export function createCalls({ port, packer, clock, everyMs, report, lost }: CallsOptions): Calls {
   const client = newId();
   const pending = new Map<number, Pending>();
   const subscriptions = new Map<number, (value: Packed) => void>();
@@ -132,7 +133,11 @@ export function createCalls({ port, packer, clock, everyMs, lost }: CallsOptions
   });
   const settle = (message: Extract<ToClient, { readonly id: number }>) => {
     if (message.kind === 'snapshot') return subscriptions.get(message.id)?.(message.value);
-    if (message.kind === 'error') return refuse(message.id, packer.openError(message.error));
+    if (message.kind === 'error') {
+      const error = packer.openError(message.error);
+      if (subscriptions.delete(message.id)) report(error); // who subscribed has gone on since
+      return refuse(message.id, error);
+    }
     pending.get(message.id)?.resolve(message.value);
     pending.delete(message.id);
   };
@@ -151,7 +156,8 @@ export function createCalls({ port, packer, clock, everyMs, lost }: CallsOptions
     else if (kind === 'bye') lose(lostPort('The engine is no longer served'));
     else settle(message as Extract<ToClient, { readonly id: number }>);
   };
-  const line = lineOver(port, heard, () => lose(lostPort('The port to the engine was closed')));
+  const gone = () => lose(lostPort('The port to the engine was closed'));
+  const line = lineOver(port, { heard, gone, report });
   post({ kind: 'hello' });
 
   return {
@@ -166,7 +172,6 @@ export function createCalls({ port, packer, clock, everyMs, lost }: CallsOptions
     },
     subscribe(run, listener) {
       const id = ++order;
-      if (ended) return () => undefined;
       subscriptions.set(id, listener);
       send({ kind: 'subscribe', id, run });
       return () => {

@@ -3,16 +3,17 @@ import { type EventType, eventName } from '../../src/door/event.js';
 import { type AnyJob, validate } from '../../src/door/job.js';
 import type { StartOptions } from '../../src/door/start.js';
 import type { Stepfast } from '../../src/engine/engine.js';
+import { heard } from '../../src/engine/heard.js';
 import type { RunHandle, Runs } from '../../src/engine/runs.js';
 import type { Schedule } from '../../src/engine/words.js';
 import { StepfastError } from '../../src/errors.js';
 import type { Clock } from '../../src/platform.js';
 import type { RunSnapshot } from '../../src/run/inspect.js';
-import { check, checkOptions } from '../../src/values/check.js';
+import { check, checkOptions, checkText } from '../../src/values/check.js';
 import type { Duration } from '../../src/values/duration.js';
 import { type Calls, createCalls } from './calls.js';
 import { systemClock } from './clock.js';
-import type { BridgePort } from './port.js';
+import { type BridgePort, reporter } from './port.js';
 import { remoteSchedule } from './remote-schedule.js';
 import { checkBridge } from './serve.js';
 import { createPacker, type Packed, type Packer, type Word } from './wire.js';
@@ -76,14 +77,15 @@ const subscribing = (
   { calls, packer, report }: Pick<Remote, 'calls' | 'packer' | 'report'>,
   runId: string,
   listener: (snapshot: RunSnapshot) => void,
-) =>
-  calls.subscribe(packer.value(runId), (value) => {
-    try {
-      listener(packer.open(value) as RunSnapshot);
-    } catch (error) {
-      report(error);
-    }
-  });
+) => {
+  calls.check();
+  // At the other end, where the engine checks as well, nobody is left to throw to.
+  checkText(runId, 'runId', 'INVALID_ID');
+  check(typeof listener === 'function', 'listener', listener, 'a function');
+  return calls.subscribe(packer.value(runId), (value) =>
+    heard(() => listener(packer.open(value) as RunSnapshot), report),
+  );
+};
 
 type Handles = ReturnType<typeof createHandles>;
 
@@ -168,7 +170,7 @@ function onLeaving(leave: () => void, tell: Calls['tell']): () => void {
  * - Jobs are defined where the engine is. `job`, `register`, and a function `redact` throw `NOT_OVER_PORT`.
  * - An event of `defineEvent` is checked here, a payload where the job is registered.
  * - `schedule` returns at once, so that what refuses it is told to `onError`; it lasts as long as a client has it. `next()`
- *   gives what was heard last.
+ *   gives what was heard last. `subscribe` checks what it is given; that the engine is closed is told to `onError`.
  * - `close` ends this use of the engine; the engine, and the port, stay as they are.
  *
  * @param port What leads there: a MessagePort, a Worker, ...
@@ -185,25 +187,14 @@ export function connectStepfast(port: BridgePort, options: ConnectOptions = {}):
   const everyMs = checkBridge(port, heartbeat);
   for (const [option, fn] of Object.entries({ onLost, onError }))
     check(fn === undefined || typeof fn === 'function', option, fn, 'a function, or leave it out');
-  const report = (error: unknown) => {
-    try {
-      (onError ?? ((unheard) => console.error('stepfast:', unheard)))(error);
-    } catch {
-      // An error handler that throws has nobody left to tell.
-    }
-  };
+  const report = reporter(onError);
   const packer = createPacker();
   let stay: () => void = () => undefined;
   const lost = (error: StepfastError) => {
     stay();
-    try {
-      if (onLost) onLost(error);
-      else report(error);
-    } catch (thrown) {
-      report(thrown);
-    }
+    heard(() => (onLost ?? report)(error), report);
   };
-  const calls = createCalls({ port, packer, clock, everyMs, lost });
+  const calls = createCalls({ port, packer, clock, everyMs, report, lost });
   const leave = () => calls.end(new StepfastError('CLOSED', 'This connection is closed. Connect again to go on.'));
   stay = onLeaving(leave, calls.tell);
   const ask = async (word: Word, ...given: readonly Packed[]) => packer.open(await calls.call(word, ...given).answer);

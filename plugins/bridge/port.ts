@@ -1,3 +1,5 @@
+import { heard as called } from '../../src/engine/heard.js';
+
 /*
  * One way to hear and to speak, whatever carries the messages: a `MessagePort` of the platform or of Node, a `Worker` (or
  * `self` inside it), Electron's `MessagePortMain`, a pair of functions over any other pipe that keeps the order.
@@ -45,13 +47,35 @@ export interface Line {
   close(): void;
 }
 
-/** Listens until it is closed. `gone` is called when the port says that there is nobody at the other end any more. */
-export function lineOver(port: BridgePort, heard: (message: Bag) => void, gone: () => void): Line {
+interface Listening {
+  heard(message: Bag): void;
+  /** The port says that there is nobody at the other end any more. */
+  gone(): void;
+  report(error: unknown): void;
+}
+
+/** Tells of errors without a caller. An `onError` that throws has nobody left to tell. */
+export const reporter =
+  (onError: (error: unknown) => unknown = (error) => console.error('stepfast:', error)) =>
+  (error: unknown): void =>
+    called(
+      () => onError(error),
+      () => undefined,
+    );
+
+/** Listens until it is closed. */
+export function lineOver(port: BridgePort, { heard, gone, report }: Listening): Line {
   const onMessage = (...given: unknown[]) => {
     const message = messageIn(given);
     if (message) heard(message);
   };
-  const listeners = [['message', onMessage] as const, ...ENDINGS.map((type) => [type, gone] as const)];
+  // Whatever arrives, and whatever it leads to: thrown out of a listener of a port, it would end the process (spec B).
+  const contained =
+    (listener: (...given: unknown[]) => void) =>
+    (...given: unknown[]) =>
+      called(() => listener(...given), report);
+  const onEnd = contained(gone);
+  const listeners = [['message', contained(onMessage)] as const, ...ENDINGS.map((type) => [type, onEnd] as const)];
   const isTarget = typeof port.addEventListener === 'function';
   for (const [type, listener] of listeners) {
     if (isTarget) port.addEventListener?.(type, listener);

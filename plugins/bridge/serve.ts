@@ -3,7 +3,7 @@ import type { Clock } from '../../src/platform.js';
 import { check, checkOptions } from '../../src/values/check.js';
 import { type Duration, durationMs } from '../../src/values/duration.js';
 import { systemClock } from './clock.js';
-import { type BridgePort, lineOver } from './port.js';
+import { type BridgePort, lineOver, reporter } from './port.js';
 import { createPulse, type Pulse } from './pulse.js';
 import { createSession, type Session } from './session.js';
 import { sharedOf } from './shared.js';
@@ -71,8 +71,10 @@ const EVENTS = { leaving: 'beforeunload', away: 'pagehide', back: 'pageshow' } a
 export function serveStepfast(stepfast: Stepfast, port: BridgePort, options: ServeOptions = {}): Serving {
   check(typeof stepfast?.dispatch === 'function', 'The engine', stepfast, 'what createStepfast returns');
   checkOptions(options, ['heartbeat', 'clock', 'onError'], 'The options of serveStepfast');
-  const { heartbeat = '1m', clock = systemClock, onError = (error) => console.error('stepfast:', error) } = options;
+  const { heartbeat = '1m', clock = systemClock, onError } = options;
   const everyMs = checkBridge(port, heartbeat);
+  check(onError === undefined || typeof onError === 'function', 'onError', onError, 'a function, or leave it out');
+  const report = reporter(onError);
   const engine = newId();
   const packer = createPacker();
   const shared = sharedOf(stepfast, packer);
@@ -85,7 +87,7 @@ export function serveStepfast(stepfast: Stepfast, port: BridgePort, options: Ser
     try {
       post(message, client);
     } catch (error) {
-      onError(error);
+      report(error);
     }
   };
   const leave = (id: string) => {
@@ -99,7 +101,7 @@ export function serveStepfast(stepfast: Stepfast, port: BridgePort, options: Ser
   const meet = (id: string) => {
     if (clients.has(id)) return;
     const session = createSession({
-      ...{ stepfast, packer, clock, shared },
+      ...{ stepfast, packer, clock, shared, report },
       post(message) {
         if (clients.get(id)?.session !== session) return;
         post(message, id);
@@ -136,7 +138,7 @@ export function serveStepfast(stepfast: Stepfast, port: BridgePort, options: Ser
     session.heard(message as ToEngine);
     pulse.need();
   };
-  const line = lineOver(port, heard, leaveAll);
+  const line = lineOver(port, { heard, gone: leaveAll, report });
   tell({ kind: 'here' });
   return {
     close() {

@@ -1,6 +1,8 @@
 import type { Stepfast } from '../../src/engine/engine.js';
+import { heard } from '../../src/engine/heard.js';
 import type { RunHandle } from '../../src/engine/runs.js';
 import type { Clock } from '../../src/platform.js';
+import type { RunSnapshot } from '../../src/run/inspect.js';
 import { durationMs } from '../../src/values/duration.js';
 import type { Shared } from './shared.js';
 import type { Packed, Packer, ToClient, ToEngine, Word } from './wire.js';
@@ -23,6 +25,7 @@ interface SessionOptions {
   readonly clock: Clock;
   readonly shared: Shared;
   post(message: ToClient): void;
+  report(error: unknown): void;
 }
 
 /** A lock that was given out, until it is over by itself. */
@@ -31,7 +34,7 @@ interface HeldLock {
   release(): Promise<void>;
 }
 
-export function createSession({ stepfast, packer, clock, shared, post }: SessionOptions): Session {
+export function createSession({ stepfast, packer, clock, shared, post, report }: SessionOptions): Session {
   const { runs, state } = stepfast;
   const subscriptions = new Map<number, () => void>();
   const handles = new Map<number, RunHandle>();
@@ -107,6 +110,7 @@ export function createSession({ stepfast, packer, clock, shared, post }: Session
     if (word === 'runs.export') return { kind: 'plain', value };
     return word === 'runs.get' ? packer.row(value) : packer.value(value);
   };
+  const refusal = (id: number, error: unknown): ToClient => ({ kind: 'error', id, error: packer.error(error) });
   const answer = async (id: number, word: Word, given: readonly Packed[]) => {
     let message: ToClient;
     try {
@@ -115,35 +119,42 @@ export function createSession({ stepfast, packer, clock, shared, post }: Session
       const value = await call(id, ...(given.map(packer.open) as never[]));
       message = { kind: 'value', id, value: packed(word, value) };
     } catch (error) {
-      message = { kind: 'error', id, error: packer.error(error) };
+      message = refusal(id, error);
     }
     try {
       post(message);
     } catch (error) {
-      post({ kind: 'error', id, error: packer.error(error) }); // the port can not carry what is in it
+      post(refusal(id, error)); // the port can not carry what is in it
     }
   };
+  const unsubscribe = (id: number) => {
+    const undo = subscriptions.get(id);
+    subscriptions.delete(id);
+    if (undo) heard(undo, report);
+  };
   const subscribe = (id: number, run: Packed) => {
-    const undo = runs.subscribe(packer.open(run) as string, (snapshot) =>
-      post({ kind: 'snapshot', id, value: packer.row(snapshot) }),
-    );
-    subscriptions.set(id, undo);
+    unsubscribe(id);
+    const push = (snapshot: RunSnapshot) => post({ kind: 'snapshot', id, value: packer.row(snapshot) });
+    try {
+      subscriptions.set(id, runs.subscribe(packer.open(run) as string, push));
+    } catch (error) {
+      post(refusal(id, error));
+    }
   };
   return {
     heard(message) {
-      if (message.kind === 'call') void answer(message.id, message.word, message.given);
+      if (message.kind === 'call') answer(message.id, message.word, message.given).catch(report);
       else if (message.kind === 'subscribe') subscribe(message.id, message.run);
       else if (message.kind === 'forget') {
-        subscriptions.get(message.id)?.();
-        subscriptions.delete(message.id);
+        unsubscribe(message.id);
         handles.delete(message.id);
       }
     },
     isInUse: () => subscriptions.size + handles.size + declared.size > 0,
     end() {
-      for (const undo of subscriptions.values()) undo();
-      for (const scheduled of declared.values()) scheduled.stop();
-      for (const map of [subscriptions, handles, locks, declared]) map.clear();
+      for (const id of subscriptions.keys()) unsubscribe(id);
+      for (const scheduled of declared.values()) heard(scheduled.stop, report);
+      for (const map of [handles, locks, declared]) map.clear();
     },
   };
 }

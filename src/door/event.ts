@@ -2,8 +2,8 @@ import { checkName } from '../values/check.js';
 import { checkSchema, type StandardSchema } from './job.js';
 
 /** An event with a schema: accepted wherever an event's name is. Create one with `defineEvent`. */
-export interface EventType<Payload = unknown, Input = unknown> {
-  readonly name: string;
+export interface EventType<Payload = unknown, Input = unknown, Name extends string = string> {
+  readonly name: Name;
   readonly schema: StandardSchema<Payload, Input>;
   /** For the types alone: what a wait gets. */
   readonly '~payload'?: Payload;
@@ -20,10 +20,10 @@ export interface EventType<Payload = unknown, Input = unknown> {
  * @throws {StepfastError} `INVALID_NAME`, `INVALID_OPTION`.
  * @example const emailVerified = defineEvent('email.verified', z.object({ userId: z.string() }));
  */
-export function defineEvent<Payload, Input>(
-  name: string,
+export function defineEvent<Payload, Input, Name extends string = string>(
+  name: Name,
   schema: StandardSchema<Payload, Input>,
-): EventType<Payload, Input> {
+): EventType<Payload, Input, Name> {
   checkName(name, 'an event');
   checkSchema(schema, `The schema of event "${name}"`);
   return { name, schema };

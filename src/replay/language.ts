@@ -4,7 +4,7 @@ import type { Job } from '../door/job.js';
 import type { StartOptions } from '../door/start.js';
 import type { Duration } from '../values/duration.js';
 import type { StepContext, StepOptions } from './command.js';
-import type { ReceivedEvent, TimedOut, WaitOptions } from './wait.js';
+import type { GivenEvent, ReceivedEvent, TimedOut, WaitOptions } from './wait.js';
 
 /*
  * The words of the step language, as a handler sees them. What they do is in step.ts.
@@ -20,7 +20,16 @@ type ChildArguments<Payload> = undefined extends Payload
   ? [payload?: Payload, options?: ChildOptions]
   : [payload: Payload, options?: ChildOptions];
 
-type PayloadOf<Event> = Event extends EventType<infer Payload, infer _> ? Payload : unknown;
+/** What a wait gets: of several events one of them. Of a plain name nothing is known but the name. */
+type ReceivedOf<Given> = Given extends readonly (infer Event)[]
+  ? ReceivedOf<Event>
+  : Given extends EventType<infer Payload, infer _, infer Name>
+    ? ReceivedEvent<Payload, Name>
+    : ReceivedEvent<unknown, Given & string>;
+type PayloadOf<Given> = ReceivedOf<Given>['payload'];
+/** `Payload` comes from elsewhere: it was named, or a `schema` or `match` of the wait says it. Else it is `never`. */
+type ListedAs<Payload> = readonly (string | EventType<NoInfer<Payload>>)[];
+type NotContinued = { readonly onTimeout?: 'fail' | 'cancel' };
 
 /** The words a handler has. Each is recorded under its name; what is recorded never runs again. */
 export interface Step {
@@ -64,23 +73,32 @@ export interface Step {
    * @example const { payload } = await step.waitForEvent<{ code: string }>('email.verified', { correlationKey: userId, timeout: '24h' });
    */
   waitForEvent<Payload = unknown>(
-    event: string | EventType<Payload> | readonly (string | EventType<Payload>)[],
-    options?: WaitOptions<Payload> & { readonly onTimeout?: 'fail' | 'cancel' },
+    event: string | EventType<Payload> | readonly string[],
+    options?: WaitOptions<Payload> & NotContinued,
   ): Promise<ReceivedEvent<Payload>>;
   /** With `onTimeout: 'continue'`, or where the type leaves that open, the deadline may have passed: look at `timedOut`. */
   waitForEvent<Payload = unknown>(
-    event: string | EventType<Payload> | readonly (string | EventType<Payload>)[],
+    event: string | EventType<Payload> | readonly string[],
     options: WaitOptions<Payload>,
   ): Promise<ReceivedEvent<Payload> | TimedOut>;
-  /** Of several defined events: the payload is that of one of them. */
-  waitForEvent<const Events extends readonly EventType[]>(
-    events: Events,
-    options?: WaitOptions<PayloadOf<Events[number]>> & { readonly onTimeout?: 'fail' | 'cancel' },
-  ): Promise<ReceivedEvent<PayloadOf<Events[number]>>>;
-  waitForEvent<const Events extends readonly EventType[]>(
-    events: Events,
-    options: WaitOptions<PayloadOf<Events[number]>>,
-  ): Promise<ReceivedEvent<PayloadOf<Events[number]>> | TimedOut>;
+  /** Of several events, whose payload is named or checked here. */
+  waitForEvent<Payload = never>(
+    events: ListedAs<Payload>,
+    options?: WaitOptions<Payload> & NotContinued,
+  ): Promise<ReceivedEvent<Payload>>;
+  waitForEvent<Payload = never>(
+    events: ListedAs<Payload>,
+    options: WaitOptions<Payload>,
+  ): Promise<ReceivedEvent<Payload> | TimedOut>;
+  /** Of several events: it is one of them, and its `name` says which payload it has. That of a plain name is unknown. */
+  waitForEvent<const Given extends GivenEvent | readonly GivenEvent[]>(
+    events: Given,
+    options?: WaitOptions<PayloadOf<Given>> & NotContinued,
+  ): Promise<ReceivedOf<Given>>;
+  waitForEvent<const Given extends GivenEvent | readonly GivenEvent[]>(
+    events: Given,
+    options: WaitOptions<PayloadOf<Given>>,
+  ): Promise<ReceivedOf<Given> | TimedOut>;
   /**
    * Pauses for a duration, weeks if need be; the instant of waking is recorded once.
    *

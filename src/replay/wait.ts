@@ -7,10 +7,10 @@ import { type Duration, durationMs } from '../values/duration.js';
 import type { Verdict, WaitCommand } from './command.js';
 
 /** An event that a wait has taken. */
-export interface ReceivedEvent<Payload> {
+export interface ReceivedEvent<Payload, Name extends string = string> {
   readonly timedOut: false;
   readonly id: string;
-  readonly name: string;
+  readonly name: Name;
   readonly payload: Payload;
   readonly correlationKey?: string;
   /** Epoch milliseconds. */
