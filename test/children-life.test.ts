@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { defineJob, type HandlerContext, type Stepfast } from '../src/index.js';
+import { defineJob, FatalError, type HandlerContext, type Stepfast } from '../src/index.js';
 import { crashEverywhere, everyWay } from './crash-everywhere.js';
 import type { World } from './harness.js';
 
@@ -241,6 +241,42 @@ everyWay('children and runs.retry', (open) => {
     };
     return { state, both };
   };
+
+  it.each([
+    'has completed',
+    'waits for an event',
+  ])('F6: the retry of a parent whose child was retried before, and %s since, awaits that child', async (when) => {
+    const w = open();
+    let isDown = true;
+    const define = (stepfast: Stepfast) => {
+      stepfast.job('invoice', async ({ step }) => {
+        await step.run('send', () => {
+          if (isDown) throw new FatalError('down');
+          w.log.push('sent');
+        });
+        if (when !== 'has completed') await step.waitForEvent('paid');
+        return 'done';
+      });
+      stepfast.job('order', async ({ step }) => [await step.call('invoice'), await step.run('after', () => 'after')]);
+    };
+    const before = w.engine(define);
+    await before.start('order', undefined, { id: 'o' });
+    await w.clock.idle();
+    isDown = false;
+    const { runs } = await before.runs.list({ status: 'failed' });
+    expect(runs.map(({ job }) => job)).toEqual(['invoice', 'order']);
+    for (const { id } of runs) {
+      await before.runs.retry(id);
+      await w.clock.idle();
+    }
+    w.crash(before);
+    const engine = w.engine(define);
+    await engine.dispatch('paid');
+    await w.clock.advance('1m');
+    expect(await engine.runs.get('o')).toMatchObject({ status: 'completed', result: ['done', 'after'] });
+    expect(w.log).toEqual(['sent']);
+    expect((await engine.runs.list()).runs).toHaveLength(2);
+  });
 
   it('F6: the retry of a parent whose child failed keeps its steps and starts a new child', async () => {
     const w = open();

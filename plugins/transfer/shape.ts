@@ -153,7 +153,7 @@ function fieldsFor(codec: Codec) {
       renames: maybe(list(tuple(text, text))),
       forgets: maybe(list(text)),
     },
-    retried: { forgets: list(namespaced) },
+    retried: { forgets: list(namespaced), rejoins: maybe(list(namespaced)) },
     completed: { value },
     failed: { error },
     cancelled: {},

@@ -42,7 +42,8 @@ function renamed(entry: JournalEntry, names: ReadonlyMap<string, string>): Journ
   const present = (name: string) => names.get(name) ?? name;
   const all = (ids: Ids) => ids.map(([namespace, name, nth]) => [namespace, present(name), nth] as const);
   if ('id' in entry && entry.id) return { ...entry, id: [present(entry.id[0]), entry.id[1]] };
-  if (entry.kind === 'retried') return { ...entry, forgets: all(entry.forgets) };
+  if (entry.kind === 'retried')
+    return { ...entry, forgets: all(entry.forgets), ...(entry.rejoins && { rejoins: all(entry.rejoins) }) };
   if (entry.kind === 'drift') return { ...entry, ids: all(entry.ids) };
   if (entry.kind === 'upgraded' && entry.forgets) return { ...entry, forgets: entry.forgets.map(present) };
   return entry;

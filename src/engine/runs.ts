@@ -2,10 +2,11 @@ import type { AnyJob } from '../door/job.js';
 import { placeOf } from '../door/queue.js';
 import { fingerprintOfRun, lostBy, payloadOf } from '../door/start.js';
 import { StepfastError } from '../errors.js';
-import { digestOf, extend, undosLeft } from '../replay/digest.js';
+import { type Digest, digestOf, extend, undosLeft } from '../replay/digest.js';
 import { forgetsFor, waitsPast } from '../replay/forget.js';
 import { payloadIn } from '../replay/glance.js';
 import type { RunSnapshot } from '../run/inspect.js';
+import { identityKey } from '../store/journal.js';
 import type { Batch, CommitOutcome, RunChange, RunRow, RunState, StoredRun } from '../store/store.js';
 import { check, checkOptions } from '../values/check.js';
 import type { Json } from '../values/json.js';
@@ -118,6 +119,16 @@ export function createRuns(options: RunsOptions) {
     const append = [{ kind: 'cancelled', at }] as const;
     await command({ runId, fence: 'any', append }, row, { status: 'cancelled', endedAt: at });
   };
+  /** Calls that have failed with children which go on since, or have completed: their work is not done twice. */
+  const rejoinedBy = async ({ children }: Digest, forgets: ReturnType<typeof forgetsFor>) => {
+    const isBack = async ([namespace, ...id]: (typeof forgets)[number]) => {
+      const child = children.get(identityKey(namespace, id));
+      const row = child && (await load(child.runId))?.row;
+      return row !== undefined && (row.endedAt === undefined || row.status === 'completed');
+    };
+    const found = await Promise.all(forgets.map(isBack));
+    return forgets.filter((_, index) => found[index]);
+  };
   const retry = async (runId: string, options: { readonly from?: string } = {}) => {
     checkOptions(options, ['from'], 'The options of retry');
     const { from } = options;
@@ -135,7 +146,8 @@ export function createRuns(options: RunsOptions) {
     const failures = forgetsFor(digest, from);
     check(from === undefined || failures.length > 0, 'from', from, `the name of a step that run ${runId} has recorded`);
     const forgets = [...failures, ...waitsPast(digest, at)];
-    const append = [{ kind: 'retried', at, forgets }] as const;
+    const rejoins = from === undefined ? await rejoinedBy(digest, forgets) : [];
+    const append = [{ kind: 'retried', at, forgets, ...(rejoins.length && { rejoins }) }] as const;
     const unique = singletonOf(row.job, digest.payload);
     // A step whose undoing was given up is still done: should the run end from outside, it is to be undone again.
     extend(digest, append);

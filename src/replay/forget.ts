@@ -59,7 +59,13 @@ const forgottenBy = ({ undone }: Digest, { forgets }: EntryOf<'retried'>): Reado
 
 /** A retry takes the run up: what it names counts no more, and what is left has a fresh budget (spec F6). */
 export function retried(digest: Digest, entry: EntryOf<'retried'>): void {
-  for (const key of forgottenBy(digest, entry)) forget(digest, key);
+  const rejoined = new Set(entry.rejoins?.map(([namespace, ...id]) => identityKey(namespace, id)));
+  for (const key of forgottenBy(digest, entry)) {
+    const child = rejoined.has(key) && digest.children.get(key);
+    if (child) digest.shapes.set(key, child);
+    if (child) forgetOutcome(digest, key);
+    else forget(digest, key);
+  }
   forgetNames(digest);
   digest.undone.clear();
   digest.undoFailures.clear();
@@ -94,6 +100,10 @@ function forget(digest: Digest, key: string): void {
   digest.waits.delete(key);
   digest.failures.delete(key);
   digest.shapes.delete(key);
+  forgetOutcome(digest, key);
+}
+
+function forgetOutcome(digest: Digest, key: string): void {
   digest.outcomeKeys.delete(key);
   const at = digest.outcomes.findIndex((recorded) => recorded.key === key);
   if (at >= 0) digest.outcomes.splice(at, 1);

@@ -234,6 +234,8 @@ export type JournalEntry =
       readonly at: number;
       /** Identities whose failures and outcomes so far no longer count. */
       readonly forgets: readonly (readonly [Namespace, string, number])[];
+      /** Of these, calls whose child has been taken up again since: its end is awaited once more, no other is started. */
+      readonly rejoins?: readonly (readonly [Namespace, string, number])[];
     }
   | { readonly kind: 'completed'; readonly at: number; readonly value: Json }
   | { readonly kind: 'failed'; readonly at: number; readonly error: RecordedError }

@@ -275,10 +275,15 @@ export function createEntries(host: EntriesHost) {
   /** `runs.retry`: what it names, and what was undone, no longer counts. */
   const retry = (shadow: Shadow, entry: EntryOf<'retried'>): void => {
     if (shadow.row.endedAt !== undefined) said(shadow, entry, 'F6: retried, and ended all the same');
-    const keys = entry.forgets.map(([namespace, name, occurrence]) => keyOfId(namespace, [name, occurrence]));
+    const keysOf = (ids: typeof entry.forgets) =>
+      ids.map(([namespace, name, occurrence]) => keyOfId(namespace, [name, occurrence]));
+    const keys = keysOf(entry.forgets);
+    const rejoined = keysOf(entry.rejoins ?? []);
+    if (rejoined.length) count('children rejoined');
     for (const [key, { kind }] of shadow.undone) if (kind === 'undone') keys.push(key);
     for (const key of keys) {
-      for (const map of [shadow.outcomes, shadow.waits, shadow.sleeps, shadow.children]) map.delete(key);
+      for (const map of [shadow.outcomes, shadow.waits, shadow.sleeps]) map.delete(key);
+      if (!rejoined.includes(key)) shadow.children.delete(key);
       shadow.undos.delete(key);
       shadow.unknown.delete(key);
     }
@@ -297,8 +302,8 @@ export function createEntries(host: EntriesHost) {
   const restart = (shadow: Shadow, journal: readonly JournalEntry[], batch: Batch): void => {
     const first = journal[0] as EntryOf<'started'>;
     const before = (shadow.journal[0] as EntryOf<'started'>).generation ?? 0;
-    // What was undone and done again has used numbers in between (spec R2).
-    const isRetried = shadow.journal.some(({ kind }) => kind === 'retried');
+    // What was undone and done again, and what was renamed, has used numbers in between (spec R2).
+    const isRetried = shadow.journal.some(({ kind }) => kind === 'retried' || kind === 'upgraded');
     const next = first.generation ?? 0;
     if (isRetried ? next <= before : next !== before + 1) said(shadow, first, `generation ${before + 1} was to come`);
     if (shadow.endedBy !== undefined) said(shadow, first, 'J4: begun anew after its end');

@@ -6,6 +6,7 @@ import type { Batch, CommitOutcome, RunRow, Store } from '../../../src/store/sto
 import type { Context } from './context.js';
 import { createEntries, type EntriesHost, TOLD } from './entries.js';
 import type { Mix } from './mix.js';
+import { type Program, presentName } from './plan.js';
 import { keyOfId, type Shadow, shadowOf } from './shadow.js';
 
 /*
@@ -19,6 +20,7 @@ import { keyOfId, type Shadow, shadowOf } from './shadow.js';
 
 export interface WatchHost extends Omit<EntriesHost, 'shadows' | 'storm'> {
   readonly storm: Mix;
+  readonly programs: readonly Program[];
   readonly medium: MemoryMedium;
   readonly trueNow: () => number;
   readonly concurrency: (queue: string) => number;
@@ -220,6 +222,12 @@ export function createWatch(host: WatchHost) {
     of.set(run.runId, { commit, askedAt: Math.max(askedAt, before?.askedAt ?? -Infinity) });
   };
 
+  /** Idempotency keys have the name of before `migrate`. */
+  const presentId = ({ row, program }: Shadow, name: string, occurrence: string | undefined) => {
+    const isRenamed = host.programs[program]!.isRenamed && row.version > 1;
+    return keyOfId('step', [isRenamed ? presentName(name) : name, Number(occurrence)]);
+  };
+
   /** A function of the run is called by this context: whether it may. */
   const mayEnter = (context: Context, runId: string, what: string): Shadow | undefined => {
     const shadow = shadows.get(runId);
@@ -243,7 +251,7 @@ export function createWatch(host: WatchHost) {
     const shadow = mayEnter(context, runId, key);
     if (!shadow) return execution;
     const { commit: told } = words.get(context)!.get(runId)!;
-    const id = keyOfId('step', [name, Number(occurrence)]);
+    const id = presentId(shadow, name, occurrence);
     const outcome = shadow.outcomes.get(id);
     const first = shadow.journal[0] as { readonly generation?: number };
     const isPresent = Number(generation) >= (first.generation ?? 0);
@@ -268,7 +276,7 @@ export function createWatch(host: WatchHost) {
     const shadow = mayEnter(context, runId, idempotencyKey);
     if (!shadow) return execution;
     const { commit: told } = words.get(context)!.get(runId)!;
-    const key = keyOfId('step', [name, Number(occurrence)]);
+    const key = presentId(shadow, name, occurrence);
     const done = shadow.undone.get(key);
     if (done && done.commit <= told) wrong(`F7: ${context.name} undoes ${idempotencyKey} again`);
     if (!shadow.undos.has(key)) wrong(`U1: ${context.name} undoes ${idempotencyKey}, which was not begun`);
