@@ -303,7 +303,7 @@ export function createEntries(host: EntriesHost) {
     const first = journal[0] as EntryOf<'started'>;
     const before = (shadow.journal[0] as EntryOf<'started'>).generation ?? 0;
     // What was undone and done again, and what was renamed, has used numbers in between (spec R2).
-    const isRetried = shadow.journal.some(({ kind }) => kind === 'retried' || kind === 'upgraded');
+    const isRetried = storm.upgrade === 'migrate' || shadow.journal.some(({ kind }) => kind === 'retried');
     const next = first.generation ?? 0;
     if (isRetried ? next <= before : next !== before + 1) said(shadow, first, `generation ${before + 1} was to come`);
     if (shadow.endedBy !== undefined) said(shadow, first, 'J4: begun anew after its end');

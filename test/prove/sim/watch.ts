@@ -6,7 +6,7 @@ import type { Batch, CommitOutcome, RunRow, Store } from '../../../src/store/sto
 import type { Context } from './context.js';
 import { createEntries, type EntriesHost, TOLD } from './entries.js';
 import type { Mix } from './mix.js';
-import { type Program, presentName } from './plan.js';
+import { presentName } from './plan.js';
 import { keyOfId, type Shadow, shadowOf } from './shadow.js';
 
 /*
@@ -20,7 +20,6 @@ import { keyOfId, type Shadow, shadowOf } from './shadow.js';
 
 export interface WatchHost extends Omit<EntriesHost, 'shadows' | 'storm'> {
   readonly storm: Mix;
-  readonly programs: readonly Program[];
   readonly medium: MemoryMedium;
   readonly trueNow: () => number;
   readonly concurrency: (queue: string) => number;
@@ -224,8 +223,9 @@ export function createWatch(host: WatchHost) {
 
   /** Idempotency keys have the name of before `migrate`. */
   const presentId = ({ row, program }: Shadow, name: string, occurrence: string | undefined) => {
-    const isRenamed = host.programs[program]!.isRenamed && row.version > 1;
-    return keyOfId('step', [isRenamed ? presentName(name) : name, Number(occurrence)]);
+    const present = presentName(name);
+    const isRenamed = row.version > 1 && host.nodes(program).has(present);
+    return keyOfId('step', [isRenamed ? present : name, Number(occurrence)]);
   };
 
   /** A function of the run is called by this context: whether it may. */
