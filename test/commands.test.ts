@@ -8,7 +8,8 @@ import {
   type Stepfast,
   StepfastError,
 } from '../src/index.js';
-import { media, onEveryStore, world } from './harness.js';
+import type { JournalEntry } from '../src/store/journal.js';
+import { media, onEveryStore, type World, world } from './harness.js';
 
 // Pins: spec F6, F9, Q1, V1 and V2: what can be asked of a run, and done to it, from outside.
 
@@ -18,6 +19,18 @@ const waiting = (stepfast: Stepfast) =>
     await step.run('after', () => undefined);
     return payload;
   });
+
+/** A store, and a hint of it that does not say which run has changed: a folder that is watched tells no more. */
+function hinted(w: World) {
+  const store = w.store();
+  const { watch } = store;
+  let hint = () => {};
+  store.watch = (listener) => {
+    hint = () => listener(undefined, false);
+    return watch.call(store, listener);
+  };
+  return { store, hint: () => hint() };
+}
 
 onEveryStore('cancel', (medium) => {
   it('a cancelled run is final: later events, timers and reloads revive nothing', async () => {
@@ -629,6 +642,54 @@ onEveryStore('runs seen from outside', (medium) => {
     expect(child.map(({ status }) => status)).toEqual(['waiting', 'cancelled']);
     expect(later.map(({ status }) => status)).toEqual(['scheduled']);
     expect(moved.at(-1)?.payload).toBe(2);
+  });
+
+  it('V1: who listens to a run hears nothing of changes elsewhere, whatever the store can say of them', async () => {
+    const w = world(medium);
+    const { store, hint } = hinted(w);
+    const engine = w.engine(waiting, { store });
+    const run = await engine.start('waiting');
+    await w.clock.idle();
+    const seen: RunSnapshot[] = [];
+    run.subscribe((snapshot) => seen.push(snapshot));
+    await expect.poll(() => seen.length).toBe(1);
+    for (let round = 0; round < 5; round++) {
+      await engine.dispatch('unrelated', round);
+      hint();
+      await w.clock.idle();
+    }
+    expect(seen).toHaveLength(1);
+    await engine.dispatch('go');
+    await expect.poll(() => seen.at(-1)?.status).toBe('completed');
+    const { length } = seen;
+    hint();
+    await w.clock.idle();
+    expect(seen).toHaveLength(length);
+  });
+
+  it('V1: who listens hears that a run can not go on here, and that it begins anew, though its row be the same', async () => {
+    const w = world(medium);
+    const before = w.engine(waiting);
+    const { id } = await before.start('waiting', undefined, { delay: '1m' });
+    await before.close();
+    const { store, hint } = hinted(w);
+    const { load } = store;
+    let generation = 0;
+    store.load = async (runId) => {
+      const run = await load.call(store, runId);
+      return run && { ...run, journal: [{ ...run.journal[0]!, generation } as JournalEntry] };
+    };
+    const engine = w.engine(() => undefined, { store });
+    const seen: string[] = [];
+    engine.runs.subscribe(id, ({ status }) => seen.push(status));
+    await expect.poll(() => seen).toEqual(['scheduled']);
+    generation = 1;
+    hint();
+    await expect.poll(() => seen).toEqual(['scheduled', 'scheduled']);
+    await w.clock.advance('2m');
+    hint();
+    await expect.poll(() => seen.at(-1)).toBe('blocked');
+    expect(seen).toHaveLength(3);
   });
 
   it('subscribe gives the present snapshot, then each change up to the end, and nothing once undone', async () => {

@@ -4,7 +4,7 @@ import type { Batch, CommitOutcome, RunRow } from '../../src/store/store.js';
 import { prepare } from './batch.js';
 import type { Disk } from './disk.js';
 import { storeError } from './files.js';
-import { ask } from './inbox.js';
+import { answered, requestNames, send } from './inbox.js';
 import { type Acquired, type Holder, type Lock, livingHolder } from './lock.js';
 import type { Owner } from './owner.js';
 
@@ -14,8 +14,16 @@ import type { Owner } from './owner.js';
  * U1. A living owner is asked through its inbox, and its answer is the outcome. When nobody owns the folder, the lock is
  *     taken for the length of this one commit.
  * U2. When the owner dies before it answers, both are tried again: the ids in the batch make that the same run or event.
- * U3. What only a driver may do (claim a run, go on with one) is refused, here and again by the owner that is asked.
+ * U3. They are committed in the order of the calls (inbox.ts, B1). While an earlier one waits for its answer, a commit is
+ *     asked for as well, though the lock be free by now; what has to be tried again waits until the earlier ones are over.
+ * U4. What only a driver may do (claim a run, go on with one) is refused, here and again by the owner that is asked.
  */
+
+/**
+ * So many of one process wait in the inbox at a time. Each looks for its answer whenever one comes (3,000 at once: 12 s),
+ * and only a short folder is sure to be listed in one go, so that no request is seen without those before it.
+ */
+const MAX_ASKED = 64;
 
 export interface GuestOptions {
   readonly disk: Disk;
@@ -87,25 +95,49 @@ export function createGuest(options: GuestOptions): Guest {
     }
   };
 
-  const commit = async (batch: Batch): Promise<CommitOutcome> => {
+  const nextName = requestNames();
+  /** How many wait for an answer. */
+  let waiting = 0;
+  /** Of the last commits: it is over, and so are all before it. */
+  const overs: Promise<unknown>[] = [];
+
+  const commit = async (batch: Batch, earlier: Promise<unknown> | undefined): Promise<CommitOutcome> => {
+    if (overs.length >= MAX_ASKED) await overs.shift();
     await refuseClaim(batch);
-    for (;;) {
-      const done = await alone(() => commitUnderLock(batch));
-      if (done) return done;
-      const answered = await ask(disk, dir(), { v: options.format(), batch }, async () => {
-        assertOpen();
-        return (await holder()) !== undefined;
+    const request = { id: nextName(), v: options.format(), batch };
+    for (let isNext = false; ; isNext = true) {
+      const done = await alone(async () => {
+        const outcome = isNext || waiting === 0 ? await commitUnderLock(batch) : undefined;
+        if (outcome) return outcome;
+        await send(disk, dir(), request); // in this turn: none overtakes another
+        waiting++;
+        return undefined;
       });
-      if (answered) return answered;
+      if (done) return done;
+      try {
+        const outcome = await answered(disk, dir(), request.id, async () => {
+          assertOpen();
+          return (await holder()) !== undefined;
+        });
+        if (outcome) return outcome;
+      } finally {
+        waiting--;
+      }
+      await earlier;
     }
   };
 
   return {
     refuseClaim,
-    commit: (batch) =>
-      commit(batch).catch((error: unknown) => {
+    commit(batch) {
+      const earlier = overs.at(-1);
+      const outcome = commit(batch, earlier);
+      const over = () => earlier;
+      overs.push(outcome.then(over, over));
+      return outcome.catch((error: unknown) => {
         throw storeError(error, 'asking the owner of', dir());
-      }),
+      });
+    },
   };
 }
 

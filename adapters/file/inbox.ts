@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { type ErrorCode, StepfastError } from '../../src/errors.js';
@@ -5,7 +6,7 @@ import { FORMAT_VERSION } from '../../src/store/journal.js';
 import type { Batch, CommitOutcome } from '../../src/store/store.js';
 import { replaceFile, sweep, TEMPORARY } from './atomic-write.js';
 import type { Disk } from './disk.js';
-import { exists, freshName, namesIn, readRegular, removeFile, sumOf } from './files.js';
+import { exists, namesIn, readRegular, removeFile, sumOf } from './files.js';
 
 /*
  * Commits of processes that do not own the folder: `inbox/<id>.json` asks, `outbox/<id>.json` answers.
@@ -15,6 +16,9 @@ import { exists, freshName, namesIn, readRegular, removeFile, sumOf } from './fi
  * state has no such id: in this window, and in no other, an increment counts twice (at least once, spec D8). The sender gives up a
  * request only when its owner is provably dead, and then commits itself. None of these files needs a sync: they matter
  * to living processes only.
+ *
+ * B1. What one process asks is committed in the order of asking: it sends one request after the other, so that none is seen
+ *     before an earlier one, their names sort in that order, and the owner commits in the order of the names.
  */
 
 export const INBOX = 'inbox';
@@ -54,23 +58,46 @@ export function folderChange(folder: string, waitMs: number): Promise<void> {
   });
 }
 
+/** Names for the requests of one process, which sort in the order in which they were made; nobody can guess one beforehand. */
+export function requestNames(): () => string {
+  let last = 0;
+  return () => {
+    // The time, and a count below the millisecond: also where a thousand are made in one, or the clock is set back.
+    last = Math.max(last + 1, Date.now() * 1_024);
+    return last.toString(16).padStart(13, '0') + randomBytes(6).toString('hex').slice(1);
+  };
+}
+
+/** A commit that is asked for, under its name. Sent again it has the same name, and so its place in the order. */
+export interface Request {
+  readonly id: string;
+  /** The format that the sender writes. */
+  readonly v: number;
+  readonly batch: Batch;
+}
+
+const requestFile = (dir: string, id: string) => join(dir, INBOX, `${id}.json`);
+
+/** Asks the owner to commit. */
+export const send = (disk: Disk, dir: string, request: Request): Promise<void> =>
+  replaceFile(disk, requestFile(dir, request.id), JSON.stringify({ ...request, sum: sumOf(request.batch) }), {
+    durable: false,
+  });
+
 /**
- * Asks the owner to commit.
+ * Waits for what the owner says to a request.
  *
  * @param isOwned Whether the owner still lives.
  * @returns The owner's outcome; `undefined` when it died before it answered, or the answer is lost: try again.
  */
-export async function ask(
+export async function answered(
   disk: Disk,
   dir: string,
-  request: { readonly v: number; readonly batch: Batch },
+  id: string,
   isOwned: () => Promise<boolean>,
 ): Promise<CommitOutcome | undefined> {
-  const id = freshName();
-  const file = join(dir, INBOX, `${id}.json`);
+  const file = requestFile(dir, id);
   const answer = join(dir, OUTBOX, `${id}.json`);
-  const asked = { ...request, id, sum: sumOf(request.batch) };
-  await replaceFile(disk, file, JSON.stringify(asked), { durable: false });
   try {
     for (;;) {
       // Both asked before the look at the answer: one that came before the death, or before the request was removed, is seen.
@@ -114,12 +141,22 @@ export function serve(
 ): Service {
   const underWay = new Map<string, Promise<void>>();
   let isStopped = false;
+  /** All that were found so far are read. */
+  let read: Promise<unknown> = Promise.resolve();
 
   const handle = async (name: string) => {
     const request = join(dir, INBOX, name);
     let reply: Reply;
     try {
-      const bytes = await readRegular(disk, request);
+      // Read side by side, but handed on only when those before are.
+      const before = read;
+      const reading = readRegular(disk, request);
+      read = reading.then(
+        () => before,
+        () => before,
+      );
+      await read;
+      const bytes = await reading;
       if (!bytes) return; // withdrawn
       const { v, sum, batch } = JSON.parse(bytes.toString('utf8')) as { v: number; sum: string; batch: Batch };
       // What a later format counts into its sum is not known here: it is refused by its version.
@@ -144,7 +181,7 @@ export function serve(
   };
 
   const look = async () => {
-    for (const name of isStopped ? [] : namesIn(join(dir, INBOX), '.json')) {
+    for (const name of isStopped ? [] : namesIn(join(dir, INBOX), '.json').sort()) {
       if (!REQUEST.test(name) || underWay.has(name)) continue;
       const work = handle(name)
         .catch(onError)

@@ -12,7 +12,8 @@ import {
 import type { ListQuery, RunRow, Store, StoredRun } from '../store/store.js';
 import { fitsList } from '../store/tables.js';
 import { check, checkInteger, checkOptions, checkText, quoted } from '../values/check.js';
-import type { Codec } from '../values/codec.js';
+import { type Codec, sameJson } from '../values/codec.js';
+import type { Json } from '../values/json.js';
 import { heard } from './heard.js';
 import type { Scheduler } from './scheduler.js';
 
@@ -61,7 +62,7 @@ export interface RunsSeen {
   ): Promise<{ readonly runs: readonly RunSnapshot[]; readonly cursor?: string }>;
   /** All that happened to a run, in order. */
   timeline(runId: string): Promise<readonly TimelineEntry[]>;
-  /** Calls back with a new snapshot of the run at each change, the first at once. Returns its undoing. */
+  /** Calls back with a new snapshot of the run at each change of it, and at no other, the first at once. Returns its undoing. */
   subscribe(runId: string, listener: (snapshot: RunSnapshot) => void): () => void;
 }
 
@@ -121,15 +122,19 @@ export function createViews({
     throw new StepfastError('RUN_NOT_FOUND', `There is no run ${quoted(runId)}.`, { runId });
   };
   const found = async (runId: string): Promise<StoredRun> => known(runId, await load(runId));
-  const get = async (runId: string) => {
+  const seen = async (runId: string): Promise<readonly [snapshot?: RunSnapshot, run?: StoredRun]> => {
     try {
       const run = await load(runId);
-      return run && view(run);
+      return run ? [view(run), run] : [];
     } catch (error) {
-      if (isStepfastError(error, 'STORE_CORRUPT') && error.runId === runId) return lostSnapshotOf(error, codec);
+      if (isStepfastError(error, 'STORE_CORRUPT') && error.runId === runId) return [lostSnapshotOf(error, codec)];
       throw error;
     }
   };
+  const get = async (runId: string) => (await seen(runId))[0];
+  /** Changes with a run, and with why it can not go on here; of an error without its stack, which tells who looked. */
+  const markOf = ({ status, error }: RunSnapshot, run?: StoredRun) =>
+    [run?.row, (run?.journal[0] as { generation?: number })?.generation, status, error?.message] as unknown as Json;
 
   /** That have ended, and whose steps can not be undone here: no status of the store tells them from others that have ended. */
   const blockedEnds = async ({ job, tag }: ListFilter): Promise<StoredRun[]> => {
@@ -175,6 +180,7 @@ export function createViews({
     check(typeof listener === 'function', 'listener', listener, 'a function');
     let isReading = false;
     let isStale = true;
+    let mark: Json = null;
     const read = async () => {
       isStale = true;
       if (isReading) return;
@@ -182,8 +188,12 @@ export function createViews({
       try {
         while (isStale) {
           isStale = false;
-          const snapshot = await get(runId);
-          if (snapshot && !isUndone) heard(() => listener(snapshot), report);
+          const [snapshot, run] = await seen(runId);
+          if (!snapshot || isUndone) continue;
+          const last = mark;
+          mark = markOf(snapshot, run);
+          // Some hints tell only that something has changed somewhere, and a new object would be drawn again (spec V1).
+          if (!sameJson(mark, last)) heard(() => listener(snapshot), report);
         }
       } catch (error) {
         if (!isStepfastError(error, 'CLOSED')) report(error);

@@ -13,7 +13,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { nodeDisk } from '../../adapters/file/disk.js';
-import { ask } from '../../adapters/file/inbox.js';
+import { requestNames, send } from '../../adapters/file/inbox.js';
 import { createFileStore } from '../../adapters/file/store.js';
 import { indexedDBStore } from '../../adapters/indexeddb/index.js';
 import { createStepfast, type Stepfast, type Store } from '../../src/index.js';
@@ -132,9 +132,7 @@ async function finishSome(stepfast: Stepfast): Promise<void> {
 /** A request that nobody has answered: its sender and its owner are gone. */
 async function leaveRequest(dir: string): Promise<void> {
   const event = { id: 'golden-inboxed', name: 'golden.inboxed', payload: 'in the inbox', ttlMs: 1e12, maxBacklog: 10 };
-  void ask(nodeDisk, dir, { v: 1, batch: { now: BEGUN, events: [event] } }, async () => true);
-  while (!readdirSync(join(dir, 'inbox')).some((name) => name.endsWith('.json')))
-    await new Promise((resolve) => setTimeout(resolve, 5));
+  await send(nodeDisk, dir, { id: requestNames()(), v: 1, batch: { now: BEGUN, events: [event] } });
 }
 
 /** Nothing tells of the machine: the last lock names a host, and is released. */

@@ -1,0 +1,130 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, it, vi } from 'vitest';
+import { type Disk, nodeDisk } from '../../adapters/file/disk.js';
+import { serve } from '../../adapters/file/inbox.js';
+import { acquire } from '../../adapters/file/lock.js';
+import type { Batch, CommitOutcome, Store } from '../../src/store/store.js';
+import { freshDir } from './file-folders.js';
+import { committed, dispatchOf, openStore, startOf } from './file-kit.js';
+
+/*
+ * Pins: what one process asks of the owner is accepted in the order of asking (spec O3), as on every store: `the oldest`
+ * event (E3) and the first in a queue (Q2) are what was asked for first.
+ */
+
+const asked = (dir: string) => readdirSync(join(dir, 'inbox')).filter((name) => name.endsWith('.json'));
+
+/** A disk on which all that is done with messages takes longer the earlier it is begun: the last comes first. */
+function reversed(): Disk {
+  let delay = 60;
+  const late = (path: string) => {
+    if (!/[/\\](inbox|outbox)[/\\]/.test(path)) return;
+    delay = Math.max(0, delay - 3);
+    return new Promise((resolve) => setTimeout(resolve, delay));
+  };
+  return {
+    ...nodeDisk,
+    open: async (path, flags) => {
+      await late(path);
+      return nodeDisk.open(path, flags);
+    },
+    rename: async (from, to) => {
+      await late(to);
+      await nodeDisk.rename(from, to);
+    },
+  };
+}
+
+const ids = Array.from({ length: 12 }, (_, index) => `${index}`);
+/** Events and starts by turns, all asked for in one turn. */
+const askAll = (store: Store) =>
+  Promise.all(ids.map((id, index) => committed(store, index % 2 ? startOf(id) : dispatchOf(id))));
+const seqs = (store: Store, outcomes: Awaited<ReturnType<typeof askAll>>) =>
+  Promise.all(outcomes.map(async ({ events }, index) => events[0]?.seq ?? (await store.load(ids[index]!))!.row.seq));
+const idOf = ({ starts, events }: Batch) => starts?.[0]?.runId ?? events?.[0]?.id;
+
+/** A process that holds the folder and answers nobody yet. */
+async function silentOwner(dir: string) {
+  const taken = await acquire(nodeDisk, join(dir, 'lock'));
+  if (taken.kind === 'held') throw new Error('somebody else holds it');
+  return taken.lock;
+}
+
+it('E3, O3: what was asked for in one turn, without waiting, is accepted in the order of asking', async () => {
+  const dir = freshDir();
+  const { store: driver } = await openStore({ dir });
+  const { store: guest } = await openStore({ dir }, 'use', { disk: reversed() });
+  const found = await seqs(guest, await askAll(guest));
+  expect(found).toEqual([...found].sort((a, b) => a - b));
+  expect(asked(dir)).toEqual([]);
+  await guest.close();
+  await driver.close();
+});
+
+it('E3, O3: also by an owner that finds all of it at once, and reads the last first', async () => {
+  const dir = freshDir();
+  const { store: guest } = await openStore({ dir }, 'use');
+  const lock = await silentOwner(dir);
+  const all = askAll(guest);
+  await expect.poll(() => asked(dir), { timeout: 10_000 }).toHaveLength(ids.length);
+  const accepted: unknown[] = [];
+  const commit = async (batch: Batch): Promise<CommitOutcome> => {
+    accepted.push(idOf(batch));
+    return { kind: 'committed', events: [], starts: [], offers: [], ended: [], state: [] } as never;
+  };
+  const service = serve(reversed(), dir, commit, (error) => expect(error).toBeUndefined());
+  await service.look();
+  await all;
+  expect(accepted).toEqual(ids);
+  await service.stop();
+  await lock.release();
+  await guest.close();
+});
+
+it('E3, O3: also when the owner is gone before it answers, and the process commits itself', async () => {
+  const dir = freshDir();
+  const { store: guest } = await openStore({ dir }, 'use', { disk: reversed() });
+  const lock = await silentOwner(dir);
+  const all = askAll(guest);
+  await expect.poll(() => asked(dir), { timeout: 10_000 }).toHaveLength(ids.length);
+  await lock.release();
+  const late = committed(guest, dispatchOf('late')); // may not overtake them because the lock is free now
+  const found = [...(await seqs(guest, await all)), (await late).events[0]!.seq];
+  expect(found).toEqual([...found].sort((a, b) => a - b));
+  expect(asked(dir)).toEqual([]);
+  await guest.close();
+});
+
+it('O3: the order holds though the clock is set back', async () => {
+  const dir = freshDir();
+  const { store: guest } = await openStore({ dir }, 'use');
+  const lock = await silentOwner(dir);
+  let at = Date.now();
+  const clock = vi.spyOn(Date, 'now').mockImplementation(() => (at -= 60_000));
+  const all = askAll(guest);
+  await expect.poll(() => asked(dir), { timeout: 10_000 }).toHaveLength(ids.length);
+  clock.mockRestore();
+  const sent = asked(dir).sort();
+  const batches = sent.map((name) => JSON.parse(readFileSync(join(dir, 'inbox', name), 'utf8')).batch as Batch);
+  expect(batches.map(idOf)).toEqual(ids);
+  await lock.release();
+  await all;
+  await guest.close();
+});
+
+it('O3: a burst of one process does not fill the inbox, and is answered as a whole', async () => {
+  const dir = freshDir();
+  const { store: guest } = await openStore({ dir }, 'use');
+  const lock = await silentOwner(dir);
+  const all = Promise.all(Array.from({ length: 200 }, (_, index) => committed(guest, dispatchOf(`${index}`))));
+  await expect.poll(() => asked(dir).length, { timeout: 10_000 }).toBe(64);
+  await guest.load('nobody'); // a turn later there are no more
+  expect(asked(dir)).toHaveLength(64);
+  await lock.release();
+  const { store: driver } = await openStore({ dir, wait: true });
+  const found = (await all).map(({ events }) => events[0]!.seq);
+  expect(found).toEqual([...found].sort((a, b) => a - b));
+  await guest.close();
+  await driver.close();
+});
