@@ -50,6 +50,8 @@ export function connectionTo(options: {
   readonly database: AppDatabase | undefined;
   /** Our own database had to be created. */
   onCreated(): void;
+  /** The app has closed its connection, and has given no function that opens another: there will be none any more. */
+  onGone(): void;
 }): Connection {
   const { name, database } = options;
   let current: Promise<Database> | undefined;
@@ -124,6 +126,7 @@ export function connectionTo(options: {
       assertFormat(await reading(db, 'stepfast:meta').objectStore('stepfast:meta').get('format'), 'minReader');
     } catch (error) {
       if (typeof database !== 'object' || (error as Error).name !== 'InvalidStateError') throw error;
+      options.onGone();
       throw new StepfastError(
         'STORE_UNAVAILABLE',
         `The connection to the database "${db.name}" is closed. Give indexedDBStore a function that opens it, so that it can be opened again.`,

@@ -5,6 +5,7 @@ import type { OpenOptions, SharedWork, Store, StoreListener } from '../../src/st
 import { check, checkOptions, checkText } from '../../src/values/check.js';
 import { type AppDatabase, connectionTo } from './connection.js';
 import { createWarning, requestPersistence } from './eviction.js';
+import { orFallback } from './fallback.js';
 import { type Presence, presence } from './presence.js';
 import { listRuns, loadRun, pickDue } from './queries.js';
 import { type Database, type Lease, raiseFormat, reading, STORE_NAMES, storeError, type WriteTx } from './schema.js';
@@ -45,8 +46,9 @@ export interface IndexedDBStoreOptions {
    */
   readonly persist?: boolean;
   /**
-   * Makes the store to go on with where there is no IndexedDB at all, for example `memoryStore`. It shows in
-   * `store.capabilities.durability`, which is `'none'` then. Default: none, and every call fails with `STORE_UNAVAILABLE`.
+   * Makes the store to go on with where there is no IndexedDB at all, or it is forbidden (site data blocked, a sandboxed
+   * frame), for example `memoryStore`. It shows in `store.capabilities.durability`, which is `'none'` then, once the engine is
+   * ready. Default: none, and every call fails with `STORE_UNAVAILABLE`.
    */
   readonly fallback?: () => Store;
 }
@@ -73,6 +75,8 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
   if (options.name !== undefined) checkText(options.name, 'name', 'INVALID_OPTION');
   check(!fallback || typeof fallback === 'function', 'fallback', fallback, 'a function that makes a store');
   if (fallback && !hasIndexedDB()) return fallback();
+  const { fallback: _, ...own } = options;
+  if (fallback && !database) return orFallback(indexedDBStore(own), fallback);
   check(!database || options.name === undefined, 'name', options.name, 'it, or `database`, but not both');
   const name = options.name ?? (typeof database === 'object' ? database.name : 'stepfast');
   const listeners = new Set<StoreListener>();
@@ -115,6 +119,8 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
       opened?.onError(
         new StepfastError('STORE_UNAVAILABLE', `The database "${name}" was deleted while in use. Its runs are gone.`),
       ),
+    // Held on to, its runs would be nobody's: it can neither go on with them nor say so in the database (spec O2).
+    onGone: () => here?.leave(),
   });
 
   const lease = (now: number): Lease | undefined => {

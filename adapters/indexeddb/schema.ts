@@ -172,6 +172,10 @@ const CODES = {
     'STORE_TOO_NEW',
     'The database has a higher version than this code knows. Reload the page to get the newer code; nothing was changed.',
   ],
+  SecurityError: [
+    'STORE_UNAVAILABLE',
+    'IndexedDB is forbidden here (site data is blocked, or this is a sandboxed frame). Give indexedDBStore a `fallback` to go on without durability.',
+  ],
   DataCloneError: ['NOT_SERIALIZABLE', 'A value can not be stored in IndexedDB. Nothing of the commit was kept.'],
 } as const;
 

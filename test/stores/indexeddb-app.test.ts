@@ -1,5 +1,6 @@
+import '../fake-locks.js';
 import { openDB, unwrap } from 'idb';
-import { afterEach, expect, it } from 'vitest';
+import { afterEach, expect, it, vi } from 'vitest';
 import { addStores, indexedDBStore } from '../../adapters/indexeddb/index.js';
 import type { Store } from '../../src/store/store.js';
 import { claim, dueQuery, freshName, leaseMs, newRun, now, raw } from './indexeddb-kit.js';
@@ -130,6 +131,20 @@ it('a connection that was given and then closed is reported, with what to do', a
       message: expect.stringContaining('Give indexedDBStore a function that opens it'),
       cause: { name: 'InvalidStateError' },
     });
+});
+
+it('O2: who has a connection that the app has closed for good keeps no run from the others', async () => {
+  const name = freshName();
+  const given = await openApp(name);
+  const a = await opened(indexedDBStore({ database: given }));
+  const b = await opened(indexedDBStore({ database: await openApp(name) }), 'b');
+  await a.commit({ now, starts: [newRun('run')] });
+  await a.commit({ now, run: claim('run', 0, 'a') });
+  const look = () => b.due(dueQuery({ owner: 'b', now }));
+  expect(await look()).toMatchObject({ runs: [], foreign: true });
+  given.close();
+  await expect(a.load('run')).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
+  await vi.waitFor(async () => expect(await look()).toMatchObject({ runs: [{ interrupted: true }] }));
 });
 
 it('an error of the function that opens the database reaches the caller, and the next call tries again', async () => {

@@ -1,6 +1,7 @@
 import { afterEach, expect, it, vi } from 'vitest';
 import { indexedDBStore } from '../../adapters/indexeddb/index.js';
 import { memoryStore } from '../../adapters/memory/index.js';
+import { createStepfast } from '../../src/index.js';
 import { claim, freshName, newRun, now, openStore, started } from './indexeddb-kit.js';
 
 /*
@@ -100,6 +101,37 @@ it('without IndexedDB the fallback is the store, and shows that it keeps nothing
   await expect(
     indexedDBStore().open({ owner: 'a', now, leaseMs: 1, mode: 'drive', onError: () => undefined }),
   ).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', message: expect.stringContaining('fallback') });
+});
+
+const failing = (message: string, name: string) => ({
+  open() {
+    throw new DOMException(message, name);
+  },
+});
+
+it.each([
+  ['The operation is insecure.', 'SecurityError'],
+  ['The user denied permission to access the database.', 'UnknownError'],
+])('where IndexedDB is forbidden, the fallback takes its place as soon as it is opened: %s', async (message, name) => {
+  vi.stubGlobal('indexedDB', failing(message, name));
+  const store = indexedDBStore({ fallback: memoryStore });
+  const errors: unknown[] = [];
+  const engine = createStepfast({ store, onError: (error) => errors.push(error) });
+  engine.job('job', ({ step }) => step.run('work', () => 'done'));
+  const seen: string[] = [];
+  engine.runs.subscribe('r', ({ status }) => void seen.push(status));
+  expect(await (await engine.start('job', undefined, { id: 'r' })).result()).toBe('done');
+  expect([store.capabilities.durability, store.name, errors]).toEqual(['none', 'memory', []]);
+  await vi.waitFor(() => expect(seen.at(-1)).toBe('completed'));
+  await engine.close();
+});
+
+it('where IndexedDB fails for any other reason, there may be runs in it: the fallback is not made', async () => {
+  vi.stubGlobal('indexedDB', failing('Internal error opening backing store.', 'UnknownError'));
+  const fallback = vi.fn(memoryStore);
+  const open = { owner: 'a', now, leaseMs: 1, mode: 'drive', onError: () => undefined } as const;
+  await expect(indexedDBStore({ fallback }).open(open)).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
+  expect(fallback).not.toHaveBeenCalled();
 });
 
 it('with IndexedDB the fallback is not made', () => {
