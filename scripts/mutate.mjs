@@ -7,6 +7,13 @@ import { ensurePackages, run } from './setup.mjs';
  * stryker.config.json. Its packages (test/mutate) are installed by this command alone.
  */
 
+/** What a journal adds up to. */
+const DIGEST = [
+  ...['replay', 'resume', 'retries', 'retry-runs', 'crash-loop', 'step-state', 'code-changes', 'upgrades', 'restart'],
+  ...['restart-events', 'early-events', 'wait-for-event', 'children', 'children-life', 'undo', 'undo-failures'],
+  ...['on-failed', 'transfer', 'fork'],
+];
+
 /**
  * Small files whose every operator matters, and the tests that are to notice.
  *
@@ -14,19 +21,9 @@ import { ensurePackages, run } from './setup.mjs';
  */
 const TESTS = {
   'src/values/duration.ts': ['duration'],
-  'src/replay/digest.ts': [
-    ...['replay', 'resume', 'retries', 'retry-runs', 'crash-loop', 'step-state', 'code-changes', 'upgrades', 'restart'],
-    ...[
-      'restart-events',
-      'early-events',
-      'wait-for-event',
-      'children',
-      'undo',
-      'undo-failures',
-      'on-failed',
-      'transfer',
-    ],
-  ],
+  'src/replay/digest.ts': DIGEST,
+  'src/replay/forget.ts': DIGEST,
+  'src/engine/unfit.ts': ['code-changes', 'upgrades', 'undo-code', 'children-trouble'],
 };
 
 ensurePackages();
