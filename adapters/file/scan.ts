@@ -131,7 +131,9 @@ export function scan(image: Image, bytes: Buffer, mode: 'own' | 'follow'): ScanE
     const follows = last !== undefined && last.n > image.n;
     // A snapshot was whole before it got its name: what is missing of it was there once.
     const isSnapshot = mode === 'own' && (image.snapshotEnd === 0 || n <= image.snapshotEnd);
-    if (!isSnapshot && !(follows && last!.g > n)) {
+    // Right behind damage, what looks torn may be more of it: its bytes stay as well.
+    const isSuspect = damage !== undefined && mode === 'own';
+    if (!isSnapshot && !isSuspect && !(follows && last!.g > n)) {
       const isCut = found.kind === 'cut' || (found.kind === 'garbage' && bytes.at(-1) !== 10 && to === bytes.length);
       if (isCut || hasLostSectors(bytes, at, base) || (mode === 'follow' && !follows)) {
         end = 'torn';

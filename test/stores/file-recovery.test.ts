@@ -150,6 +150,24 @@ describe('a damaged log', () => {
     }
   });
 
+  it('keeps its bytes whole, also those behind a line of garbage that look like a write that never finished', async () => {
+    const dir = await threeRuns();
+    const log = readFileSync(logOf(dir));
+    const lines = linesOf(log).filter((at) => at < log.length);
+    const [garbageAt, lastAt] = lines.slice(-2) as [number, number];
+    const last = Buffer.from(log.subarray(lastAt));
+    last[0] = 0; // the last byte of a sector, as if the one before it had never been written
+    const length = 1_023 - (garbageAt % 512);
+    const garbage = Buffer.from(`${'x'.repeat(length - 1)}\n`);
+    const damaged = Buffer.concat([log.subarray(0, garbageAt), garbage, last]);
+    const copy = changed(dir, () => undefined);
+    writeFileSync(logOf(copy), damaged);
+    const { store, errors } = await look(copy);
+    expect(errors.map(({ code }) => code)).toContain('STORE_CORRUPT');
+    expect(readFileSync(`${logOf(copy)}.corrupt`).equals(damaged)).toBe(true);
+    await store.close();
+  });
+
   it('Q1, D3: of the record that started a run does not let its key start a second one, wherever the bit is', async () => {
     const dir = freshDir();
     const setup = await openStore({ dir });
