@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { memoryMedium, memoryStore } from '../adapters/memory/index.js';
 import { type EncryptionOptions, encryption } from '../plugins/encryption/index.js';
 import type { Json, Store } from '../src/index.js';
+import { newEvent } from '../src/testing/conformance/env.js';
 import { claim, commit, keyBytes, keyVault, look, newRun, now, openStore, plugin, started } from './encryption-kit.js';
 
 // Pins: what the wrapper around a store promises besides being a store: order, counters, isolation of what can not be
@@ -278,6 +279,16 @@ describe('what is written by the store itself', () => {
       const { starts } = await commit(sealed, { starts: [again] });
       expect(starts).toEqual([{ kind: 'exists', runId: 'r', fingerprint: 'print', isUnique: true }]);
     }
+  });
+
+  it('E8: an event as it was given is sealed with it, and told when the event is dispatched again', async () => {
+    const medium = memoryMedium();
+    const sealed = await opened(medium);
+    const event = newEvent('e', { payload: 'made', given: 'a secret', idempotencyKey: 'once' });
+    await commit(sealed, { events: [event] });
+    expect(JSON.stringify([...medium.tables.log.values()])).not.toContain('secret');
+    const { events } = await commit(sealed, { events: [{ ...event, id: 'again' }] });
+    expect(events).toMatchObject([{ kind: 'deduplicated', id: 'e', payload: 'made', given: 'a secret' }]);
   });
 
   it('F9: the journal of a child that ends with its parent can be read', async () => {
