@@ -1,3 +1,5 @@
+import type { AnyJob } from '../door/job.js';
+import type { Platform } from '../platform.js';
 import { digestOf } from '../replay/digest.js';
 import { isDue } from '../store/due.js';
 import { isOutcome } from '../store/journal.js';
@@ -5,19 +7,33 @@ import type { RunState } from '../store/store.js';
 import { stateOfRow } from '../store/transition/scope.js';
 import { durationMs } from '../values/duration.js';
 import { createAdvance } from './advance.js';
-import { type AftermathOptions, createAftermath, followings } from './aftermath.js';
+import { createAftermath, followings } from './aftermath.js';
 import { readEnds } from './children.js';
+import type { Commits } from './commits.js';
 import type { Functions } from './functions.js';
+import type { DriverHost } from './host.js';
 import { type Draft, emptyDraft, forgetGeneration, type LiveRun } from './live-run.js';
+import type { Pass } from './pass.js';
 import { type Circumstances, isSameState, isShown, openWaits, startable, stateOf } from './questions.js';
+import type { Recorder } from './recorder.js';
 
 /*
  * One round of one run: gathers facts (ended functions, events, passed instants), lets the handler react to each in memory,
  * makes one commit of it all (spec R11), and enters the functions that the commit allows.
  */
 
-interface RoundOptions extends Omit<AftermathOptions, 'functions' | 'stateAt'> {
+interface RoundOptions {
+  readonly host: DriverHost;
+  readonly run: LiveRun;
+  readonly job: AnyJob;
+  readonly pass: Pass;
+  readonly recorder: Recorder;
+  readonly commits: Commits;
   readonly functions: Functions;
+  /** Aborts when the run is lost, cancelled or let go. */
+  readonly signal: ReturnType<Platform['newAbort']>;
+  readonly going: { readonly promise: Promise<void>; isOver(): boolean };
+  pump(): void;
   /** The driver lets the run go: blocked, or (`lost`) nothing is left to be held. */
   leave(reason?: unknown, why?: 'lost'): void;
 }
@@ -68,7 +84,7 @@ export function createRound(options: RoundOptions): () => Promise<void> {
    * has ended, and whose end the next round records.
    */
   const atWork = (draft: Draft, starting: number): number => {
-    const late = run.facts.filter((fact) => !draft.facts.has(fact)).length;
+    const late = run.facts.length && run.facts.filter((fact) => !draft.facts.has(fact)).length;
     const unheard = draft.later.length - (draft.counted?.length ?? 0); // numbers are told to functions, in flight or not
     const isEnding = run.ending && run.isStirred && !run.digest.end && !draft.isReset;
     return starting + unheard + late + (isEnding ? 1 : 0);
@@ -135,7 +151,7 @@ export function createRound(options: RoundOptions): () => Promise<void> {
     }
     if (starting.length && !isFresh() && !(await isConfirmed())) return;
     if (going.isOver()) return; // closed or lost while the commit was under way: nothing is entered any more
-    run.facts = run.facts.filter((fact) => !draft.facts.has(fact));
+    if (draft.facts.size) run.facts = run.facts.filter((fact) => !draft.facts.has(fact));
     for (const then of draft.later) then();
     for (const ask of starting) if (ask.command.kind !== 'transaction') functions.enter(ask);
     for (const ask of starting) if (ask.command.kind === 'transaction' && !going.isOver()) await functions.share(ask);

@@ -370,9 +370,8 @@ export function createCodec({ URL, maxBytes = MAX_VALUE_BYTES, blobs }: CodecOpt
     decode,
     async isSame(a, b) {
       const apart = (json: Json) => writer('', true).write(decode(json), 0);
-      const isAlike = async (one: Json, other: Json) => sameJson(one, other) && haveSameBlobs(one, other);
       try {
-        return (await isAlike(a, b)) || (await isAlike(apart(a), apart(b)));
+        return (sameJson(a, b) || sameJson(apart(a), apart(b))) && (await haveSameBlobs(a, b));
       } catch {
         return false; // too large, once nothing in it is shared; or a blob that can not be read
       }
@@ -403,14 +402,14 @@ const blobsIn = (json: Json): readonly Readable[] => {
     .flatMap((key) => blobsIn(json[key as never]));
 };
 
-/** Whether the blobs of two trees that are alike otherwise, their sizes too, hold the same bytes. */
+/** Whether the blobs of two trees that are alike otherwise hold the same bytes. */
 async function haveSameBlobs(a: Json, b: Json): Promise<boolean> {
   const others = blobsIn(b);
   for (const [index, blob] of blobsIn(a).entries()) {
     const [own, other] = await Promise.all(
       [blob, others[index]!].map(async (each) => new Uint8Array(await each.arrayBuffer())),
     );
-    if (own!.some((byte, at) => byte !== other![at])) return false;
+    if (own!.length !== other!.length || own!.some((byte, at) => byte !== other![at])) return false;
   }
   return true;
 }
