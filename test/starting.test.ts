@@ -210,6 +210,17 @@ it('Q1, E8: blobs of one size and type are told apart by what is in them', async
   await expect(event).rejects.toMatchObject({ code: 'IDEMPOTENCY_CONFLICT' });
 });
 
+it('Q1: one blob that stands in two places is as good as two of the same bytes, and no better', async () => {
+  const engine = world(media.memory!).engine(keep);
+  const blob = (text: string) => new Blob([text]);
+  const one = blob('AAAA');
+  const first = await engine.start('keep', { a: one, b: one }, { idempotencyKey: 'k' });
+  const again = await engine.start('keep', { a: blob('AAAA'), b: blob('AAAA') }, { idempotencyKey: 'k' });
+  expect(again).toMatchObject({ id: first.id, created: false });
+  const other = engine.start('keep', { a: blob('AAAA'), b: blob('BBBB') }, { idempotencyKey: 'k' });
+  await expect(other).rejects.toMatchObject({ code: 'IDEMPOTENCY_CONFLICT' });
+});
+
 it.each([
   ['singleton', { singleton: { key: () => nothing.at } }],
   ['debounce', { debounce: { delay: '1s', key: () => nothing.at } }],

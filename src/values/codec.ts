@@ -370,8 +370,9 @@ export function createCodec({ URL, maxBytes = MAX_VALUE_BYTES, blobs }: CodecOpt
     decode,
     async isSame(a, b) {
       const apart = (json: Json) => writer('', true).write(decode(json), 0);
+      const isAlike = async (one: Json, other: Json) => sameJson(one, other) && haveSameBlobs(one, other);
       try {
-        return (sameJson(a, b) || sameJson(apart(a), apart(b))) && (await haveSameBlobs(a, b));
+        return (await isAlike(a, b)) || (await isAlike(apart(a), apart(b)));
       } catch {
         return false; // too large, once nothing in it is shared; or a blob that can not be read
       }
