@@ -2,11 +2,10 @@ import { StepfastError } from '../errors.js';
 import type { Platform } from '../platform.js';
 import type { Batch, CommitOutcome, RunChange } from '../store/store.js';
 import { checkKey, checkName, checkOptions, checkText, quoted } from '../values/check.js';
-import { type Codec, sameJson } from '../values/codec.js';
+import type { Codec } from '../values/codec.js';
 import { type Duration, durationMs } from '../values/duration.js';
 import { type EventType, eventName } from './event.js';
-import { validate } from './job.js';
-import { conflict, lostBy } from './start.js';
+import { conflict, lostBy, recordedAs } from './start.js';
 
 /*
  * Handing in an event: durable before it resolves (spec E1).
@@ -80,23 +79,20 @@ export function createDispatch({ platform, codec, commit, look }: DispatchHost) 
     const { ttlMs } = checkDispatch(event, options, platform);
     const { correlationKey, idempotencyKey, runId } = options;
     const schema = typeof event === 'object' ? event.schema : undefined;
-    const what = `payload of event "${name}"`;
-    // Encoded as it was given, too: a promise would pass for what it comes to.
-    const given = codec.encode(payload, `the ${what}`);
-    const encoded = schema ? codec.encode(await validate(schema, payload, `The ${what}`), `the ${what}`) : given;
+    const said = await recordedAs(codec, schema, payload, `payload of event "${name}"`);
+    const { payload: encoded, given = encoded } = said;
     const ownId = inner.id ?? platform.newId();
     const outcome = await commit({
       events: [
         {
           id: ownId,
           name,
-          payload: encoded,
+          // With what was given: a schema may make something else of the same payload each time.
+          ...(idempotencyKey === undefined ? { payload: encoded } : said),
           ttlMs,
           maxBacklog: MAX_BACKLOG,
           ...(correlationKey !== undefined && { key: correlationKey }),
           ...(idempotencyKey !== undefined && { idempotencyKey }),
-          // What a schema makes of the same payload may differ each time.
-          ...(idempotencyKey !== undefined && !sameJson(given, encoded) && { given }),
           ...(runId !== undefined && { runId }),
         },
       ],

@@ -8,7 +8,7 @@ import { type Duration, durationMs, instantMs } from '../values/duration.js';
 import { fingerprintOf } from '../values/fingerprint.js';
 import type { Json } from '../values/json.js';
 import { checkRetry, type RetryOptions } from '../values/retry.js';
-import { type AnyJob, validate } from './job.js';
+import { type AnyJob, type StandardSchema, validate } from './job.js';
 import { checkPriority, placeOf, queueOf } from './queue.js';
 import { stateRefusal } from './state.js';
 
@@ -140,10 +140,20 @@ export async function payloadOf(
   name: string,
   payload: unknown,
 ): Promise<{ readonly payload: Json; readonly given?: Json }> {
-  const raw = codec.encode(payload, `the payload of job "${name}"`);
-  const schema = job?.options.payload;
+  return recordedAs(codec, job?.options.payload, payload, `payload of job "${name}"`);
+}
+
+/** What a schema makes of a payload, and (where that differs) as it was given. */
+export async function recordedAs(
+  codec: Codec,
+  schema: StandardSchema | undefined,
+  value: unknown,
+  what: string,
+): Promise<{ readonly payload: Json; readonly given?: Json }> {
+  // Encoded as it was given, too: a promise would pass for what it comes to.
+  const raw = codec.encode(value, `the ${what}`);
   if (!schema) return { payload: raw };
-  const checked = codec.encode(await validate(schema, payload, `The payload of job "${name}"`), 'the payload');
+  const checked = codec.encode(await validate(schema, value, `The ${what}`), `the ${what}`);
   return { payload: checked, ...(!sameJson(raw, checked) && { given: raw }) };
 }
 

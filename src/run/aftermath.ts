@@ -53,13 +53,14 @@ export function followings({ digest }: Pick<LiveRun, 'digest'>, job: AnyJob, now
   return left.map((each) => ({ ...each, retryAt: retryAt(digest.undoFailures.get(each.key), now) }));
 }
 
-interface AftermathOptions {
+export interface AftermathOptions {
   readonly host: DriverHost;
   readonly run: LiveRun;
   readonly job: AnyJob;
   readonly pass: Pass;
   readonly recorder: Recorder;
   readonly commits: Commits;
+  /** Aborts when the run is lost, cancelled or let go. */
   readonly signal: ReturnType<Platform['newAbort']>;
   /** The run is let go. */
   readonly going: { readonly promise: Promise<void>; isOver(): boolean };

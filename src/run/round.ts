@@ -1,5 +1,3 @@
-import type { AnyJob } from '../door/job.js';
-import type { Platform } from '../platform.js';
 import { digestOf } from '../replay/digest.js';
 import { isDue } from '../store/due.js';
 import { isOutcome } from '../store/journal.js';
@@ -7,33 +5,19 @@ import type { RunState } from '../store/store.js';
 import { stateOfRow } from '../store/transition/scope.js';
 import { durationMs } from '../values/duration.js';
 import { createAdvance } from './advance.js';
-import { createAftermath, followings } from './aftermath.js';
+import { type AftermathOptions, createAftermath, followings } from './aftermath.js';
 import { readEnds } from './children.js';
-import type { Commits } from './commits.js';
 import type { Functions } from './functions.js';
-import type { DriverHost } from './host.js';
 import { type Draft, emptyDraft, forgetGeneration, type LiveRun } from './live-run.js';
-import type { Pass } from './pass.js';
 import { type Circumstances, isSameState, isShown, openWaits, startable, stateOf } from './questions.js';
-import type { Recorder } from './recorder.js';
 
 /*
  * One round of one run: gathers facts (ended functions, events, passed instants), lets the handler react to each in memory,
  * makes one commit of it all (spec R11), and enters the functions that the commit allows.
  */
 
-interface RoundOptions {
-  readonly host: DriverHost;
-  readonly run: LiveRun;
-  readonly job: AnyJob;
-  readonly pass: Pass;
-  readonly recorder: Recorder;
-  readonly commits: Commits;
+interface RoundOptions extends Omit<AftermathOptions, 'functions' | 'stateAt'> {
   readonly functions: Functions;
-  /** Aborts when the run is lost, cancelled or let go. */
-  readonly signal: ReturnType<Platform['newAbort']>;
-  readonly going: { readonly promise: Promise<void>; isOver(): boolean };
-  pump(): void;
   /** The driver lets the run go: blocked, or (`lost`) nothing is left to be held. */
   leave(reason?: unknown, why?: 'lost'): void;
 }
