@@ -22,7 +22,7 @@ interface CommitsOptions {
   readonly pass: Pick<Pass, 'drop'>;
   readonly recorder: Pick<Recorder, 'claim'>;
   /** The run is not ours any more, or can not be now. */
-  leave(why: 'no-slot' | 'lost', retryAt?: number): void;
+  leave(why: 'no-slot' | 'lost'): void;
 }
 
 export type Commits = ReturnType<typeof createCommits>;
@@ -88,8 +88,7 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
     } else {
       // Left as held by us, nobody would look at it again as long as we live.
       if (outcome.kind === 'no-slot' && run.isOwner && run.row.unsettled) await letGo(clock.now(), []);
-      if (outcome.kind === 'no-slot') leave('no-slot', outcome.retryAt);
-      else leave('lost');
+      leave(outcome.kind === 'no-slot' ? 'no-slot' : 'lost');
     }
     return false;
   };

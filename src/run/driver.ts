@@ -68,7 +68,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     jobName,
     pass,
     recorder,
-    leave: (why, retryAt) => leave(lostBy(runId), why, retryAt),
+    leave: (why) => leave(lostBy(runId), why),
   });
   const functions = createFunctions({
     host,
@@ -157,7 +157,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     void pump();
   };
 
-  const leave = (reason?: unknown, why?: 'no-slot' | 'lost', retryAt?: number) => {
+  const leave = (reason?: unknown, why?: 'no-slot' | 'lost') => {
     if (isGone) return;
     isGone = true;
     tellGone();
@@ -165,7 +165,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     if (reason) runAbort.abort(reason); // not when it has ended by itself, or is only put out of memory
     host.late.keep(runId, functions.stop(reason));
     refuseIncrements(run, () => reason ?? lostBy(runId));
-    host.gone(driver, why, retryAt);
+    host.gone(driver, why);
   };
 
   const isActive = () => run.row.slot !== undefined || isPumping || isTroubled;

@@ -39,7 +39,7 @@ export interface DriverHost {
   /** The driver rests until its `nextAt`. */
   rests(driver: Driver): void;
   /** `no-slot`: its queue is full, though not by runs of this engine. `lost`: another context has, or had, the run. */
-  gone(driver: Driver, why?: 'no-slot' | 'lost', retryAt?: number): void;
+  gone(driver: Driver, why?: 'no-slot' | 'lost'): void;
   /** The run was replayed and there is nothing to do for it here. */
   idle(row: RunRow): void;
   /** Its code does not fit this journal. */

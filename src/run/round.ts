@@ -68,7 +68,7 @@ export function createRound(options: RoundOptions): () => Promise<void> {
    * has ended, and whose end the next round records.
    */
   const atWork = (draft: Draft, starting: number): number => {
-    const late = run.facts.length && run.facts.filter((fact) => !draft.facts.has(fact)).length;
+    const late = run.facts.filter((fact) => !draft.facts.has(fact)).length;
     const unheard = draft.later.length - (draft.counted?.length ?? 0); // numbers are told to functions, in flight or not
     const isEnding = run.ending && run.isStirred && !run.digest.end && !draft.isReset;
     return starting + unheard + late + (isEnding ? 1 : 0);
