@@ -52,7 +52,7 @@ export function createUnfit(jobs: ReadonlyMap<string, AnyJob>, now: () => number
      */
     isStill({ row, journal }: StoredRun): boolean {
       const found = unfit.get(row.runId);
-      if (row.slot !== undefined || found?.said !== saidIn(journal)) return false;
+      if (!found || row.slot !== undefined || found.said !== saidIn(journal)) return false;
       leave(row, found);
       return true;
     },

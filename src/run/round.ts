@@ -135,7 +135,7 @@ export function createRound(options: RoundOptions): () => Promise<void> {
     }
     if (starting.length && !isFresh() && !(await isConfirmed())) return;
     if (going.isOver()) return; // closed or lost while the commit was under way: nothing is entered any more
-    if (draft.facts.size) run.facts = run.facts.filter((fact) => !draft.facts.has(fact));
+    run.facts = run.facts.filter((fact) => !draft.facts.has(fact));
     for (const then of draft.later) then();
     for (const ask of starting) if (ask.command.kind !== 'transaction') functions.enter(ask);
     for (const ask of starting) if (ask.command.kind === 'transaction' && !going.isOver()) await functions.share(ask);
