@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { memoryStore } from '../adapters/memory/index.js';
 import { createStepfast, FatalError, type Stepfast } from '../src/index.js';
-import { kindsOf, newWorld, quiet, until } from './late-kit.js';
+import { kindsOf, never, newWorld, quiet, until } from './late-kit.js';
 
 // Pins: what the simulation (test/prove/sim) has found, each in a world of its own: commands that hear late that they were
 // done, runs that look back for one event, engines that call themselves again and again.
@@ -91,6 +91,39 @@ test('F7, F9: steps are undone of a run that was claimed before the answer to it
   await until(() => !medium.tables.run(id)?.undoing);
   expect((await stepfast.runs.timeline(id)).at(-1)).toMatchObject({ kind: 'undone' });
   await stepfast.close();
+});
+
+test('F7: steps are undone of a run that was cancelled while its journal was read to be listened to', async () => {
+  const { medium, clock, engine } = newWorld();
+  let undone = 0;
+  const define = (stepfast: Stepfast) =>
+    stepfast.job('job', async ({ step }) => {
+      const taken = step.waitForEvent('tick');
+      await step.run('a', () => 1, { undo: () => void undone++ });
+      await Promise.race([never(), taken]); // something else, as far as the engine can tell
+    });
+  const first = engine();
+  const { id } = await first.start(define(first));
+  await until(() => medium.tables.run(id)?.unsettled);
+  await first.close();
+
+  const store = memoryStore({ medium });
+  const load = store.load.bind(store);
+  let answer: (() => void) | undefined;
+  store.load = async (runId) => {
+    const stored = await load(runId);
+    if (!answer) await new Promise<void>((resolve) => (answer = resolve));
+    return stored;
+  };
+  const second = engine({ store });
+  define(second);
+  void second.ready(); // it looks for work
+  await until(() => answer);
+  await second.runs.cancel(id);
+  answer!();
+  await clock.idle();
+  expect({ undone, undoing: medium.tables.run(id)?.undoing }).toEqual({ undone: 1, undoing: undefined });
+  await second.close();
 });
 
 test('E3: of two runs that look back for one event, the one that comes too late waits for the next', async () => {

@@ -43,6 +43,8 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   let isTroubled = false;
   /** Something outside has changed that no row shows. */
   let isAwake = false;
+  /** What a look found while a round was under way. */
+  let seen: RunRow | undefined;
   /** What the clock said at the last round. */
   let roundAt = 0;
   /** Resolves when the run is let go: nothing is waited for any more. */
@@ -109,6 +111,9 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     // A handler that has settled takes nothing any more, however long its functions are still in flight (spec R8).
     (!run.ending && !run.digest.end && isOffered(run));
 
+  /** Another has it; or, where it is only listened to, what is replayed here is not all of its journal. */
+  const isOutrun = (row: RunRow) => row.fence > run.row.fence || (!run.isOwner && row.length > run.row.length);
+
   const pump = (): Promise<void> => {
     if (!isPumping && !isGone && !isTroubled) pumping = rounds();
     return pumping;
@@ -130,6 +135,8 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     } finally {
       isPumping = false;
       run.held = undefined;
+      if (seen && isOutrun(seen)) leave(lostBy(runId), 'lost');
+      seen = undefined;
       if (isGone || run.row.slot === undefined) functions.giveTurn();
       if (!isGone) host.rests(driver);
       release?.();
@@ -192,12 +199,11 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     /** A look found the run due or woken. False: it is no longer ours, and to be taken up anew. */
     wake(row: RunRow, events: readonly EventRow[]): boolean {
       const isBusy = isPumping || isTroubled;
-      // Listened to, and gone on with by an owner that was taken for dead: what is replayed here is not all of its journal.
-      const isOutrun = !run.isOwner && row.length > run.row.length;
-      if (!isBusy && (row.fence > run.row.fence || isOutrun)) {
+      if (!isBusy && isOutrun(row)) {
         leave(lostBy(runId));
         return false;
       }
+      if (isPumping) seen = row; // the round may be about to claim it, or to find out; if not, it is left behind it
       hear(run, row, events);
       // The look may have read the row before our last commit: only a row that fits memory is taken over.
       const isSame = row.fence === run.row.fence && row.length === run.row.length;

@@ -166,19 +166,21 @@ export function createClients(host: ClientsHost) {
         },
       });
   };
-  const cancel = (runId: string) =>
+  const cancel = (runId: string) => {
+    const before = shadows.get(runId)?.retries;
     request({
       what: `cancel ${runId}`,
       ask: ({ engine }) => engine.runs.cancel(runId),
       keep() {
         // It had ended when it was asked for, or has since; another may have taken it up again meanwhile.
         const shadow = shadows.get(runId);
-        const isRetried = shadow?.journal.some(({ kind }) => kind === 'retried');
-        if (shadow?.endedBy === undefined && !isRetried) wrong(`I-ack: ${runId} was cancelled, and has not ended`);
+        if (shadow?.endedBy === undefined && shadow?.retries === before)
+          wrong(`I-ack: ${runId} was cancelled, and has not ended`);
         cancelled.add(runId);
         count('runs cancelled');
       },
     });
+  };
   const retry = (runId: string) =>
     request({
       what: `retry ${runId}`,

@@ -292,6 +292,7 @@ export function createEntries(host: EntriesHost) {
     shadow.handlerFailures = 0;
     shadow.begunAt = undefined;
     shadow.endedBy = undefined;
+    shadow.retries++;
     shadow.isCancelledOutside = shadow.isAbandoned = false;
     // By a context that does not know the queue of its job, it is taken up without its key.
     shadow.isAlone = shadow.row.unique?.until === 'end';

@@ -49,6 +49,8 @@ export interface Shadow {
   holder: Context | undefined;
   /** Its ends: more than one when it was taken up again. */
   readonly ends: EntryOf<'completed' | 'failed' | 'cancelled'>[];
+  /** How often it was taken up again from outside, in all its generations. */
+  retries: number;
   /** Number of the commit that ended it. */
   endedBy: number | undefined;
   /** It was cancelled from outside, or with its parent. */
@@ -94,6 +96,7 @@ export const shadowOf = (row: RunRow, journal: readonly JournalEntry[], source?:
   lastTaken: new Map(),
   holder: undefined,
   ends: [],
+  retries: 0,
   endedBy: undefined,
   isCancelledOutside: false,
   isAbandoned: false,
