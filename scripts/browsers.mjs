@@ -30,7 +30,7 @@ function runTests(files) {
   const { status } = spawnSync(
     process.execPath,
     ['node_modules/vitest/vitest.mjs', 'run', '--project', 'browser', '--project', 'browsers', ...reporters, ...files],
-    { stdio: 'inherit', env: { ...process.env, STEPFAST_BROWSERS: 'all' } },
+    { stdio: 'inherit' },
   );
   const report = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : { testResults: [] };
   rmSync(folder, { recursive: true });

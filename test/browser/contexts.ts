@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Driver, type Engine, isWhole, type Tab, until } from './engines/engine.js';
+import { type Driver, type Engine, type Tab, until } from './engines/engine.js';
 import { call } from './ownership.js';
 import { type Site, servePages } from './site.js';
 
@@ -12,8 +12,8 @@ export function contexts(driver: Driver): void {
   describe(driver.name, () => contextsIn(driver));
 }
 
-/** For how long a service worker drives: as long as the documentation says, or a moment, where time is short. */
-const SERVICE_WORKER_MS = isWhole ? 25_000 : 1_000;
+/** For how long a service worker drives: as long as the documentation says. */
+const SERVICE_WORKER_MS = 25_000;
 
 function contextsIn({ name, launch }: Driver): void {
   let engine: Engine;

@@ -19,11 +19,11 @@ const done = { onboarded: true, email: 'ada@example.com', by: '42' };
 
 const INTERRUPTIONS = ['a reload', 'a closed and reopened tab', 'SIGKILL of the browser'] as const;
 
-export function flow(driver: Driver, after: readonly (typeof INTERRUPTIONS)[number][] = INTERRUPTIONS): void {
-  describe(driver.name, () => flowIn(driver, after));
+export function flow(driver: Driver): void {
+  describe(driver.name, () => flowIn(driver));
 }
 
-function flowIn(driver: Driver, after: readonly (typeof INTERRUPTIONS)[number][]): void {
+function flowIn(driver: Driver): void {
   let engine: Engine;
   let site: Site;
   beforeAll(async () => {
@@ -45,7 +45,7 @@ function flowIn(driver: Driver, after: readonly (typeof INTERRUPTIONS)[number][]
     return openUrl(page.url);
   };
 
-  describe.each(after)('after %s', (title) => {
+  describe.each(INTERRUPTIONS)('after %s', (title) => {
     const db = (state: string) => `${title.replaceAll(' ', '-')}-${state}`;
 
     it('a step that was in flight runs again, and the flow goes on', async () => {

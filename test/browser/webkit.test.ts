@@ -1,13 +1,15 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { isWhole, until } from './engines/engine.js';
+import { encryption } from './encryption.js';
+import { until } from './engines/engine.js';
 import { launchWebKit, type WebKit, webkit } from './engines/webkit.js';
 import { others } from './others.js';
 import { call } from './ownership.js';
 import { type Site, servePages } from './site.js';
 
 others(webkit);
+if (webkit.find()) encryption(webkit);
 
-describe.runIf(isWhole && webkit.find())('webkit', () => {
+describe.runIf(webkit.find())('webkit', () => {
   let engine: WebKit;
   let site: Site;
   beforeAll(async () => {

@@ -50,7 +50,6 @@ export interface ChromiumTab extends Required<Tab> {
 }
 
 export interface Chromium extends Engine {
-  readonly profile: string;
   open(url: string): Promise<ChromiumTab>;
   restart(): Promise<void>;
 }

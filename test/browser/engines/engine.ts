@@ -2,9 +2,6 @@
  * What the tests need of a browser, so that they are the same for all engines. What an engine can not do is absent.
  */
 
-/** Everything, as `npm run test:browsers` wants it; with `npm test` there is less time. */
-export const isWhole = process.env.STEPFAST_BROWSERS === 'all';
-
 /** Each engine is told that this name is this machine. Pages from there are no secure context: there are no Web Locks. */
 export const UNTRUSTED_HOST = 'plain.test';
 
@@ -32,6 +29,8 @@ export interface Tab {
 
 export interface Engine {
   readonly name: string;
+  /** The folder that holds all it keeps. */
+  readonly profile: string;
   /** A new tab, in front, once its page is loaded. */
   open(url: string): Promise<Tab>;
   /** SIGKILL to all of its processes, then a new start on the same profile. Tabs are gone. */

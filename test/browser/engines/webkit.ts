@@ -185,6 +185,7 @@ export async function launchWebKit(options: LaunchOptions = {}): Promise<WebKit>
   await start();
   return {
     name: 'webkit',
+    profile,
     async open(url) {
       const mine = opening.then(() => openOne(url));
       opening = mine.catch(() => undefined);

@@ -14,7 +14,7 @@ const stepfast = connectStepfast(worker, { heartbeat: 300, onLost: ({ code }) =>
 
 const tools = {
   lost,
-  worker,
+  terminate: () => worker.terminate(),
   start: async (): Promise<{ id: string; created: boolean }> => {
     const { id, created } = await stepfast.start('order', { items: new Map([['a', 1]]) }, { idempotencyKey: 'one' });
     return { id, created };
@@ -37,8 +37,5 @@ const tools = {
     ),
 };
 
-declare global {
-  var bridged: typeof tools;
-}
-globalThis.bridged = tools;
 await stepfast.ready();
+Object.assign(globalThis, { app: tools });

@@ -40,7 +40,4 @@ const tools = {
   },
 };
 
-declare global {
-  var sealed: typeof tools;
-}
-globalThis.sealed = tools;
+Object.assign(globalThis, { app: tools });
