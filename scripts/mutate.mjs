@@ -14,6 +14,20 @@ const DIGEST = [
   ...['on-failed', 'transfer', 'fork'],
 ];
 
+const REPLAY = [
+  'replay',
+  'race',
+  'races',
+  'combinators',
+  'nested',
+  'made-values',
+  'resume',
+  'code-changes',
+  'undo-code',
+];
+/** What the simulation has found. */
+const LATE = ['late-answers', 'late-commands', 'late-wakes'];
+
 /**
  * Small files whose every operator matters, and the tests that are to notice.
  *
@@ -23,6 +37,20 @@ const TESTS = {
   'src/values/duration.ts': ['duration'],
   'src/replay/digest.ts': DIGEST,
   'src/replay/forget.ts': DIGEST,
+  'src/replay/replay.ts': REPLAY,
+  'src/replay/wait.ts': [
+    'wait-for-event',
+    'early-events',
+    'match',
+    'race',
+    'defined-events',
+    'code-changes',
+    'step-options',
+  ],
+  'src/replay/mismatch.ts': ['code-changes', 'upgrades', 'combinators', 'children-life'],
+  'src/store/due.ts': ['stores/memory', ...LATE, 'clock', 'time', 'queues'],
+  'src/store/transition/scope.ts': ['stores/memory', ...LATE, 'wait-for-event', 'early-events', 'queues'],
+  'src/engine/alarm.ts': [...LATE, 'clock', 'time', 'resume'],
   'src/engine/unfit.ts': ['code-changes', 'upgrades', 'undo-code', 'children-trouble'],
 };
 

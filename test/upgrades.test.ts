@@ -170,6 +170,8 @@ onEveryStore('O6: upgrades', (medium) => {
     ['renames what is not recorded to what is no name', () => ({ rename: { nothing: 7 } }), 'name'],
     ['renames onto what is recorded', () => ({ rename: { make: 'go' } }), 'make'],
     ['makes one name of two', () => ({ rename: { one: 'both', two: 'both' } }), 'can not become one'],
+    ['renames to what is renamed', () => ({ rename: { make: 'pack', pack: 'ship' } }), 'ask run.version'],
+    ['renames to what is renamed, told later', () => ({ rename: { pack: 'ship', make: 'pack' } }), 'ask run.version'],
     ['forgets what are no names', () => ({ forget: 'make' }), 'forget'],
     ['renames by what is no plain object', () => ({ rename: new Map([['make', 'produce']]) }), 'rename'],
     ['gives a promise', () => Promise.resolve({ rename: { make: 'produce' } }), 'What it gave'],
@@ -186,6 +188,47 @@ onEveryStore('O6: upgrades', (medium) => {
     await engine.ready();
     await w.clock.idle();
     expect(await engine.runs.get('r')).toMatchObject({ status: 'completed' });
+  });
+
+  it('migrate: one name takes what another gives up, in any order, and so does a fork', async () => {
+    const swaps = [
+      { a: 'b', b: 'c' },
+      { b: 'c', a: 'b' },
+      { a: 'c', b: 'a' },
+    ];
+    for (const [index, rename] of swaps.entries()) {
+      const w = world(medium);
+      const id = `swap-${index}`;
+      const names = (of: { readonly [name: string]: string }) => ['a', 'b'].map((name) => of[name] ?? name);
+      const both =
+        (list: readonly string[], version: string): Handler<{ n: number }, unknown> =>
+        async ({ step }) => {
+          const results: unknown[] = [];
+          for (const [at, name] of list.entries()) results.push(await step.run(name, () => [version, at]));
+          await step.waitForEvent('go');
+          return results;
+        };
+      const old = w.engine(define(both(['a', 'b'], 'old')));
+      await old.start('flow', { n: 1 }, { id });
+      await w.clock.idle();
+      w.crash(old);
+      const engine = w.engine(define(both(names(rename), 'new'), { version: 2, migrate: () => ({ rename }) }));
+      await engine.dispatch('go');
+      await w.clock.idle();
+      const { result } = (await engine.runs.get(id))!;
+      expect(result).toEqual([
+        ['old', 0],
+        ['old', 1],
+      ]);
+      const fork = await engine.runs.fork(id, { before: names(rename)[1]! });
+      await engine.dispatch('go');
+      await w.clock.idle();
+      expect(await fork.result()).toEqual([
+        ['old', 0],
+        ['new', 1],
+      ]);
+      w.crash(engine);
+    }
   });
 
   it('migrate: names that a run has not come to are passed over, and a run that was never claimed goes on', async () => {
@@ -258,8 +301,7 @@ onEveryStore('O6: upgrades', (medium) => {
       await step.run('charge', enter);
       await step.restart({ n: 2 });
     };
-    const more = { ...rename, produce: 'build' };
-    const after = w.engine(define(third, { version: 3, migrate: () => ({ rename: more }) }));
+    const after = w.engine(define(third, { version: 3, migrate: () => ({ rename: { produce: 'build' } }) }));
     await after.runs.retry('r', { from: 'charge' });
     await vi.waitFor(() => expect(keys.length).toBeGreaterThan(5), 5_000);
     await after.runs.cancel('r');

@@ -113,7 +113,7 @@ export interface MigratedRun {
 /** How a run is made to fit the present code; what is left out stays as it is. */
 export interface Migration {
   readonly payload?: unknown;
-  /** New names of steps and waits, by their old ones. What a run has not come to is passed over. */
+  /** New names of steps and waits, by those that they have now: one may take what another gives up. What a run has not come to is passed over. */
   readonly rename?: Readonly<Record<string, string>>;
   /** Names of steps and waits that run anew. What a run has not come to is passed over. */
   readonly forget?: readonly string[];

@@ -191,7 +191,7 @@ const add = (digest: Digest, entry: JournalEntry): void => {
       break;
     case 'upgraded':
       if (entry.payload !== undefined) digest.payload = entry.payload;
-      for (const [from, to] of entry.renames ?? []) rename(digest, from, to);
+      if (entry.renames?.length) rename(digest, new Map(entry.renames));
       digest.forgotten.push(...(entry.forgets ?? []));
       if (!digest.end) forgetNames(digest);
       break;

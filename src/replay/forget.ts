@@ -1,4 +1,11 @@
-import { identityKey, type JournalEntry, type Namespace, namespaceOf, type RecordedError } from '../store/journal.js';
+import {
+  type Identity,
+  identityKey,
+  type JournalEntry,
+  type Namespace,
+  namespaceOf,
+  type RecordedError,
+} from '../store/journal.js';
 import type { Digest } from './digest.js';
 
 /*
@@ -21,34 +28,44 @@ export const generationsUsed = ({ generations, names }: Digest): number =>
   Math.max(0, ...generations.values()) + Math.max(0, ...[...names.values()].map(({ beyond }) => beyond));
 
 /**
- * What is recorded under one name stands under another from here on. To those outside it is still known by the first one
- * (spec R2), also what was in flight and is not recorded; something new under the old name has keys that were never used.
+ * What is recorded under these names stands under others from here on, all at once: one may take the place of another. To
+ * those outside it is still known by the first one (spec R2), also what was in flight and is not recorded; something new
+ * under an old name has keys that were never used.
  */
-export function rename(digest: Digest, from: string, to: string): void {
+export function rename(digest: Digest, renames: ReadonlyMap<string, string>): void {
   const { shapes, failures, sleeps, waits, children, undos, undone, undoFailures, generations, increments } = digest;
+  const beyond = generationsUsed(digest) + 1;
+  const known = [...renames].map(([from, to]) => [to, digest.names.get(from) ?? { name: from, beyond: 0 }] as const);
+  for (const from of renames.keys()) digest.names.set(from, { name: from, beyond });
+  for (const [to, own] of known) digest.names.set(to, own);
+  const keyOf = (old: string) => {
+    const [namespace, name, occurrence] = JSON.parse(old) as [Namespace, string, number];
+    return identityKey(namespace, [renames.get(name) ?? name, occurrence]);
+  };
   const maps: Map<string, unknown>[] = [
     ...[shapes, failures, sleeps, waits, children],
     ...[undos, undone, undoFailures, generations, increments],
   ];
-  const own = digest.names.get(from) ?? { name: from, beyond: 0 };
-  const beyond = generationsUsed(digest) + 1;
-  digest.names.set(to, own).set(from, { name: from, beyond });
-  for (const old of new Set(maps.flatMap((map) => [...map.keys()]))) {
-    const [namespace, name, occurrence] = JSON.parse(old) as [Namespace, string, number];
-    if (name !== from) continue;
-    const id = [to, occurrence] as const;
-    const key = identityKey(namespace, id);
-    for (const map of maps) {
-      const value = map.get(old);
-      if (value === undefined) continue;
-      map.delete(old);
-      map.set(key, typeof value === 'object' && value !== null && 'id' in value ? { ...value, id } : value);
-    }
-    for (const set of [digest.outcomeKeys, digest.aside]) if (set.delete(old)) set.add(key);
-    for (const [at, recorded] of digest.outcomes.entries())
-      if (recorded.key === old) digest.outcomes[at] = { ...recorded, key, entry: { ...recorded.entry, id } };
+  for (const map of maps) {
+    const before = [...map];
+    map.clear();
+    for (const [key, value] of before) map.set(keyOf(key), renamedEntry(value, renames));
   }
+  for (const set of [digest.outcomeKeys, digest.aside]) {
+    const before = [...set];
+    set.clear();
+    for (const key of before) set.add(keyOf(key));
+  }
+  for (const [at, { key, index, entry }] of digest.outcomes.entries())
+    digest.outcomes[at] = { key: keyOf(key), index, entry: renamedEntry(entry, renames) };
 }
+
+/** What is known of an identity, by its present name. */
+const renamedEntry = <T>(value: T, renames: ReadonlyMap<string, string>): T => {
+  const { id } = (value instanceof Object ? value : {}) as { readonly id?: Identity };
+  const name = id && renames.get(id[0]);
+  return name === undefined ? value : { ...value, id: [name, id![1]] };
+};
 
 /** What a retry names, and what was undone: it is no longer done (spec F7). Where undoing was given up, it still is. */
 const forgottenBy = ({ undone }: Digest, { forgets }: EntryOf<'retried'>): ReadonlySet<string> =>

@@ -51,10 +51,14 @@ function renamesOf(rename: NonNullable<Migration['rename']>, recorded: ReadonlyS
   const all = Object.entries(rename);
   for (const [from, to] of all) {
     checkName(to, `"${from}" in rename`);
-    const isFree = !(recorded.has(from) && recorded.has(to));
+    const isPassedOn = Object.hasOwn(rename, to);
+    const isFree = !(recorded.has(from) && recorded.has(to) && !isPassedOn);
     check(isFree, `rename of "${from}"`, to, 'a new name that nothing is recorded under');
     const isOne = all.filter(([, other]) => other === to).length === 1;
     check(isOne, `rename of "${from}"`, to, 'a new name for each: two can not become one');
+    // A step renamed twice, of which this run knows the first name? Or one that takes the place of another?
+    const isClear = !(recorded.has(from) && isPassedOn && !recorded.has(to));
+    check(isClear, `rename of "${from}"`, to, `one that is not renamed itself: ask run.version which of both is meant`);
   }
   return all.filter(([from, to]) => recorded.has(from) || !(recorded.has(to) || names.has(to)));
 }
