@@ -128,11 +128,15 @@ export class RetryableError extends Error {
  * another realm, and the `error` of a snapshot: its code decides, never its class.
  */
 export function isStepfastError(error: unknown, code?: ErrorCode): error is StepfastError {
-  const { code: found, message } = (error ?? {}) as Partial<StepfastError>;
-  return (
-    typeof found === 'string' &&
-    typeof message === 'string' &&
-    message.endsWith(`[${code ?? found}]`) &&
-    (code === undefined || found === code)
-  );
+  try {
+    const { code: found, message } = (error ?? {}) as Partial<StepfastError>;
+    return (
+      typeof found === 'string' &&
+      typeof message === 'string' &&
+      message.endsWith(`[${code ?? found}]`) &&
+      (code === undefined || found === code)
+    );
+  } catch {
+    return false; // it can not even be read: a getter that throws, a proxy that was revoked
+  }
 }

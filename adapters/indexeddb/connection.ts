@@ -29,6 +29,8 @@ export interface Connection {
   thaw(): void;
   /** Whether `freeze` has undone the transaction: nothing of it was kept. */
   wasFrozen(tx: IDBTransaction): boolean;
+  /** How often the database has been found to be another one. */
+  births(): number;
 }
 
 /** Notes which transactions of our own connection are open; tells of each that has ended. */
@@ -48,13 +50,16 @@ function track(native: IDBDatabase, open: Set<IDBTransaction>, ended: () => void
 export function connectionTo(options: {
   readonly name: string;
   readonly database: AppDatabase | undefined;
-  /** Our own database had to be created. */
-  onCreated(): void;
+  /** The database is another one than before: that was deleted, with all its runs. */
+  onReborn(): void;
   /** The app has closed its connection, and has given no function that opens another: there will be none any more. */
   onGone(): void;
 }): Connection {
   const { name, database } = options;
   let current: Promise<Database> | undefined;
+  /** Which database it was when it was last opened. */
+  let born: unknown;
+  let births = 0;
   let isEnded = false;
   const factory = createFactory();
   const open = new Set<IDBTransaction>();
@@ -96,10 +101,7 @@ export function connectionTo(options: {
         'There is no IndexedDB here (switched off, or not a browser). Give indexedDBStore a `fallback`, for example memoryStore from "stepfast/memory", to go on without durability, or use fileStore() from "stepfast/file" in Node.',
       );
     const request = indexedDB.open(name, 1);
-    request.addEventListener('upgradeneeded', () => {
-      addStores(request.result);
-      options.onCreated();
-    });
+    request.addEventListener('upgradeneeded', () => addStores(request.result));
     const db = (await wrap(request)) as unknown as Database;
     // Another context that wants to delete the database, or to upgrade it, must not wait for us.
     for (const lost of ['versionchange', 'close'] as const) db.addEventListener(lost, drop);
@@ -123,7 +125,13 @@ export function connectionTo(options: {
   const firstLook = async (db: Database) => {
     assertStores(db, database !== undefined);
     try {
-      assertFormat(await reading(db, 'stepfast:meta').objectStore('stepfast:meta').get('format'), 'minReader');
+      const meta = reading(db, 'stepfast:meta').objectStore('stepfast:meta');
+      const [format, found] = await Promise.all([meta.get('format'), meta.get('born')]);
+      assertFormat(format, 'minReader');
+      const isReborn = births > 0 && found !== born;
+      born = found;
+      if (isReborn || !births) births++;
+      if (isReborn) options.onReborn();
     } catch (error) {
       if (typeof database !== 'object' || (error as Error).name !== 'InvalidStateError') throw error;
       options.onGone();
@@ -200,5 +208,6 @@ export function connectionTo(options: {
       frozen = undefined;
     },
     wasFrozen: (tx) => undone.has(tx),
+    births: () => births,
   };
 }

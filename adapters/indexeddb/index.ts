@@ -112,13 +112,16 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
     if (!isOpen) throw new StepfastError('CLOSED', `The store "${name}" is closed. Create a new one to go on.`);
   };
 
-  const { use, end, pause, freeze, thaw, wasFrozen } = connectionTo({
+  const { use, end, pause, freeze, thaw, wasFrozen, births } = connectionTo({
     name,
     database,
-    onCreated: () =>
+    onReborn() {
+      leasedUntil = 0;
       opened?.onError(
         new StepfastError('STORE_UNAVAILABLE', `The database "${name}" was deleted while in use. Its runs are gone.`),
-      ),
+      );
+      tell([undefined], true);
+    },
     // Held on to, its runs would be nobody's: it can neither go on with them nor say so in the database (spec O2).
     onGone: () => here?.leave(),
   });
@@ -164,6 +167,7 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
       }),
     lease,
     wasFrozen,
+    births,
     format: () => opened?.format ?? FORMAT_VERSION,
     onCommitted(runIds) {
       tell(runIds, true);

@@ -70,7 +70,7 @@ export interface Schema extends DBSchema {
     indexes: { pair: [pair: string, seq: number]; untaken: string; id: string; key: [string, string]; expires: number };
   };
   'stepfast:state': { key: string; value: StateRow; indexes: { expires: number } };
-  'stepfast:meta': { key: string; value: StoreClock | Format | Lease };
+  'stepfast:meta': { key: string; value: StoreClock | Format | Lease | string };
 }
 
 export type StoreName = `stepfast:${'runs' | 'spill' | 'events' | 'state' | 'meta'}`;
@@ -125,6 +125,8 @@ export function addStores(db: IDBDatabase): void {
   events?.createIndex('expires', 'row.expiresAt');
   create('stepfast:state', 'key')?.createIndex('expires', 'expiresAt');
   const meta = create('stepfast:meta');
+  // Fences begin at 0 in each database: what an engine knows of the one before means nothing in one that was made anew.
+  meta?.put(crypto.getRandomValues(new Uint32Array(4)).join('-'), 'born');
   meta?.put({ seq: 0 }, 'clock');
   meta?.put({ minReader: FORMAT_VERSION, minWriter: FORMAT_VERSION }, 'format');
 }

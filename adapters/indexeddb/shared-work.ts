@@ -3,7 +3,7 @@ import { StepfastError } from '../../src/errors.js';
 import type { Batch, SharedOutcome, SharedWork } from '../../src/store/store.js';
 import { transition } from '../../src/store/transition.js';
 import { assertFormat, storeError } from './schema.js';
-import { type CommitHost, changedBy, leaseKey, nameOf, scope } from './transaction.js';
+import { type CommitHost, changedBy, FENCED, isOfTheDead, leaseKey, nameOf, scope } from './transaction.js';
 
 /*
  * Rows of the app and a commit in one transaction, while a function of the app decides what the rows are.
@@ -82,11 +82,18 @@ function undoneBy(running: Running, cause: DOMException | null): unknown {
   );
 }
 
+interface Deciding<Value> {
+  readonly tx: IDBTransaction;
+  readonly running: Running;
+  readonly work: SharedWork<Value>;
+  readonly births: number;
+}
+
 /** The whole of it but its end: any outcome other than `committed` is to be undone by the caller. */
 async function decide<Value>(
   host: CommitHost,
   { reads, write, meta, quietly }: ReturnType<typeof scope>,
-  { tx, running, work }: { readonly tx: IDBTransaction; readonly running: Running; readonly work: SharedWork<Value> },
+  { tx, running, work, births }: Deciding<Value>,
 ): Promise<{ readonly outcome: SharedOutcome; readonly changed: readonly string[] }> {
   assertFormat(await meta.get('format'), 'minWriter', host.format());
   const settle = async () => work.batchOf(await work.body(tx as never));
@@ -97,6 +104,7 @@ async function decide<Value>(
   await attend(tx, running, () => meta.get('format'));
   const said = running.said!;
   if ('error' in said) return { outcome: { kind: 'threw', error: said.error }, changed: [] };
+  if (isOfTheDead(host, births, said.batch)) return { outcome: FENCED, changed: [] };
   const { outcome, writes } = await transition(reads, said.batch);
   if (outcome.kind !== 'committed') return { outcome, changed: [] };
   write(writes);
@@ -107,6 +115,7 @@ async function decide<Value>(
 
 /** Both or nothing: what `body` does to the app's object stores, and the batch made of what it returned. */
 export async function transact<Value>(host: CommitHost, work: SharedWork<Value>): Promise<SharedOutcome> {
+  const births = host.births();
   const wrapped = await host.begin(work.scope);
   wrapped.done.catch(() => undefined);
   const tx = unwrap(wrapped) as IDBTransaction;
@@ -118,7 +127,9 @@ export async function transact<Value>(host: CommitHost, work: SharedWork<Value>)
   const ours = scope(wrapped);
   const running: Running = {};
   let fault: unknown;
-  const decided = await decide(host, ours, { tx, running, work }).catch((error: unknown) => void (fault = error));
+  const decided = await decide(host, ours, { tx, running, work, births }).catch(
+    (error: unknown) => void (fault = error),
+  );
   const isCommitted = decided?.outcome.kind === 'committed';
   const isUndone = !isCommitted && abort(tx);
   if (await isKept) {

@@ -136,6 +136,7 @@ export const nameOf = (error: unknown): string => (error as Error | undefined)?.
 
 interface Queued {
   readonly batch: Batch;
+  readonly births: number;
   readonly resolve: (outcome: CommitOutcome) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -150,7 +151,14 @@ export interface CommitHost {
   onCommitted(runIds: ReadonlySet<string>): void;
   /** The page was about to be frozen, and the transaction was undone for that. */
   wasFrozen(tx: IDBTransaction): boolean;
+  /** Grows when the database is another one than before. */
+  births(): number;
 }
+
+/** What is known of a run was read in a database that is no more: the fence of another one may be the same (spec O1). */
+export const isOfTheDead = (host: CommitHost, births: number, { run }: Batch): boolean =>
+  births > 0 && births !== host.births() && run !== undefined && run.fence !== 'any';
+export const FENCED: CommitOutcome = { kind: 'fenced', fence: 0 };
 
 /** Runs commits in the order in which they were asked for, as few transactions as possible. */
 export function committer(host: CommitHost): {
@@ -177,7 +185,11 @@ export function committer(host: CommitHost): {
         const known = group.flatMap(({ batch }) => (batch.run ? reads.run(batch.run.runId) : []));
         const [format] = await Promise.all([head(), ...known]);
         assertFormat(format, 'minWriter', host.format());
-        for (const { batch } of group) {
+        for (const { batch, births } of group) {
+          if (isOfTheDead(host, births, batch)) {
+            outcomes.push(FENCED);
+            continue;
+          }
           const { outcome, writes } = await transition(reads, batch);
           outcomes.push(outcome);
           if (outcome.kind !== 'committed') continue;
@@ -223,7 +235,7 @@ export function committer(host: CommitHost): {
   return {
     commit: (batch) =>
       new Promise((resolve, reject) => {
-        queue.push({ batch, resolve, reject });
+        queue.push({ batch, births: host.births(), resolve, reject });
         pumping ??= pump();
       }),
     isBusy: () => pumping !== undefined,

@@ -317,6 +317,14 @@ export function createScheduler(options: SchedulerOptions) {
       if (driver && driver.row().fence < fence) driver.leave(reason);
       if (isCancelled) stopChildren(runId);
     },
+    /** The store has lost its runs: what is known of them could pass for a later one of the same id. */
+    lost() {
+      const reason = (runId: string) => new StepfastError('LEASE_LOST', `The store has lost run ${runId}.`, { runId });
+      for (const driver of [...drivers.values()]) driver.leave(reason(driver.runId));
+      host.late.clear();
+      unfit.clear();
+      look();
+    },
     /** Drives no more, and lets go of everything without a word to the store. */
     halt(reason: unknown) {
       stop();

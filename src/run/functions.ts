@@ -32,6 +32,7 @@ export function createLateness() {
       kept.delete(runId);
       return late;
     },
+    clear: () => kept.clear(),
   };
 }
 

@@ -35,7 +35,7 @@ export interface DriverHost {
   /** Something that people can see has changed. */
   changed(runId: string, row?: RunRow): void;
   /** What functions return after their run was ended from outside. */
-  readonly late: { keep(runId: string, late: Late): void; take(runId: string): Late };
+  readonly late: { keep(runId: string, late: Late): void; take(runId: string): Late; clear(): void };
   /** The driver rests until its `nextAt`. */
   rests(driver: Driver): void;
   /** `no-slot`: its queue is full, though not by runs of this engine. `lost`: another context has, or had, the run. */

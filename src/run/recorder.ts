@@ -169,10 +169,10 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
   const retryDelay = (error: unknown, policy: RetryPolicy, failures: number): number | undefined => {
     if (failures >= policy.maxAttempts || isNamed(error, 'FatalError')) return undefined;
     if (isStepfastError(error) && FATAL.test(error.code)) return undefined;
-    const { after } = (error ?? {}) as { readonly [key: string]: unknown };
-    if (after !== undefined && isNamed(error, 'RetryableError'))
+    if (isNamed(error, 'RetryableError'))
       try {
-        return durationMs(after, 'RetryableError.after');
+        const { after } = error as { readonly after?: unknown };
+        if (after !== undefined) return durationMs(after, 'RetryableError.after');
       } catch (invalid) {
         report(invalid); // the step failed, whatever is wrong with its wish: the policy decides
       }
@@ -339,8 +339,10 @@ const isOutage = (error: unknown) => isStepfastError(error) && /^(STORE_UNAVAILA
 
 /** Whether an error is of this class or a subclass, of this or another copy of the library. */
 const isNamed = (error: unknown, name: string): boolean => {
-  for (let proto = error; proto instanceof Object; proto = Object.getPrototypeOf(proto))
-    if (Object.hasOwn(proto, 'name') && (proto as { readonly name?: unknown }).name === name) return true;
+  try {
+    for (let proto = error; proto instanceof Object; proto = Object.getPrototypeOf(proto))
+      if (Object.hasOwn(proto, 'name') && (proto as { readonly name?: unknown }).name === name) return true;
+  } catch {} // what can not be read is of no class
   return false;
 };
 

@@ -436,7 +436,8 @@ export interface Store {
   transact?<Value>(work: SharedWork<Value>): Promise<SharedOutcome>;
   /**
    * Calls back with ids of runs that changed, in this or another context. `undefined`: anything may have. `isOwn`: by a
-   * commit of this very store object, which its engine knows of already.
+   * commit of this very store object, which its engine knows of already; beside `undefined`: all that there was is gone
+   * (the site's data was cleared), and another store of the same name is in its place.
    */
   watch(listener: StoreListener): () => void;
   /** Lets go of everything at once, as a crash of the context would. For tests. */

@@ -1,0 +1,129 @@
+import '../fake-locks.js';
+import { expect, it, vi } from 'vitest';
+import { addStores, indexedDBStore } from '../../adapters/indexeddb/index.js';
+import { createStepfast, type HandlerContext, type Stepfast } from '../../src/index.js';
+import { claim, dueQuery, freshName, leaseMs, newRun, now, openStore, stepped } from './indexeddb-kit.js';
+
+/*
+ * Pins: a database that was deleted while in use (the site's data was cleared, at a logout for example) and made anew. What
+ * is known of the runs before means nothing in it, though ids and fences are the same.
+ */
+
+const deleted = (name: string) =>
+  new Promise<void>((resolve, reject) => {
+    const request = indexedDB.deleteDatabase(name);
+    request.onsuccess = () => resolve();
+    request.onblocked = () => reject(new Error('blocked'));
+  });
+
+interface Visit {
+  readonly user: string;
+}
+
+/** An engine whose step `first` lasts until it is let go. */
+function visitor(stepfast: Stepfast, who: string) {
+  const log: string[] = [];
+  let go: (() => void) | undefined;
+  stepfast.job('visit', async ({ payload, step }: HandlerContext<Visit>) => {
+    const first = await step.run('first', async () => {
+      log.push(payload.user);
+      await new Promise<void>((resolve) => (go = resolve));
+      return `${payload.user} by ${who}`;
+    });
+    return [payload.user, first, await step.run('second', () => `${payload.user} by ${who}`)];
+  });
+  stepfast.job('wait', async ({ step }) => (await step.waitForEvent('go', { correlationKey: 'k' })).payload);
+  return { stepfast, log, isIn: () => vi.waitFor(() => expect(go).toBeTypeOf('function')), go: () => go?.() };
+}
+
+const open = (name: string, who: string) => {
+  const errors: unknown[] = [];
+  const onError = (error: unknown) => void errors.push(error);
+  return Object.assign(visitor(createStepfast({ store: indexedDBStore({ name }), onError }), who), { errors });
+};
+
+it('O1: who drove a run of the database before writes nothing to one of the same id, fence and length', async () => {
+  const name = freshName();
+  const old = await openStore(name, { owner: 'a' });
+  await old.commit({ now, starts: [newRun('run')] });
+  await old.commit({ now, run: claim('run', 0, 'a') });
+  await deleted(name);
+  const other = await openStore(name, { owner: 'b' });
+  await other.commit({ now, starts: [newRun('run')] });
+  await other.commit({ now, run: claim('run', 0, 'b') });
+  const late = { runId: 'run', fence: 1, length: 2, append: [stepped('mine')] };
+  expect(await old.commit({ now, run: late })).toEqual({ kind: 'fenced', fence: 0 });
+  expect((await other.load('run'))?.journal).toHaveLength(2);
+  // What it learns from now on is of the new one.
+  expect((await old.due(dueQuery({ owner: 'a' }))).runs).toHaveLength(0);
+  for (const store of [old, other]) await store.close();
+});
+
+it('O1, D5: a step that was under way as the data was cleared gives nothing to a new run of the same id', async () => {
+  const name = freshName();
+  const a = open(name, 'a');
+  const b = open(name, 'b');
+  await b.stepfast.start('visit', { user: 'ada' }, { id: 'W' });
+  await b.isIn();
+  await a.stepfast.ready();
+  await deleted(name);
+  const { created } = await b.stepfast.start('visit', { user: 'bob' }, { id: 'W' });
+  expect(created).toBe(true);
+  b.go(); // ada's
+  const driver = await vi.waitFor(() => {
+    const found = [a, b].find(({ log }) => log.includes('bob'));
+    expect(found).toBeDefined();
+    return found!;
+  }, 10_000);
+  driver.go();
+  await vi.waitFor(async () => {
+    driver.go();
+    expect((await a.stepfast.runs.get('W'))?.status).toBe('completed');
+  }, 10_000);
+  const by = driver === a ? 'a' : 'b';
+  expect((await a.stepfast.runs.get('W'))?.result).toEqual(['bob', `bob by ${by}`, `bob by ${by}`]);
+  const kinds = (await a.stepfast.runs.timeline('W')).map(({ kind }) => kind);
+  expect(kinds.filter((kind) => kind === 'completed')).toHaveLength(1);
+  for (const { stepfast } of [a, b]) await stepfast.close();
+});
+
+it('D5, Q1: a waiting run that is gone is told of, and one that is started anew under its id goes on', async () => {
+  const name = freshName();
+  const { stepfast, errors } = open(name, 'a');
+  const lost = await stepfast.start('wait', undefined, { id: 'V' });
+  const left = await stepfast.start('wait', undefined, { id: 'W' });
+  const results = Promise.allSettled([lost.result(), left.result()]);
+  await vi.waitFor(async () => expect(await lost.status()).toBe('waiting'));
+  await deleted(name);
+  const again = await stepfast.start('wait', undefined, { id: 'W' });
+  expect(again.created).toBe(true);
+  expect(errors).toMatchObject([{ code: 'STORE_UNAVAILABLE', message: expect.stringContaining('was deleted') }]);
+  await vi.waitFor(async () => expect(await again.status()).toBe('waiting'));
+  await stepfast.dispatch('go', 7, { correlationKey: 'k' });
+  expect(await again.result()).toBe(7);
+  // The handle of the run before is one of its id: it has the result of the one that came after.
+  expect(await results).toMatchObject([{ reason: { code: 'RUN_NOT_FOUND' } }, { value: 7 }]);
+  await stepfast.close();
+});
+
+it('D5: the loss of a database of the app, opened anew by the app, is told of as well', async () => {
+  const name = freshName();
+  const database = () =>
+    new Promise<IDBDatabase>((resolve, reject) => {
+      const request = indexedDB.open(name, 1);
+      request.onupgradeneeded = () => addStores(request.result);
+      request.onerror = () => reject(request.error);
+      request.onsuccess = () => {
+        request.result.onversionchange = () => request.result.close();
+        resolve(request.result);
+      };
+    });
+  const errors: unknown[] = [];
+  const store = indexedDBStore({ database });
+  await store.open({ owner: 'a', now, leaseMs, mode: 'drive', onError: (error) => void errors.push(error) });
+  await store.commit({ now, starts: [newRun('run')] });
+  await deleted(name);
+  expect(await store.load('run')).toBeUndefined();
+  expect(errors).toMatchObject([{ message: expect.stringContaining('was deleted while in use') }]);
+  await store.close();
+});
