@@ -279,6 +279,36 @@ onEveryStore('encryption', (medium) => {
     }
   });
 
+  it('F9: forget stops what this very engine drives: signals abort, results are told', async () => {
+    const w = world(medium);
+    const vault = keyVault('user:1');
+    const own = plugin(vault.options);
+    let signal: AbortSignal | undefined;
+    const stepfast = w.engine(
+      (engine) => {
+        engine.job('visit', async ({ step }) => {
+          const { payload } = await step.waitForEvent('never');
+          return payload;
+        });
+        engine.job('long', ({ step }) =>
+          step.run('work', (context) => {
+            signal = context.signal;
+            return new Promise(() => undefined);
+          }),
+        );
+      },
+      { use: [own] },
+    );
+    const waiting = await visit(stepfast, 'user:1');
+    const long = await stepfast.start('long', undefined, { tags: ['user:1'] });
+    const told = Promise.all([waiting, long].map((run) => run.result().catch((error) => error.code)));
+    await vi.waitFor(() => expect(signal).toBeDefined());
+    await w.clock.idle();
+    expect(await own.forget('user:1')).toBe(2);
+    expect(signal!.aborted).toBe(true);
+    for (const code of await told) expect(code).toMatch(/^RUN_(CANCELLED|NOT_FOUND)$/);
+  });
+
   it('forget removes a run whose steps were to be undone, and undoes nothing', async () => {
     const w = world(medium);
     const vault = keyVault('user:1');

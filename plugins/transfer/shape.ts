@@ -23,6 +23,8 @@ const text: Check = (value) => typeof value === 'string';
 const name: Check = (value) =>
   typeof value === 'string' && value !== '' && value.length <= MAX_NAME && !value.startsWith('stepfast:');
 const id: Check = (value) => typeof value === 'string' && value !== '' && value.length <= MAX_NAME;
+/** Of any length. */
+const filled: Check = (value) => typeof value === 'string' && value !== '';
 const number: Check = (value) => Number.isFinite(value);
 const count: Check = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
 const positive: Check = (value) => count(value) && value !== 0;
@@ -64,7 +66,7 @@ const STATUSES = 'scheduled queued running retrying sleeping waiting completed f
 const waitFields = {
   id: identity,
   events: list(name),
-  key: maybe(id),
+  key: maybe(filled),
   lookbackFrom: maybe(number),
   deadline: maybe(number),
 } satisfies Fields<ExportedRow['waits'][number]>;
@@ -176,7 +178,7 @@ function fieldsFor(codec: Codec) {
     idempotencyKey: maybe(text),
     keyUntil: maybe(number),
     parentId: maybe(id),
-    tags: maybe(list(id)),
+    tags: maybe(list(filled)),
     priority: maybe((given) => Number.isSafeInteger(given)),
     unique: maybe(object({ key: text, until: oneOf('start', 'end') })),
   };

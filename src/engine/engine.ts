@@ -173,11 +173,20 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
     });
     await opening;
   };
+  /** What was changed from outside, by a command or a plug-in, is driven here no longer. */
+  const takeOver = ({ run, deletes = [] }: Omit<Batch, 'now'>, fence: number) => {
+    const isCancelled = run?.state?.status === 'cancelled';
+    if (run?.raise) scheduler.stop(run.runId, fence, isCancelled);
+    for (const { runId } of deletes) scheduler.stop(runId, Infinity, false);
+    for (const { runId } of run?.raise ? [run, ...deletes] : deletes) runs.changed(runId);
+  };
   const commit = async (parts: Omit<Batch, 'now'>): Promise<CommitOutcome> => {
     await open();
     const release = clock.hold?.();
     try {
-      return await store.commit({ now: clock.now(), ...parts });
+      const outcome = await store.commit({ now: clock.now(), ...parts });
+      if (outcome.kind === 'committed') takeOver(parts, outcome.fence);
+      return outcome;
     } catch (error) {
       if (!isClosed) scheduler.look(); // it may have happened (S8), and nobody else would tell
       return refused(error);

@@ -107,9 +107,6 @@ export function createRuns(options: RunsOptions) {
     const outcome = await commit({ run: { ...change, raise: true, state: full } });
     if (outcome.kind === 'fenced' && change.unique && outcome.fence === change.fence) throw another(row, 'retried');
     if (outcome.kind !== 'committed') return;
-    const reason = new StepfastError('LEASE_LOST', `Run ${runId} was ended or taken up again from outside.`);
-    scheduler.stop(runId, outcome.fence, reason, state.status === 'cancelled');
-    changed(runId);
     scheduler.look();
   };
   const cancel = async (runId: string) => {
@@ -189,7 +186,6 @@ export function createRuns(options: RunsOptions) {
         throw active(run.row, 'deleted', 'Another run waits for its result and has not read it yet');
       if (outcome.kind === 'fenced') continue; // taken up again, or deleted, since it was read
       if (outcome.kind !== 'committed') throw lostBy(outcome, undefined);
-      changed(runId);
       return;
     }
   };

@@ -312,9 +312,10 @@ export function createScheduler(options: SchedulerOptions) {
      * Ends what this engine does for a run that a command has raised to this fence, and for its children if it was
      * cancelled. Found due, the run may be driven anew by the time the command hears that it was done: that goes on.
      */
-    stop(runId: string, fence: number, reason: unknown, isCancelled: boolean) {
+    stop(runId: string, fence: number, isCancelled: boolean) {
       const driver = drivers.get(runId);
-      if (driver && driver.row().fence < fence) driver.leave(reason);
+      if (driver && driver.row().fence < fence)
+        driver.leave(new StepfastError('LEASE_LOST', `Run ${runId} was ended or taken up again from outside.`));
       if (isCancelled) stopChildren(runId);
     },
     /** The store has lost its runs: what is known of them could pass for a later one of the same id. */

@@ -61,9 +61,9 @@ export function* takeRate(
   const key = `stepfast:rate:${queue}`;
   const { now } = scope;
   const given = ((yield* scope.state(key))?.value ?? []) as readonly number[];
-  // What a clock that ran ahead has left does not count (spec Q4).
-  const recent = given.filter((at) => at > now - perMs && at <= now);
+  // What a clock that ran ahead has left does not count (spec Q4); what came a moment before us, by a clock a little ahead, does.
+  const recent = given.filter((at) => at > now - perMs && !isAhead(at, now)).sort((a, b) => a - b);
   if (recent.length >= limit) return { kind: 'no-slot', retryAt: recent[recent.length - limit]! + perMs };
-  scope.putState({ key, value: [...recent, now], expiresAt: now + perMs });
+  scope.putState({ key, value: [...recent, now], expiresAt: Math.max(now, ...recent) + perMs });
   return undefined;
 }

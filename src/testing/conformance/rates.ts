@@ -139,6 +139,16 @@ fact('Q4: a clock that ran ahead and was set back freezes no queue', async ({ op
   equal(await taken(2, now + perMs), 'committed', 'when the time is over');
 });
 
+fact('Q2: a slot given out a moment later by the clock of another counts', async ({ open }) => {
+  const store = await open();
+  const taken = taker(store);
+  equal(await taken(2, now + 3), 'committed', 'the first, by a clock a little ahead');
+  equal(await taken(2, now), 'committed', 'the second');
+  equal(await taken(2, now + 1), now + perMs, 'the third, when the second is over');
+  equal(await taken(2, now + perMs), 'committed', 'when the second is over');
+  equal(await taken(2, now + perMs), now + 3 + perMs, 'when the first is over');
+});
+
 fact('Q2: a rate is still kept when the store is opened again', async ({ open }) => {
   const store = await open();
   const taken = taker(store);
