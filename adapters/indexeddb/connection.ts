@@ -29,6 +29,8 @@ export interface Connection {
   thaw(): void;
   /** Whether `freeze` has undone the transaction: nothing of it was kept. */
   wasFrozen(tx: IDBTransaction): boolean;
+  /** For how long nothing was begun, in all. What was asked for before that is late by as much. */
+  pausedMs(): number;
   /** How often the database has been found to be another one. */
   births(): number;
 }
@@ -64,7 +66,9 @@ export function connectionTo(options: {
   const factory = createFactory();
   const open = new Set<IDBTransaction>();
   const undone = new WeakSet<IDBTransaction>();
-  let frozen: { readonly over: Promise<void>; readonly thaw: () => void } | undefined;
+  let frozen: { readonly over: Promise<void>; readonly thaw: () => void; readonly since: number } | undefined;
+  let paused = 0;
+  const pausing = () => (frozen ? Math.max(0, Date.now() - frozen.since) : 0);
 
   /** The iframe goes last: what is under way in one that is removed never settles, in Firefox at least. */
   let opening = 0;
@@ -81,7 +85,7 @@ export function connectionTo(options: {
     const over = new Promise<void>((resolve) => {
       thaw = resolve;
     });
-    frozen = { over, thaw };
+    frozen = { over, thaw, since: Date.now() };
   };
 
   const forget = (lost: Promise<Database> | undefined) => {
@@ -204,10 +208,12 @@ export function connectionTo(options: {
         }
     },
     thaw() {
+      paused += pausing();
       frozen?.thaw();
       frozen = undefined;
     },
     wasFrozen: (tx) => undone.has(tx),
+    pausedMs: () => paused + pausing(),
     births: () => births,
   };
 }

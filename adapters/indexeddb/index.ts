@@ -112,7 +112,7 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
     if (!isOpen) throw new StepfastError('CLOSED', `The store "${name}" is closed. Create a new one to go on.`);
   };
 
-  const { use, end, pause, freeze, thaw, wasFrozen, births } = connectionTo({
+  const { use, end, pause, freeze, thaw, wasFrozen, pausedMs, births } = connectionTo({
     name,
     database,
     onReborn() {
@@ -168,6 +168,7 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
     lease,
     wasFrozen,
     births,
+    pausedMs,
     format: () => opened?.format ?? FORMAT_VERSION,
     onCommitted(runIds) {
       tell(runIds, true);

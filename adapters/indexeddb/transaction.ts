@@ -137,6 +137,7 @@ export const nameOf = (error: unknown): string => (error as Error | undefined)?.
 interface Queued {
   readonly batch: Batch;
   readonly births: number;
+  readonly pausedMs: number;
   readonly resolve: (outcome: CommitOutcome) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -153,6 +154,8 @@ export interface CommitHost {
   wasFrozen(tx: IDBTransaction): boolean;
   /** Grows when the database is another one than before. */
   births(): number;
+  /** For how long nothing was begun, in all. */
+  pausedMs(): number;
 }
 
 /** What is known of a run was read in a database that is no more: the fence of another one may be the same (spec O1). */
@@ -185,12 +188,14 @@ export function committer(host: CommitHost): {
         const known = group.flatMap(({ batch }) => (batch.run ? reads.run(batch.run.runId) : []));
         const [format] = await Promise.all([head(), ...known]);
         assertFormat(format, 'minWriter', host.format());
-        for (const { batch, births } of group) {
+        for (const { batch, births, pausedMs } of group) {
           if (isOfTheDead(host, births, batch)) {
             outcomes.push(FENCED);
             continue;
           }
-          const { outcome, writes } = await transition(reads, batch);
+          // Held over while its page was frozen or cached, it happens now: not when it was asked for (spec E5, D8).
+          const now = batch.now + host.pausedMs() - pausedMs;
+          const { outcome, writes } = await transition(reads, { ...batch, now });
           outcomes.push(outcome);
           if (outcome.kind !== 'committed') continue;
           write(writes);
@@ -235,7 +240,7 @@ export function committer(host: CommitHost): {
   return {
     commit: (batch) =>
       new Promise((resolve, reject) => {
-        queue.push({ batch, births: host.births(), resolve, reject });
+        queue.push({ batch, births: host.births(), pausedMs: host.pausedMs(), resolve, reject });
         pumping ??= pump();
       }),
     isBusy: () => pumping !== undefined,

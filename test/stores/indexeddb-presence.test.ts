@@ -5,6 +5,7 @@ import {
   dueQuery,
   freshName,
   leaseMs,
+  newEvent,
   newRun,
   now,
   type Opened,
@@ -153,6 +154,32 @@ it.each<[string, (page: Page) => void, (page: Page) => void]>([
   expect((await dueLater).runs.length).toBeGreaterThan(0);
   expect(await b.load('run')).toBeDefined();
   restore();
+  await Promise.all([a.close(), b.close()]);
+});
+
+it('D8, E5: what a page asked for as it was frozen happens when it is back, by the time of then', async () => {
+  const name = freshName();
+  const page = await inPage(name);
+  const a = page.store;
+  const b = await openStore(name, { owner: 'b' });
+  const clock = vi.spyOn(Date, 'now');
+  const lock = (holder: string, at: number) =>
+    ({ now: at, state: [{ kind: 'lock', key: 'l', holder, expiresAt: at + 600_000 }] }) as const;
+  const event = { ...newEvent('late'), ttlMs: 1_000 };
+  clock.mockReturnValue(now);
+  page.freezes();
+  const locking = a.commit(lock('a', now));
+  const dispatching = a.commit({ now, events: [event] });
+  clock.mockReturnValue(now + 65_000);
+  expect(await b.commit(lock('b', now + 65_000))).toMatchObject({ state: [{ token: 1 }] });
+  clock.mockReturnValue(now + 67_000);
+  page.resumes();
+  expect(await locking, 'held by another').toMatchObject({ state: [{}] });
+  expect(await locking).not.toMatchObject({ state: [{ token: expect.anything() }] });
+  await dispatching;
+  const { store } = (await raw(name)).transaction('stepfast:events');
+  expect(await store.getAll()).toMatchObject([{ row: { acceptedAt: now + 67_000, expiresAt: now + 68_000 } }]);
+  clock.mockRestore();
   await Promise.all([a.close(), b.close()]);
 });
 
