@@ -40,6 +40,10 @@ export function orFallback(own: Store, fallback: () => Store): Store {
     load: (runId) => store.load(runId),
     list: (query) => store.list(query),
     state: (key) => store.state(key),
+    // The fallback shares nothing with the app, and says so where it is asked for.
+    get transact() {
+      return store.transact as NonNullable<Store['transact']>;
+    },
     watch(listener) {
       watch(listener);
       return () => {

@@ -47,7 +47,8 @@ export interface IndexedDBStoreOptions {
   readonly persist?: boolean;
   /**
    * Makes the store to go on with where there is no IndexedDB at all, or it is forbidden (site data blocked, a sandboxed
-   * frame), for example `memoryStore`. It shows in `store.capabilities.durability`, which is `'none'` then, once the engine is
+   * frame), for example `memoryStore`; what the app's `database` rejects with tells as well. `step.transaction` is not
+   * available in it, and blocks its run. It shows in `store.capabilities.durability`, which is `'none'` then, once the engine is
    * ready. Default: none, and every call fails with `STORE_UNAVAILABLE`.
    */
   readonly fallback?: () => Store;
@@ -76,7 +77,7 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
   check(!fallback || typeof fallback === 'function', 'fallback', fallback, 'a function that makes a store');
   if (fallback && !hasIndexedDB()) return fallback();
   const { fallback: _, ...own } = options;
-  if (fallback && !database) return orFallback(indexedDBStore(own), fallback);
+  if (fallback) return orFallback(indexedDBStore(own), fallback);
   check(!database || options.name === undefined, 'name', options.name, 'it, or `database`, but not both');
   const name = options.name ?? (typeof database === 'object' ? database.name : 'stepfast');
   const listeners = new Set<StoreListener>();

@@ -101,7 +101,6 @@ export function createRuns(options: RunsOptions) {
     row: RunRow,
     state: Partial<RunState>,
   ) => {
-    const { runId } = change;
     const { version, startedAt } = row;
     const full = { status: row.status, version, startedAt, waits: [], ...state };
     const outcome = await commit({ run: { ...change, raise: true, state: full } });

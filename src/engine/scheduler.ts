@@ -136,7 +136,10 @@ export function createScheduler(options: SchedulerOptions) {
       return outcome;
     },
     load: (runId) => store.load(runId),
-    transact: store.transact && ((work) => store.transact!(work).catch(options.refused)),
+    /** Asked each time: a store may turn out to be another one when it is opened. */
+    get transact(): DriverHost['transact'] {
+      return store.transact && ((work) => store.transact!(work).catch(options.refused));
+    },
     enter: turns.take,
     concurrency: lanes.concurrency,
     rate: lanes.rate,

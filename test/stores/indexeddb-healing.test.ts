@@ -126,6 +126,21 @@ it.each([
   await engine.close();
 });
 
+it('where the database of the app is forbidden, the fallback takes its place; transactions are blocked in it', async () => {
+  const database = () => Promise.reject(new DOMException('The operation is insecure.', 'SecurityError'));
+  const store = indexedDBStore({ database, fallback: memoryStore });
+  const errors: unknown[] = [];
+  const engine = createStepfast({ store, onError: (error) => errors.push(error) });
+  engine.job('job', ({ step }) => step.run('work', () => 'done'));
+  engine.job('shared', ({ step }) => step.transaction('both', ['orders'], () => 1));
+  expect(await (await engine.start('job')).result()).toBe('done');
+  expect(store.capabilities.durability).toBe('none');
+  const shared = await engine.start('shared');
+  await vi.waitFor(async () => expect(await shared.status()).toBe('blocked'));
+  expect((await engine.runs.get(shared.id))?.error?.message).toContain('a store that shares a database with the app');
+  await engine.close();
+});
+
 it('where IndexedDB fails for any other reason, there may be runs in it: the fallback is not made', async () => {
   vi.stubGlobal('indexedDB', failing('Internal error opening backing store.', 'UnknownError'));
   const fallback = vi.fn(memoryStore);
