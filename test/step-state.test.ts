@@ -324,6 +324,53 @@ everyWay('state within a step', (open) => {
     expect(w.log).toEqual(['held undefined', 'held undefined']);
     expect(await engine.state.lock('mail', { ttl: '1h' })).toBeDefined();
   });
+
+  it('D8: a lock excludes those who run at once in one step, and is free again once it is given back or over', async () => {
+    const w = open();
+    let inside = 0;
+    let most = 0;
+    const work = async (state: State) => {
+      const lock = await state.lock('account', { ttl: '1m' });
+      if (!lock) return 'busy';
+      most = Math.max(most, ++inside);
+      await state.get('nothing');
+      inside--;
+      await lock.release();
+      return lock.token;
+    };
+    const engine = await stepOf(w, async (state) => {
+      const first = await Promise.all([work(state), work(state), work(state)]);
+      const again = [await work(state), await work(state)];
+      const kept = await state.lock('account', { ttl: '1m' });
+      const refused = [await state.lock('account', { ttl: '1m' }), await state.lock('other', { ttl: '1m' })];
+      await kept!.release();
+      const short = await state.lock('account', { ttl: 1 });
+      w.clock.jump(w.clock.now() + 10);
+      const after = await state.lock('account', { ttl: '1m' });
+      await short!.release(); // over: it takes nothing from the one that came after
+      const last = await state.lock('account', { ttl: '1m' });
+      return [first, again, kept!.token, refused.map((one) => one?.token), after!.token, last === undefined];
+    });
+    expect(await run(engine)).toMatchObject({
+      status: 'completed',
+      result: [[1, 'busy', 'busy'], [2, 3], 4, [undefined, 1], 6, true],
+    });
+    expect(most).toBe(1);
+  });
+
+  it('D8: an increment that was refused to who asked is not refused once more with the result', async () => {
+    const w = open();
+    const engine = await stepOf(w, async (state) => {
+      await state.set('text', 'text');
+      const refused = await state.increment('text').then(
+        () => 'incremented',
+        (error) => error.code,
+      );
+      return [refused, await state.get('text')];
+    });
+    expect(await run(engine)).toMatchObject({ status: 'completed', result: ['NOT_A_NUMBER', 'text'] });
+    expect(await engine.state.get('text')).toBe('text');
+  });
 });
 let engineOf: () => Stepfast = () => {
   throw new Error('not set yet');

@@ -556,4 +556,18 @@ onEveryStore('stepfast/testing: replay of an exported run against new code', (me
     expect(report).toMatchObject({ fits: true, next: [{ kind: 'run', name: 'more' }] });
     expect(entered).toEqual([]);
   });
+
+  it('what the handler reads of the shared state is given to it', async () => {
+    const job = defineJob('flow', async ({ step, state }) => {
+      await step.run('make', () => 1);
+      const more = (await state.get<number>('more')) ?? 0;
+      if ((await state.increment('more')) !== more + 1) return 'no';
+      if (more === 7) await step.waitForEvent('go');
+      return more;
+    });
+    const run = await exported(world(medium));
+    expect(await replay(run, job, { state: { more: 7 } })).toMatchObject({ fits: true, next: [{ name: 'go' }] });
+    expect(await replay(run, job)).toMatchObject({ ending: 'returned', next: [] });
+    await expect(replay(run, job, { states: {} } as never)).rejects.toMatchObject({ code: 'INVALID_OPTION' });
+  });
 });

@@ -42,7 +42,7 @@ export function orFallback(own: Store, fallback: () => Store): Store {
     state: (key) => store.state(key),
     // The fallback shares nothing with the app, and says so where it is asked for.
     get transact() {
-      return store.transact as NonNullable<Store['transact']>;
+      return store.transact?.bind(store) as NonNullable<Store['transact']>;
     },
     watch(listener) {
       watch(listener);

@@ -64,8 +64,15 @@ interface StateOptions extends StateHost {
   readonly platform: Platform;
   /** Called before anything else at each use; throws what refuses it. */
   check?(word: keyof State, key: string): void;
-  /** Who takes locks: the same holder may take one again. Default: a new one for each call. */
+  /** Who takes locks: the same holder may take one again that an attempt before has left. Default: a new one for each call. */
   readonly holder?: string;
+}
+
+/** A lock that this very object has given out: to one caller at a time, whoever the store takes them for. */
+interface Held {
+  turn: Promise<unknown>;
+  token?: number;
+  until: number;
 }
 
 /** Locks live beside the values, under keys that no user can give. */
@@ -73,6 +80,7 @@ const lockKey = (key: string) => `stepfast:lock:${key}`;
 
 export function createState({ codec, platform, read, commit, check: refuse, holder }: StateOptions): State {
   const { clock } = platform;
+  const held = new Map<string, Held>();
   const checked = (word: keyof State, key: string) => {
     checkText(key, 'The key', 'INVALID_KEY');
     check(!key.startsWith('stepfast:'), 'The key', key, 'one that does not start with "stepfast:"', 'INVALID_KEY');
@@ -84,6 +92,14 @@ export function createState({ codec, platform, read, commit, check: refuse, hold
     check(ttl === undefined || expiresAt === undefined, 'ttl beside expiresAt', ttl, 'one of ttl and expiresAt');
     if (ttl !== undefined) return { expiresAt: clock.now() + durationMs(ttl, 'ttl') };
     return expiresAt === undefined ? {} : { expiresAt: instantMs(expiresAt, 'expiresAt') };
+  };
+  const lockOf = (key: string, token: number | undefined, released?: (token: number) => void): Lock | undefined => {
+    if (token === undefined) return undefined;
+    const release = async () => {
+      await commit([{ kind: 'unlock', key, token }]);
+      released?.(token);
+    };
+    return { token, release };
   };
   return {
     async get<Value>(key: string) {
@@ -112,9 +128,18 @@ export function createState({ codec, platform, read, commit, check: refuse, hold
       checkOptions(options, ['ttl'], 'The options of lock');
       const expiresAt = clock.now() + durationMs(options?.ttl, 'ttl');
       const of = { key: lockKey(key), holder: holder ?? platform.newId(), expiresAt };
-      const token = (await commit([{ kind: 'lock', ...of }]))[0]!.token;
-      if (token === undefined) return undefined;
-      return { token, release: async () => void (await commit([{ kind: 'unlock', key: of.key, token }])) };
+      const take = async () => (await commit([{ kind: 'lock', ...of }]))[0]!.token;
+      if (holder === undefined) return lockOf(of.key, await take());
+      const own = held.get(key) ?? { turn: Promise.resolve(), until: 0 };
+      held.set(key, own);
+      const taking = own.turn.then(async () => {
+        const token = own.until > clock.now() ? undefined : await take();
+        return token === undefined ? undefined : Object.assign(own, { token, until: expiresAt }).token;
+      });
+      own.turn = taking.catch(() => undefined);
+      return lockOf(of.key, await taking, (token) => {
+        if (own.token === token) own.until = 0;
+      });
     },
   };
 }

@@ -215,7 +215,10 @@ function attemptState(
     if (earlier.some((other) => other.key === key && other.kind !== 'increment')) {
       // What it adds to is this attempt's own: nobody else counts there before the result is committed.
       const sum = sumOf(await read(key, change), change);
-      if (sum === undefined) throw notANumber(change);
+      if (sum === undefined) {
+        pending = pending.filter((other) => other !== change); // refused here, and not once more with the result
+        throw notANumber(change);
+      }
       return sum;
     }
     const nth = (numbers.get(key) ?? 0) + 1;

@@ -10,6 +10,6 @@ export {
 } from './conformance.js';
 export { type CrashOptions, type CrashReport, type CrashViolation, crashEverywhere } from './crash-everywhere.js';
 export { type FailingStore, failingStore, type StoreCall, type StoreFault } from './failing-store.js';
-export { type ReplayableRun, type ReplayedAsk, type ReplayReport, replay } from './replay.js';
+export { type ReplayableRun, type ReplayedAsk, type ReplayOptions, type ReplayReport, replay } from './replay.js';
 export type { OpenedWait, PlayOptions, Scenario, StepFake } from './scenario.js';
 export { type TestedRun, testRun } from './test-run.js';

@@ -1,4 +1,5 @@
 import { type AnyJob, checkJob } from '../door/job.js';
+import type { State } from '../door/state.js';
 import { StepfastError } from '../errors.js';
 import { digestOf } from '../replay/digest.js';
 import { mismatch } from '../replay/mismatch.js';
@@ -8,7 +9,7 @@ import { upgradeOf } from '../run/upgrade.js';
 import { FORMAT_VERSION, type JournalEntry, namespaceOf } from '../store/journal.js';
 import type { RunRow } from '../store/store.js';
 import { systemPlatform } from '../system.js';
-import { check } from '../values/check.js';
+import { check, checkOptions } from '../values/check.js';
 import { createCodec } from '../values/codec.js';
 
 /** What `runs.export` gives, as far as a replay needs it. */
@@ -41,6 +42,27 @@ export interface ReplayReport {
 
 const askedOf = ({ id: [name, occurrence], command: { kind } }: Ask): ReplayedAsk => ({ kind, name, occurrence });
 
+export interface ReplayOptions {
+  /** What the shared state holds, for a handler that reads it. Default: nothing. */
+  readonly state?: { readonly [key: string]: unknown };
+}
+
+/** The shared state of one replay: what is written to it stays there, and every lock is free. */
+function stateOf(values: { readonly [key: string]: unknown }): State {
+  const rows = new Map(Object.entries(values));
+  return {
+    get: async <Value>(key: string) => rows.get(key) as Value | undefined,
+    set: async (key, value) => void rows.set(key, value),
+    delete: async (key) => void rows.delete(key),
+    async increment(key, by = 1) {
+      const sum = ((rows.get(key) ?? 0) as number) + by;
+      rows.set(key, sum);
+      return sum;
+    },
+    lock: async () => ({ token: 1, release: async () => undefined }),
+  };
+}
+
 /** Nothing outside happens in a replay: what would do something, or depends on it, stays open. */
 const nothing = () => new Promise<never>(() => undefined);
 
@@ -50,13 +72,15 @@ const PATIENCE_MS = 1_000;
 /**
  * Replays a run that was exported from a real app against the code at hand, for an app's CI: does it still fit?
  *
- * Runs the handler, `migrate` included, over what is recorded; enters no step and writes nothing.
+ * Runs the handler, `migrate` included, over what is recorded; enters no step and writes nothing. What the handler reads of
+ * the shared state is given with `options.state`.
  *
  * @param exported What `runs.export` of `stepfast/transfer` gave.
  * @throws {StepfastError} `STORE_TOO_NEW`, `UNKNOWN_JOB` when the run is of another job.
  * @example expect(await replay(JSON.parse(file), checkout)).toMatchObject({ fits: true });
  */
-export async function replay(exported: ReplayableRun, job: AnyJob): Promise<ReplayReport> {
+export async function replay(exported: ReplayableRun, job: AnyJob, options: ReplayOptions = {}): Promise<ReplayReport> {
+  checkOptions(options, ['state'], 'The options of replay');
   check(Array.isArray(exported?.journal), 'exported', exported, 'what runs.export gave');
   checkJob(job);
   const { run: row, format } = exported;
@@ -92,7 +116,7 @@ export async function replay(exported: ReplayableRun, job: AnyJob): Promise<Repl
         replay: () => pass,
         undoable: () => undefined,
       }),
-      state: { get: nothing, set: nothing, delete: nothing, increment: nothing, lock: nothing },
+      state: stateOf(options.state ?? {}),
       log: { debug() {}, info() {}, warn() {}, error() {} },
       run: {
         id: row.runId,
