@@ -350,6 +350,38 @@ onEveryStore('code that does not fit', (medium) => {
     expect(await engines[0]!.runs.get('r')).toMatchObject({ status: 'completed', result: 'x' });
   });
 
+  it('code that takes the place of other code drives a run from its next wait or sleep on, also one that is in a step', async () => {
+    const w = world(medium);
+    let finish: (() => void) | undefined;
+    const code = (version: string) =>
+      defineJob('app', async ({ step }) => {
+        await step.run('a', () => {
+          w.log.push(`${version} a`);
+          return new Promise<void>((resolve) => (finish = resolve));
+        });
+        await step.waitForEvent('go');
+        await step.run('b', () => void w.log.push(`${version} b`));
+        await step.sleep('night', '1h');
+        return version;
+      });
+    const engine = w.engine();
+    engine.register(code('old'));
+    await engine.start('app', undefined, { id: 'r' });
+    await vi.waitFor(() => expect(finish).toBeDefined());
+    engine.register(code('new'), { replace: true });
+    await w.clock.idle();
+    finish!();
+    await vi.waitFor(async () => expect(await statusOf(engine)).toBe('waiting'));
+    await engine.dispatch('go');
+    await vi.waitFor(async () => expect(await statusOf(engine)).toBe('sleeping'));
+    expect(w.log).toEqual(['old a', 'new b']);
+    await w.clock.advance('2h');
+    expect(await engine.runs.get('r')).toMatchObject({ status: 'completed', result: 'new' });
+    expect((await engine.runs.timeline('r')).filter((entry) => 'interrupted' in entry && entry.interrupted)).toEqual(
+      [],
+    );
+  });
+
   it('R5: runs.list finds the blocked ones, among others and page by page', async () => {
     const w = world(medium);
     const first = await begin(w, async ({ step }) => {

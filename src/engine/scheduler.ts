@@ -70,6 +70,8 @@ export function createScheduler(options: SchedulerOptions) {
   let isFreed = false;
   /** Runs that a look has left out as woken already: a second wake-up, behind the commit under way, looks like the first. */
   const leftOut = new Set<string>();
+  /** Driven by code that was replaced since: they are let go of as soon as they rest. */
+  const replaced = new Set<string>();
   const alarm = createAlarm(clock, () => {
     const now = clock.now();
     for (const driver of drivers.values()) if (driver.timerAt() <= now) void driver.pump();
@@ -90,6 +92,13 @@ export function createScheduler(options: SchedulerOptions) {
     const { waits, awaits } = row();
     if (leftOut.delete(runId) && (waits.length || awaits)) look();
   };
+
+  /** Its run is to be taken up anew, by the code that is registered now. */
+  const retire = (driver: Driver) =>
+    void driver.retire().then(look, (error) => {
+      report(error);
+      platform.patience(LIVENESS_MS, look);
+    });
 
   const sweep = createSweep({
     ...options,
@@ -147,10 +156,12 @@ export function createScheduler(options: SchedulerOptions) {
       alarm.ring(driver.nextAt());
       if (!driver.isActive()) freed(driver);
       shows(driver);
+      if (replaced.has(driver.runId) && !driver.isActive()) retire(driver);
     },
     gone(driver, why) {
       if (drivers.get(driver.runId) === driver) drivers.delete(driver.runId);
       if (why) unfit.forget(driver.runId);
+      replaced.delete(driver.runId);
       shows(driver);
       if (why === 'lost') look();
       if (why !== 'no-slot') return freed(driver);
@@ -295,12 +306,11 @@ export function createScheduler(options: SchedulerOptions) {
     /** The registrations have changed: what was unfit may fit now. */
     refit(job: AnyJob) {
       unfit.clear();
-      for (const driver of drivers.values())
-        if (driver.row().job === job.name && !driver.isActive())
-          void driver.retire().then(look, (error) => {
-            report(error);
-            platform.patience(LIVENESS_MS, look);
-          });
+      for (const driver of drivers.values()) {
+        if (driver.row().job !== job.name) continue;
+        if (driver.isActive()) replaced.add(driver.runId);
+        else retire(driver);
+      }
     },
     blockedBy: unfit.blockedBy,
     drivesRun: (runId: string) => drivers.has(runId),
