@@ -98,6 +98,14 @@ describe('O5: the words of an engine, over a port', () => {
     expect(await failureOf(remote.runs.retry(fork.id))).toMatchObject({ code: 'RUN_NOT_FAILED' });
   });
 
+  it('B: what is no name, or no key, is refused with its code', async () => {
+    const { remote } = pair();
+    const symbol = Symbol('no name') as never;
+    expect(await failureOf(remote.start(symbol))).toMatchObject({ code: 'INVALID_NAME' });
+    expect(await failureOf(remote.dispatch(symbol))).toMatchObject({ code: 'INVALID_NAME' });
+    expect(await failureOf(remote.state.set(symbol, 1))).toMatchObject({ code: expect.any(String) });
+  });
+
   it('O5: shared state is read, written, counted and locked', async () => {
     const { remote, engine } = pair();
     await remote.state.set('k', new Map([['a', 1n]]), { ttl: '1h' });

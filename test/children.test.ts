@@ -290,6 +290,30 @@ everyWay('step.call', (open) => {
     expect(w.log).toEqual(['before']);
   });
 
+  it('E12: a call that would give the run itself, by a singleton or an id, is refused instead of waited for', async () => {
+    const w = open();
+    const engine = w.engine((stepfast) => {
+      stepfast.job<number>('crawl', { queue: { name: 'crawl', singleton: true } }, async ({ payload, step }) =>
+        payload > 0 ? 1 + ((await step.call('crawl', payload - 1)) as number) : 0,
+      );
+      stepfast.job('own', async ({ step, run }) => {
+        const started = await step.start('own', undefined, { id: run.id });
+        const called = await step.call('own', undefined, { id: run.id }).catch((error) => error.code);
+        return [started.id, called];
+      });
+    });
+    await engine.start('crawl', 2, { id: 'C' });
+    await engine.start('own', undefined, { id: 'O' });
+    await w.clock.idle();
+    const crawl = await engine.runs.get('C');
+    expect(crawl).toMatchObject({
+      status: 'failed',
+      error: { code: 'STEP_FAILED' },
+    });
+    expect(crawl!.error!.message).toContain('another than the run itself');
+    expect(await engine.runs.get('O')).toMatchObject({ status: 'completed', result: ['O', 'STEP_FAILED'] });
+  });
+
   it('E12, R4: a child with a name of its own, or of no name at all, is one identity each', async () => {
     const w = open();
     const engine = w.engine((stepfast) => {

@@ -582,4 +582,39 @@ onEveryStore('retries', (medium) => {
     expect(gaps(at)).toEqual([300_000]);
     expect(await engine.runs.get(id)).toMatchObject({ status: 'failed', error: { name: 'FatalError' } });
   });
+
+  const unreadable: { [what: string]: () => unknown } = {
+    'a proxy that was revoked'() {
+      const { proxy, revoke } = Proxy.revocable({}, {});
+      revoke();
+      return proxy;
+    },
+  };
+  for (const name of ['message', 'name', 'code', 'after'])
+    unreadable[`an error whose ${name} can not be read`] = () =>
+      Object.defineProperty(name === 'after' ? new RetryableError('x') : new Error('x'), name, {
+        get() {
+          throw new Error('not for you');
+        },
+      });
+
+  it.each(Object.entries(unreadable))('F2: %s fails an attempt like any other', async (_, make) => {
+    for (const where of ['step', 'handler']) {
+      const w = world(medium);
+      let calls = 0;
+      const fail = () => {
+        calls++;
+        throw make();
+      };
+      const engine = w.engine((stepfast) =>
+        stepfast.job('odd', { retry: { maxAttempts: 2, initialDelay: '1s' } }, async ({ step }) =>
+          where === 'step' ? step.run('a', fail) : fail(),
+        ),
+      );
+      const { id } = await engine.start('odd');
+      await w.clock.advance('1m');
+      expect(await engine.runs.get(id)).toMatchObject({ status: 'failed', error: { message: expect.any(String) } });
+      expect(calls).toBe(2);
+    }
+  });
 });

@@ -9,7 +9,7 @@ import type { Schedule } from '../../src/engine/words.js';
 import { StepfastError } from '../../src/errors.js';
 import type { Clock } from '../../src/platform.js';
 import type { RunSnapshot } from '../../src/run/inspect.js';
-import { check, checkOptions, checkText } from '../../src/values/check.js';
+import { check, checkName, checkOptions, checkText, quoted } from '../../src/values/check.js';
 import type { Duration } from '../../src/values/duration.js';
 import { type Calls, createCalls } from './calls.js';
 import { systemClock } from './clock.js';
@@ -122,7 +122,7 @@ const remoteState = ({ calls, packer, ask }: Remote): Stepfast['state'] => {
   return {
     get: async (key) => (await ask('state.get', value(key))) as never,
     set: async (key, given, options) =>
-      void (await ask('state.set', value(key), value(given, `the value of "${key}"`), value(options))),
+      void (await ask('state.set', value(key), value(given, `the value of ${quoted(key)}`), value(options))),
     delete: async (key) => void (await ask('state.delete', value(key))),
     increment: async (key, by, options) =>
       (await ask('state.increment', value(key), value(by), value(options))) as number,
@@ -214,6 +214,7 @@ export function connectStepfast(port: BridgePort, options: ConnectOptions = {}):
     close,
     start: (async (job: string | AnyJob, payload?: unknown, given?: StartOptions) => {
       const name = nameOf(job);
+      checkName(name, 'a job');
       const { value } = packer;
       const label = `the payload of job "${name}"`;
       const { id, answer } = calls.call('start', value(name), value(payload, label), value(given));
@@ -221,6 +222,7 @@ export function connectStepfast(port: BridgePort, options: ConnectOptions = {}):
     }) as Stepfast['start'],
     dispatch: (async (event: string | EventType, payload?: unknown, given?: DispatchOptions) => {
       const name = eventName(event);
+      checkName(name, 'an event');
       const schema = typeof event === 'object' ? event?.schema : undefined;
       const checked = schema ? await validate(schema, payload, `The payload of event "${name}"`) : payload;
       const sent = packer.value(checked, `the payload of event "${name}"`);

@@ -153,7 +153,10 @@ export function createStep({ host, replay, undoable }: StepPass): Step {
         job: jobName,
         async fn({ idempotencyKey }: StepContext, { runId, createdAt, confirm }: InnerContext) {
           const inner = { parentId: runId, key: `stepfast:child:${createdAt}/${idempotencyKey}`, run: confirm };
-          return { id: (await host.start(job, payload, start, inner)).runId };
+          const { runId: id } = await host.start(job, payload, start, inner);
+          // By its id, a key or a singleton: it would wait for its own end, and keep that key for ever.
+          check(kind === 'start' || id !== runId, `The run that step.call gave`, id, 'another than the run itself');
+          return { id };
         },
       };
     });
