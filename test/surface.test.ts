@@ -160,6 +160,7 @@ describe('what each entry exports', () => {
         'FreshMedium',
         'OpenedWait',
         'PlayOptions',
+        'ReplayOptions',
         'ReplayReport',
         'ReplayableRun',
         'ReplayedAsk',

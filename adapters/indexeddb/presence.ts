@@ -8,7 +8,8 @@ import type { Lease } from './schema.js';
  *
  * P1. A page that is left in an orderly way says so in localStorage, synchronously: the end of a visit must not count
  *     as a crash. IndexedDB is not touched in `pagehide` (work begun there has broken the next load in Safari), and a
- *     note that is lost with a killed browser costs an interruption, nothing more.
+ *     note that is lost with a killed browser costs an interruption, nothing more. For an engine in a dedicated worker, served
+ *     over the bridge, its page does so.
  * P2. A page in the back/forward cache, or frozen, counts as gone. Its lock is freed, and taken again when it comes back.
  * P3. A worker hears of neither, and keeps its lock. `locks.query()`, asked every few seconds by who sees due work of
  *     others, makes Chromium drop a cached page; a frozen one does not answer (pings.ts).
@@ -36,6 +37,23 @@ const storage = (): Storage | undefined => {
   }
 };
 const page = (): Document | undefined => globalThis.document;
+
+/** In a worker, which has no localStorage, its page keeps the notes, if the engine is served to it (plugins/bridge/notes.ts). */
+interface PageNotes {
+  readonly own: Set<string>;
+  readonly left: Set<string>;
+  readonly changed?: () => void;
+}
+const NOTES = Symbol.for('stepfast.notes');
+const pageNotes = (): PageNotes | undefined => {
+  if (page()) return undefined;
+  return ((globalThis as { [NOTES]?: PageNotes })[NOTES] ??= { own: new Set(), left: new Set() });
+};
+const noteInPage = (key: string, change: 'add' | 'delete') => {
+  const notes = pageNotes();
+  notes?.own[change](key);
+  notes?.changed?.();
+};
 
 export interface PresenceOptions {
   readonly name: string;
@@ -127,6 +145,7 @@ export function presence(options: PresenceOptions): Presence {
     present = owner;
     isAway = false;
     storage()?.removeItem(noted + owner);
+    noteInPage(noted + owner, 'add');
     return new Promise<void>((entered, failed) => {
       if (!locks) return entered();
       release();
@@ -196,6 +215,7 @@ export function presence(options: PresenceOptions): Presence {
     leave() {
       clearTimeout(settling);
       listen('removeEventListener');
+      if (present !== undefined) noteInPage(noted + present, 'delete');
       present = undefined;
       isAway = true;
       letGo();
@@ -224,7 +244,7 @@ export function presence(options: PresenceOptions): Presence {
   };
 
   function hasLeftNote(owner: string): boolean {
-    return storage()?.getItem(noted + owner) != null;
+    return storage()?.getItem(noted + owner) != null || pageNotes()?.left.has(noted + owner) === true;
   }
 }
 

@@ -47,6 +47,10 @@ interface CallsOptions {
   report(error: unknown): void;
   /** The line has ended, other than by `end`. */
   lost(error: StepfastError): void;
+  /** Notes of visits that ended in an orderly way. */
+  left(): readonly string[];
+  /** Notes to be written when this page goes. */
+  noted(notes: readonly string[]): void;
 }
 
 interface Pending {
@@ -81,7 +85,7 @@ const outdated = (theirs: number) =>
       : 'The engine at the other end of the port is of an older release of stepfast. Load its context anew to get the newer code.',
   );
 
-export function createCalls({ port, packer, clock, everyMs, report, lost }: CallsOptions): Calls {
+export function createCalls({ port, packer, clock, everyMs, report, lost, left, noted }: CallsOptions): Calls {
   const client = newId();
   const pending = new Map<number, Pending>();
   const subscriptions = new Map<number, (value: Packed) => void>();
@@ -99,6 +103,7 @@ export function createCalls({ port, packer, clock, everyMs, report, lost }: Call
       else lose(lostPort('The port to the engine can not be written to', { cause }));
     }
   };
+  const greet = () => post({ kind: 'hello', left: left() });
   /** Nobody may listen yet: then it is kept back until somebody does. */
   const send = (message: ToEngine) => {
     if (engine === undefined) outbox.push(message);
@@ -128,7 +133,7 @@ export function createCalls({ port, packer, clock, everyMs, report, lost }: Call
     clock,
     everyMs,
     isNeeded: () => pending.size + subscriptions.size + kept > 0,
-    ask: () => post({ kind: engine === undefined ? 'hello' : 'ping' }),
+    ask: () => (engine === undefined ? greet() : post({ kind: 'ping' })),
     lost: () => lose(lostPort('Nobody answers at the other end of the port')),
   });
   const settle = (message: Extract<ToClient, { readonly id: number }>) => {
@@ -148,7 +153,8 @@ export function createCalls({ port, packer, clock, everyMs, report, lost }: Call
     if (engine !== undefined && message.engine !== engine) return;
     if (v !== PROTOCOL) return lose(outdated(v));
     pulse.heard();
-    if (kind === 'here' && engine === undefined) post({ kind: 'hello' });
+    if (kind === 'here' && engine === undefined) greet();
+    else if (kind === 'notes') noted(message.notes ?? []);
     else if (kind === 'welcome') {
       engine = message.engine;
       for (const each of outbox.splice(0)) post(each);
@@ -158,7 +164,7 @@ export function createCalls({ port, packer, clock, everyMs, report, lost }: Call
   };
   const gone = () => lose(lostPort('The port to the engine was closed'));
   const line = lineOver(port, { heard, gone, report });
-  post({ kind: 'hello' });
+  greet();
 
   return {
     call(word, ...given) {

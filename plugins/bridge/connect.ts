@@ -13,6 +13,7 @@ import { check, checkName, checkOptions, checkText, quoted } from '../../src/val
 import type { Duration } from '../../src/values/duration.js';
 import { type Calls, createCalls } from './calls.js';
 import { systemClock } from './clock.js';
+import { removeNotes, writeNotes, writtenNotes } from './notes.js';
 import { type BridgePort, reporter } from './port.js';
 import { remoteSchedule } from './remote-schedule.js';
 import { checkBridge } from './serve.js';
@@ -138,11 +139,17 @@ const remoteState = ({ calls, packer, ask }: Remote): Stepfast['state'] => {
 const STAYS_MS = 3_000;
 
 /** What becomes of a page it says itself: most browsers tell nobody at the other end of its ports. */
-function onLeaving(leave: () => void, tell: Calls['tell']): () => void {
+function onLeaving(leave: () => void, tell: Calls['tell'], notes: () => readonly string[]): () => void {
   if (typeof addEventListener !== 'function' || typeof document === 'undefined') return () => undefined;
-  const hide = ({ persisted }: PageTransitionEvent) => (persisted ? tell('away') : leave());
+  const hide = ({ persisted }: PageTransitionEvent) => {
+    writeNotes(notes());
+    if (persisted) tell('away');
+    else leave();
+  };
   const show = ({ persisted }: PageTransitionEvent) => {
-    if (persisted) tell('back');
+    if (!persisted) return;
+    removeNotes(notes());
+    tell('back');
   };
   let staying: ReturnType<typeof setTimeout> | undefined;
   const mayLeave = () => {
@@ -194,9 +201,13 @@ export function connectStepfast(port: BridgePort, options: ConnectOptions = {}):
     stay();
     heard(() => (onLost ?? report)(error), report);
   };
-  const calls = createCalls({ port, packer, clock, everyMs, report, lost });
+  let notes: readonly string[] = [];
+  const noted = (given: readonly string[]) => {
+    notes = given;
+  };
+  const calls = createCalls({ port, packer, clock, everyMs, report, lost, left: writtenNotes, noted });
   const leave = () => calls.end(new StepfastError('CLOSED', 'This connection is closed. Connect again to go on.'));
-  stay = onLeaving(leave, calls.tell);
+  stay = onLeaving(leave, calls.tell, () => notes);
   const ask = async (word: Word, ...given: readonly Packed[]) => packer.open(await calls.call(word, ...given).answer);
   const remote: Remote = { calls, packer, clock, report, ask };
   const handle = createHandles(remote);

@@ -3,6 +3,7 @@ import type { Clock } from '../../src/platform.js';
 import { check, checkOptions } from '../../src/values/check.js';
 import { type Duration, durationMs } from '../../src/values/duration.js';
 import { systemClock } from './clock.js';
+import { workerNotes } from './notes.js';
 import { type BridgePort, lineOver, reporter } from './port.js';
 import { createPulse, type Pulse } from './pulse.js';
 import { createSession, type Session } from './session.js';
@@ -125,7 +126,9 @@ export function serveStepfast(stepfast: Stepfast, port: BridgePort, options: Ser
     if (to !== 'engine' || typeof id !== 'string') return;
     if (kind === 'hello') {
       if (v === PROTOCOL) meet(id);
-      return tell({ kind: 'welcome' }, id); // of another version: it finds out by this answer
+      if (isOfPage) for (const note of message.left ?? []) workerNotes().left.add(note);
+      tell({ kind: 'welcome' }, id); // of another version: it finds out by this answer
+      return tellNotes();
     }
     if (v !== PROTOCOL || message.engine !== engine) return;
     if (kind === 'bye') return leave(id);
@@ -138,6 +141,12 @@ export function serveStepfast(stepfast: Stepfast, port: BridgePort, options: Ser
     session.heard(message as ToEngine);
     pulse.need();
   };
+  /** Over any other port may be one page of several, with which nothing here ends. */
+  const isOfPage = port === (globalThis as unknown);
+  const tellNotes = () => {
+    if (isOfPage) for (const id of clients.keys()) tell({ kind: 'notes', notes: [...workerNotes().own] }, id);
+  };
+  if (isOfPage) workerNotes().changed = tellNotes;
   const line = lineOver(port, { heard, gone: leaveAll, report });
   tell({ kind: 'here' });
   return {

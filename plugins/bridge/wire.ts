@@ -46,7 +46,9 @@ export interface PackedError {
 export type PageNews = 'leaving' | 'away' | 'back';
 
 export type ToEngine =
-  | { readonly kind: 'hello' | 'ping' | 'pong' | 'bye' }
+  | { readonly kind: 'ping' | 'pong' | 'bye' }
+  /** `left`: notes of visits that ended in an orderly way. */
+  | { readonly kind: 'hello'; readonly left: readonly string[] }
   | { readonly kind: PageNews }
   | { readonly kind: 'call'; readonly id: number; readonly word: Word; readonly given: readonly Packed[] }
   | { readonly kind: 'subscribe'; readonly id: number; readonly run: Packed }
@@ -56,6 +58,8 @@ export type ToEngine =
 export type ToClient =
   /** `here`: somebody listens now, to all whom it may concern. `welcome` answers `hello`. */
   | { readonly kind: 'here' | 'welcome' | 'ping' | 'pong' | 'bye' }
+  /** To be written when the client's page goes, and the worker of the engine with it. */
+  | { readonly kind: 'notes'; readonly notes: readonly string[] }
   | { readonly kind: 'value' | 'snapshot'; readonly id: number; readonly value: Packed }
   | { readonly kind: 'error'; readonly id: number; readonly error: PackedError };
 

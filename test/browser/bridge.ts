@@ -55,6 +55,21 @@ function bridgeIn({ launch }: Driver): void {
     await page.close();
   });
 
+  it('F5: reloads of a page whose worker is in a step are no crashes', async () => {
+    const page = await openApp('reloads');
+    const release = site.hold('reloads-reserve');
+    const { id } = await start(page);
+    for (let times = 1; times <= 4; times++) {
+      await site.reached('reloads-reserve', times);
+      await page.reload();
+    }
+    await site.reached('reloads-reserve', 5);
+    release();
+    await until(page, id, 'waiting');
+    expect(await page.evaluate(`app.interruptions(${JSON.stringify(id)})`)).toBe(0);
+    await page.close();
+  });
+
   it('O5: a worker that was terminated answers no longer: PORT_LOST', async () => {
     const page = await openApp('gone');
     await page.evaluate('app.terminate()');

@@ -14,6 +14,8 @@ const stepfast = connectStepfast(worker, { heartbeat: 300, onLost: ({ code }) =>
 
 const tools = {
   lost,
+  interruptions: async (runId: string) =>
+    (await stepfast.runs.timeline(runId)).filter((entry) => entry.kind === 'claimed' && entry.interrupted).length,
   terminate: () => worker.terminate(),
   start: async (): Promise<{ id: string; created: boolean }> => {
     const { id, created } = await stepfast.start('order', { items: new Map([['a', 1]]) }, { idempotencyKey: 'one' });
