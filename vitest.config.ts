@@ -21,7 +21,7 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/**/*.test.ts'],
-          exclude: ['test/browser/**', 'test/package/**'],
+          exclude: ['test/browser/**', 'test/mutate/**', 'test/package/**'],
           testTimeout: 60_000,
           hookTimeout: 60_000,
         },

@@ -1,6 +1,8 @@
 /** Named limits of one run (spec R7, R12). */
 export const LIMITS = {
   outcomes: 10_000,
+  /** Characters of JSON in what a run has recorded. */
+  runBytes: 64 * 2 ** 20,
   openWaits: 1_000,
   logs: 1_000,
   /** Pairs of which a run begun anew remembers what it has taken, and events of each that it remembers to have left. */

@@ -526,6 +526,8 @@ onEveryStore('bad input', (medium) => {
         [{ store, replay: 'sometimes' }, ['replay', '"sometimes"']],
         [{ store, maxValueBytes: 'big' }, ['maxValueBytes', '"big"']],
         [{ store, maxValueBytes: Number.NaN }, ['maxValueBytes', 'NaN']],
+        [{ store, maxOutcomes: 0 }, ['maxOutcomes', '0']],
+        [{ store, maxRunBytes: '1 GB' }, ['maxRunBytes', '"1 GB"']],
         [{ store, onError: 'log' }, ['onError', '"log"']],
         [{ store, clock: {} }, ['clock']],
       ] as const;

@@ -244,3 +244,33 @@ describe('the limit of a journal', () => {
     expect(await engine.runs.timeline('long')).toHaveLength(length);
   });
 });
+
+onEveryStore('limits of a run', (medium) => {
+  it('R12: both limits of a journal are the app’s to set: outcomes, and what is recorded in all', async () => {
+    const define = (stepfast: Stepfast) =>
+      void stepfast.job<{ steps: number; size: number }>('loop', async ({ payload, step }) => {
+        for (let n = 0; n < payload.steps; n++) await step.run('part', () => 'x'.repeat(payload.size));
+        await step.waitForEvent('go');
+        return 'done';
+      });
+    const w = world(medium);
+    const engine = w.engine(define, { maxOutcomes: 5, maxRunBytes: 20_000 });
+    const run = async (id: string, payload: { steps: number; size: number }) => {
+      await engine.start('loop', payload, { id });
+      await w.clock.idle();
+      return (await engine.runs.get(id))!;
+    };
+    expect(await run('fits', { steps: 4, size: 4_000 })).toMatchObject({ status: 'waiting' });
+    const long = await run('long', { steps: 6, size: 1 });
+    expect(long).toMatchObject({ status: 'failed', error: { code: 'JOURNAL_FULL' } });
+    expect(long.error!.message).toContain('5 outcomes');
+    const large = await run('large', { steps: 4, size: 9_000 });
+    expect(large).toMatchObject({ status: 'failed', error: { code: 'JOURNAL_FULL' } });
+    expect(large.error!.message).toContain('20000 bytes');
+    w.crash(engine);
+    const next = w.engine(define, { maxOutcomes: 5, maxRunBytes: 20_000 });
+    await next.dispatch('go');
+    await w.clock.idle();
+    expect(await next.runs.get('fits'), 'counted the same when it is read').toMatchObject({ status: 'completed' });
+  });
+});

@@ -5,6 +5,7 @@ import { checkShared, positiveMs } from '../door/queue.js';
 import { createStart, lostBy, type StartOptions } from '../door/start.js';
 import { createState, type State, type StateHost, stateRefusal } from '../door/state.js';
 import { isStepfastError, StepfastError } from '../errors.js';
+import { LIMITS } from '../limits.js';
 import type { Clock, Platform } from '../platform.js';
 import type { Batch, CommitOutcome, Store } from '../store/store.js';
 import { check, checkInteger, checkOptions } from '../values/check.js';
@@ -38,6 +39,10 @@ export interface EngineOptions {
   readonly leaseMs?: number;
   /** Largest encoded value, in bytes. Default 1 MiB. */
   readonly maxValueBytes?: number;
+  /** Most outcomes of steps, waits and sleeps in one run; one more fails it with `JOURNAL_FULL`. Default 10,000. */
+  readonly maxOutcomes?: number;
+  /** Most that one run may record in all, in bytes of JSON, blobs left out; then it fails with `JOURNAL_FULL`. Default 64 MiB. */
+  readonly maxRunBytes?: number;
   /** `always` drops the handler at each outcome, so that every wake-up is a replay: for tests. Default `resume`. */
   readonly replay?: 'resume' | 'always';
 }
@@ -76,17 +81,18 @@ export interface Stepfast {
 
 const LEASE_MS = 15_000;
 
-const OPTIONS = ['store', 'clock', 'use', 'onError', 'onOutdated', 'retry', 'leaseMs', 'maxValueBytes', 'replay'];
+const SIZES = ['maxValueBytes', 'maxOutcomes', 'maxRunBytes'] as const;
+const OPTIONS = ['store', 'clock', 'use', 'onError', 'onOutdated', 'retry', 'leaseMs', ...SIZES, 'replay'];
 
 function checkEngine(options: EngineOptions, clock: Clock): void {
   checkOptions(options, OPTIONS, 'The options of createStepfast');
-  const { store, retry, replay, maxValueBytes, onError, onOutdated, use = [] } = options;
+  const { store, retry, replay, onError, onOutdated, use = [] } = options;
   check(typeof store?.commit === 'function', 'store', store, 'a store, for example memoryStore()');
   check(typeof clock?.setTimer === 'function', 'clock', clock, 'a clock, or leave it out');
   for (const [option, fn] of Object.entries({ onError, onOutdated }))
     check(fn === undefined || typeof fn === 'function', option, fn, 'a function, or leave it out');
   check(['resume', 'always'].includes(replay ?? 'resume'), 'replay', replay, '"resume" or "always"');
-  if (maxValueBytes !== undefined) checkInteger(maxValueBytes, 'maxValueBytes', 1);
+  for (const size of SIZES) if (options[size] !== undefined) checkInteger(options[size], size, 1);
   checkRetry(retry);
   checkUse(use);
 }
@@ -221,6 +227,8 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
     leaseMs,
     alwaysReplays: options.replay === 'always',
     retry: options.retry,
+    maxOutcomes: options.maxOutcomes ?? LIMITS.outcomes,
+    maxRunBytes: options.maxRunBytes ?? LIMITS.runBytes,
     start,
     dispatch,
     state,

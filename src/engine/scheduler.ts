@@ -33,6 +33,8 @@ interface SchedulerOptions
     | 'leaseMs'
     | 'alwaysReplays'
     | 'retry'
+    | 'maxOutcomes'
+    | 'maxRunBytes'
     | 'start'
     | 'dispatch'
     | 'state'

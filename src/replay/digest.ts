@@ -82,6 +82,8 @@ export interface Digest {
   /** The run's own: how often `step.restart` began it anew. */
   generation: number;
   handlerFailures: Failures | undefined;
+  /** Characters of JSON in all values, about. */
+  bytes: number;
   /** Log lines of the run, and those of them that the handler itself wrote. */
   logs: number;
   handlerLogs: number;
@@ -100,8 +102,17 @@ export const incrementKey = ({ key, nth }: { readonly key: string; readonly nth:
 /** Kinds that tell what an identity is recorded as. */
 const SHAPES = /^(step|attempt|value|sleep|wait|child)-|^event-taken/;
 
+/** Of an entry without a value, as many as make a line. */
+const LINE = 100;
+const bytesOf = (entry: JournalEntry): number => {
+  const { value, payload, error, data } = entry as { readonly [field: string]: Json | undefined };
+  const kept = value ?? payload ?? error ?? data;
+  return LINE + (typeof kept === 'string' ? kept.length : kept instanceof Object ? JSON.stringify(kept).length : 0);
+};
+
 const add = (digest: Digest, entry: JournalEntry): void => {
   const index = digest.entries.push(entry) - 1;
+  digest.bytes += bytesOf(entry);
   const key = 'id' in entry && entry.id ? identityKey(namespaceOf(entry), entry.id) : '';
   if (key && SHAPES.test(entry.kind)) digest.shapes.set(key, entry);
   if (isOutcome(entry)) {
@@ -269,6 +280,7 @@ export function digestOf(entries: readonly JournalEntry[]): Digest {
     isFork: false,
     generation: 0,
     handlerFailures: undefined,
+    bytes: 0,
     logs: 0,
     handlerLogs: 0,
     begunAt: undefined,

@@ -17,6 +17,8 @@ export interface DriverHost {
   readonly leaseMs: number;
   readonly alwaysReplays: boolean;
   readonly retry: RetryOptions | undefined;
+  readonly maxOutcomes: number;
+  readonly maxRunBytes: number;
   /** A commit of this engine for the run, with what is to be written along with it. */
   commit(change: RunChange, parts?: Pick<Batch, 'state' | 'starts' | 'events'>): Promise<CommitOutcome>;
   readonly start: Start;

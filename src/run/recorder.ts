@@ -21,7 +21,7 @@ import { type Due, nextDue, openWaits, passedOver, unjudged, verdictKey } from '
  */
 
 interface RecorderOptions {
-  readonly host: Pick<DriverHost, 'owner' | 'codec' | 'platform' | 'retry' | 'report'>;
+  readonly host: Pick<DriverHost, 'owner' | 'codec' | 'platform' | 'retry' | 'report' | 'maxOutcomes' | 'maxRunBytes'>;
   readonly run: LiveRun;
   readonly job: AnyJob;
   /** Lets the handler react to what was fed to it. */
@@ -89,8 +89,8 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
    * something to wait for, as below: this is called for each step.
    */
   const settle = (draft: Draft, { key }: Ask, entry: OutcomeEntry, isLater = false): Promise<void> | undefined => {
-    if (run.digest.outcomes.length >= LIMITS.outcomes) {
-      exceed(draft, 'JOURNAL_FULL', `${LIMITS.outcomes} outcomes`);
+    if (run.digest.outcomes.length >= host.maxOutcomes) {
+      exceed(draft, 'JOURNAL_FULL', `${host.maxOutcomes} outcomes`);
       return undefined;
     }
     record(draft, entry);
@@ -300,6 +300,7 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
           place,
         ),
       );
+    if (digest.bytes > host.maxRunBytes) return exceed(draft, 'JOURNAL_FULL', `${host.maxRunBytes} bytes recorded`);
     if (deadline <= draft.now)
       return fail(
         draft,
