@@ -100,7 +100,7 @@ const badDurations: readonly (readonly [value: unknown, quote: string])[] = [
   [true, 'true'],
   [5n, '5'],
   [{}, 'an object'],
-  [[1], 'an object'],
+  [[1], 'an array'],
   [new Date(0), 'an object'],
 ];
 const badInstants: readonly (readonly [value: unknown, quote: string])[] = [
