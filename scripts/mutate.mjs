@@ -21,7 +21,7 @@ const REPLAY = [
   ...['replay', 'race', 'races', 'combinators', 'nested', 'made-values', 'resume', 'restart', 'undo', 'step-dispatch'],
   ...['code-changes', 'undo-code', 'log', ...FOUND],
 ];
-const WAITS = ['wait-for-event', 'early-events', 'match', 'race', 'defined-events', 'code-changes', 'step-options'];
+const WAITS = ['wait-for-event', 'early-events', 'match', 'race', 'defined-events', 'code-changes', 'bad-input'];
 /** What a store does with a batch, on two of them. */
 const STORE = ['stores/memory', 'stores/indexeddb', 'golden', 'wait-for-event', 'early-events', 'queues', ...FOUND];
 
@@ -34,7 +34,15 @@ const TESTS = {
   'src/replay/forget.ts': DIGEST,
   'src/replay/replay.ts': REPLAY,
   'src/replay/wait.ts': [...WAITS, ...FOUND],
-  'src/replay/mismatch.ts': ['code-changes', 'upgrades', 'combinators', 'children-life', 'undo-code', 'transaction'],
+  'src/replay/mismatch.ts': [
+    'code-changes',
+    'upgrades',
+    'combinators',
+    'children-life',
+    'undo-code',
+    'transaction',
+    'fork',
+  ],
   'src/store/due.ts': [...STORE, 'clock', 'time', 'resume'],
   'src/store/transition/scope.ts': STORE,
   'src/engine/alarm.ts': [...FOUND, 'clock', 'time', 'resume', 'schedules'],

@@ -35,6 +35,33 @@ async function closeFor(w: World, engine: Stepfast, meanwhile: (sender: Stepfast
 }
 
 onEveryStore('which event a wait takes', (medium) => {
+  it('R4: a wait is named by its event, one for several by all of them, in their order', async () => {
+    const w = world(medium);
+    const define = (stepfast: Stepfast) =>
+      void stepfast.job('names', async ({ step }) => {
+        const all = [
+          step.waitForEvent(['a', 'b']),
+          step.waitForEvent('a'),
+          step.waitForEvent(['a']),
+          step.waitForEvent(['b', 'a'], { name: 'own' }),
+        ];
+        return (await Promise.all(all)).map(({ name }) => name);
+      });
+    const engine = w.engine(define);
+    await engine.start('names', undefined, { id: 'r' });
+    await w.clock.idle();
+    const waits = (await engine.runs.timeline('r')).filter(({ kind }) => kind === 'wait-set');
+    expect(waits.map((entry) => 'name' in entry && [entry.name, entry.occurrence])).toEqual([
+      ['["a","b"]', 1],
+      ['a', 1],
+      ['["a"]', 1],
+      ['own', 1],
+    ]);
+    for (let n = 0; n < 4; n++) await engine.dispatch('a');
+    await w.clock.idle();
+    expect(await engine.runs.get('r')).toMatchObject({ status: 'completed', result: ['a', 'a', 'a', 'a'] });
+  });
+
   it('an event dispatched while the run waits resumes it, and the receipt names the run', async () => {
     const w = world(medium);
     const engine = w.engine(waiter());
