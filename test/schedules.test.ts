@@ -53,6 +53,24 @@ const around = (
 };
 
 onEveryStore('schedules', (medium) => {
+  it('Q5: a tick that falls due while that of another schedule is started is not left for the next one', async () => {
+    const w = world(medium);
+    const store = around(w.store(), (inner) => {
+      w.clock.jump(w.clock.now() + 10); // it takes a while
+      return inner();
+    });
+    const engine = scheduled(w, (stepfast) => stepfast.job('tick', ({ run }) => run.schedule?.name), { store });
+    engine.schedule('a', { every: '1m' }, 'tick');
+    await engine.ready();
+    await w.clock.idle();
+    await w.clock.advance(4);
+    engine.schedule('b', { every: '1m' }, 'tick');
+    await w.clock.idle();
+    await w.clock.advance('61s');
+    const { runs } = await engine.runs.list({ job: 'tick' });
+    expect(runs.map(({ result }) => result).sort()).toEqual(['a', 'b']);
+  });
+
   it('Q5: a schedule starts one run at each tick, counted from its first declaration, also over reloads', async () => {
     const w = world(medium);
     const start = w.clock.now();

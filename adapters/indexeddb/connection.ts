@@ -52,6 +52,8 @@ function track(native: IDBDatabase, open: Set<IDBTransaction>, ended: () => void
 export function connectionTo(options: {
   readonly name: string;
   readonly database: AppDatabase | undefined;
+  /** The connection was closed by others: the site's data was cleared, perhaps, and nobody else would tell. */
+  onDropped(): void;
   /** The database is another one than before: that was deleted, with all its runs. */
   onReborn(): void;
   /** The app has closed its connection, and has given no function that opens another: there will be none any more. */
@@ -108,7 +110,14 @@ export function connectionTo(options: {
     request.addEventListener('upgradeneeded', () => addStores(request.result));
     const db = (await wrap(request)) as unknown as Database;
     // Another context that wants to delete the database, or to upgrade it, must not wait for us.
-    for (const lost of ['versionchange', 'close'] as const) db.addEventListener(lost, drop);
+    db.addEventListener('versionchange', ({ newVersion }) => {
+      drop();
+      if (newVersion === null) options.onDropped();
+    });
+    db.addEventListener('close', () => {
+      drop();
+      options.onDropped();
+    });
     track(unwrap(db), open, ended);
     return db;
   };
@@ -122,7 +131,11 @@ export function connectionTo(options: {
       'an open IDBDatabase, or a function that opens one',
     );
     const native: IDBDatabase = unwrap(given as unknown as IDBPDatabase) ?? given; // idb's own wrapping is welcome, where it is the same idb
-    native.addEventListener('close', drop, { once: true });
+    const lost = () => {
+      drop();
+      options.onDropped();
+    };
+    native.addEventListener('close', lost, { once: true });
     return wrap(native) as unknown as Database;
   };
 

@@ -116,6 +116,7 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
   const { use, end, pause, freeze, thaw, wasFrozen, pausedMs, births } = connectionTo({
     name,
     database,
+    onDropped: () => tell([undefined], false),
     onReborn() {
       leasedUntil = 0;
       opened?.onError(

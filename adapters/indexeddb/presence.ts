@@ -232,11 +232,12 @@ export function presence(options: PresenceOptions): Presence {
         if (hasLeftNote(owner) || !mayLive(owner) || (hasChannel && asked.isSilent(owner)))
           return yields(owner, names.has(visible));
         deadSince.delete(owner);
+        pageNotes()?.left.delete(noted + owner); // its page is back from the cache
         waitFor(owner);
         return true;
       };
     },
-    hasLeft: hasLeftNote,
+    hasLeft: (owner) => hasLeftNote(owner) || pageNotes()?.left.has(noted + owner) === true,
     hear(message) {
       if ((message as { readonly leaving?: unknown } | null)?.leaving) othersLeave();
       asked.hear(message, isAway ? undefined : present);
@@ -244,7 +245,7 @@ export function presence(options: PresenceOptions): Presence {
   };
 
   function hasLeftNote(owner: string): boolean {
-    return storage()?.getItem(noted + owner) != null || pageNotes()?.left.has(noted + owner) === true;
+    return storage()?.getItem(noted + owner) != null;
   }
 }
 

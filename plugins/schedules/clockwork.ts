@@ -163,7 +163,8 @@ export function createClockwork(host: PluginHost) {
     undoTimer = undefined;
     const now = clock.now();
     let at = Infinity;
-    for (const { lookAt } of entries.values()) if (lookAt > now) at = Math.min(at, lookAt);
+    // Also what fell due while the others were looked at. One that failed waits for `retryLater`.
+    for (const { lookAt } of entries.values()) if (lookAt > Number.NEGATIVE_INFINITY) at = Math.min(at, lookAt);
     if (isClosed || at === Infinity) return;
     undoTimer = clock.setTimer(Math.min(at, now + MAX_TIMER_MS), look);
   };

@@ -162,9 +162,12 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
       if (jobs.size === 0 || !(await tryDrive())) await openAs('use');
       undo.push(
         store.watch((runId, isOwn) => {
-          if (isOwn && runId === undefined) scheduler.lost();
+          if (isOwn && runId === undefined) {
+            scheduler.lost();
+            return runs.lost();
+          }
           // Who drives a run tells of it, and knows more.
-          if (isOwn && runId !== undefined && scheduler.drivesRun(runId)) return;
+          if (isOwn && scheduler.drivesRun(runId!)) return;
           runs.changed(runId);
           if (isOwn) return;
           scheduler.hint(runId);

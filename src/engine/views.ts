@@ -73,6 +73,8 @@ export interface Views extends RunsSeen {
   status(runId: string): Promise<RunStatus>;
   /** Resolves with what the handler returned; rejects with the error that ended the run. */
   result(runId: string): Promise<unknown>;
+  /** The store has lost its runs: whoever awaits the result of one is told, though another has its id by now. */
+  lost(): void;
   /** Tells those who listen to a run, with its row where it is known. `undefined`: anything may have changed. */
   changed(runId: string | undefined, row?: RunRow): void;
 }
@@ -88,6 +90,8 @@ export function createViews({
   report,
 }: ViewsOptions): Views {
   const listeners = new Map<string, Set<(row?: RunRow) => void>>();
+  /** How often the store has lost its runs. */
+  let lives = 0;
 
   const load = async (runId: string) => {
     checkText(runId, 'runId', 'INVALID_ID');
@@ -210,6 +214,7 @@ export function createViews({
     };
   };
   const result = async (runId: string): Promise<unknown> => {
+    const life = lives;
     for (;;) {
       let unlisten: (() => void) | undefined;
       let undoPatience: (() => void) | undefined;
@@ -225,7 +230,8 @@ export function createViews({
         undoPatience = platform.patience(RECHECK_MS, recheck);
       });
       try {
-        const { row, journal } = await found(runId);
+        const run = await load(runId);
+        const { row, journal } = known(runId, lives === life ? run : undefined);
         const end = endOf(journal);
         if (row.endedAt !== undefined && end?.kind === 'completed') return codec.decode(end.value);
         if (row.endedAt !== undefined && end?.kind === 'failed') throw codec.decodeError(end.error);
@@ -249,5 +255,9 @@ export function createViews({
     subscribe,
     result,
     changed,
+    lost() {
+      lives++;
+      changed(undefined);
+    },
   };
 }

@@ -87,6 +87,22 @@ describe('O2: with Web Locks', () => {
     await Promise.all([a.close(), b.close()]);
   });
 
+  it('F5: in a worker, a note of its page says how an owner went, not that it is gone, and counts once it was seen alive no more', async () => {
+    type Notes = { readonly left: Set<string>; readonly own: Set<string> };
+    const notes = () => (globalThis as unknown as { readonly [name: symbol]: Notes })[Symbol.for('stepfast.notes')]!;
+    const { name, a, b } = await twoOwners();
+    const note = `stepfast:${name}:left:a`;
+    expect(notes().own.has(note)).toBe(true);
+    notes().left.add(note);
+    expect(await looks(b, 4), 'its page was in the cache, and is back').toEqual([left, left, left, left]);
+    a.abandon?.();
+    expect(notes().own.has(note)).toBe(false);
+    expect(await look(b), 'a crash since').toMatchObject({ runs: [{ interrupted: true }] });
+    notes().left.add(note);
+    expect(await look(b), 'left in order').toMatchObject({ runs: [{ interrupted: false }] });
+    await b.close();
+  });
+
   it('is told at once when an owner with due work is gone', async () => {
     const { a, b } = await twoOwners();
     expect((await look(b)).foreign).toBe(true);

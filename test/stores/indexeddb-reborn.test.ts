@@ -101,8 +101,20 @@ it('D5, Q1: a waiting run that is gone is told of, and one that is started anew 
   await vi.waitFor(async () => expect(await again.status()).toBe('waiting'));
   await stepfast.dispatch('go', 7, { correlationKey: 'k' });
   expect(await again.result()).toBe(7);
-  // The handle of the run before is one of its id: it has the result of the one that came after.
-  expect(await results).toMatchObject([{ reason: { code: 'RUN_NOT_FOUND' } }, { value: 7 }]);
+  const gone = { reason: { code: 'RUN_NOT_FOUND' } };
+  expect(await results, 'also of the one whose id is another’s by now').toMatchObject([gone, gone]);
+  await stepfast.close();
+});
+
+it('D5: the loss is noticed though nothing is asked for', async () => {
+  const name = freshName();
+  const { stepfast, errors } = open(name, 'a');
+  const lost = await stepfast.start('wait', undefined, { id: 'V' });
+  await vi.waitFor(async () => expect(await lost.status()).toBe('waiting'));
+  const result = lost.result();
+  await deleted(name);
+  await expect(result).rejects.toMatchObject({ code: 'RUN_NOT_FOUND' });
+  expect(errors).toMatchObject([{ message: expect.stringContaining('was deleted') }]);
   await stepfast.close();
 });
 
