@@ -246,6 +246,23 @@ describe('the limit of a journal', () => {
 });
 
 onEveryStore('limits of a run', (medium) => {
+  it('E3, R12: as many waits as a run may have take the events of all of them, dispatched at once', async () => {
+    const w = world(medium);
+    const waits = Array.from({ length: 1_000 }, (_, index) => `key ${index}`);
+    const engine = w.engine((stepfast) =>
+      stepfast.job('poll', async ({ step }) => {
+        const events = waits.map((correlationKey) => step.waitForEvent<number>('signed', { correlationKey }));
+        return (await Promise.all(events)).map(({ payload }) => payload);
+      }),
+    );
+    await engine.start('poll', undefined, { id: 'r' });
+    await w.clock.idle();
+    const sent = waits.map((correlationKey, index) => engine.dispatch('signed', index, { correlationKey }));
+    await Promise.all(sent);
+    while ((await engine.runs.get('r'))?.endedAt === undefined) await w.clock.idle();
+    expect(await engine.runs.get('r')).toMatchObject({ status: 'completed', result: waits.map((_, index) => index) });
+  });
+
   it('R12: both limits of a journal are the app’s to set: outcomes, and what is recorded in all', async () => {
     const define = (stepfast: Stepfast) =>
       void stepfast.job<{ steps: number; size: number }>('loop', async ({ payload, step }) => {

@@ -8,6 +8,7 @@ import type { Json } from '../values/json.js';
 import type { Outcome } from './attempt.js';
 import type { Late } from './functions.js';
 import type { LogLine } from './log.js';
+import { createOffers, type Offers } from './offers.js';
 
 /*
  * A run in the memory of the engine that drives it.
@@ -69,8 +70,7 @@ export interface LiveRun {
   readonly withdrawn: Set<string>;
   /** Steps of this pass that can be undone. */
   readonly undos: Map<string, FunctionCommand>;
-  /** Events that open waits may take, as last read. */
-  readonly offers: Map<number, EventRow>;
+  readonly offers: Offers;
   /** What waits with `match` or `schema` say of them, by wait and event. */
   readonly verdicts: Map<string, Verdict>;
   /** Ends of children, by run id; and of which the end is to be read. */
@@ -119,7 +119,7 @@ export function liveRunOf({ row, journal }: StoredRun, { offers, interrupted }: 
     late: new Map(),
     withdrawn: new Set(),
     undos: new Map(),
-    offers: new Map(),
+    offers: createOffers(),
     verdicts: new Map(),
     ended: new Map(),
     news: new Set(),
@@ -145,7 +145,7 @@ export function liveRunOf({ row, journal }: StoredRun, { offers, interrupted }: 
 
 /** Takes note of what the store has told: events that may be taken, children that have ended. */
 export function hear(run: LiveRun, { ended = [] }: Pick<RunRow, 'ended'>, offers: readonly EventRow[] = []): void {
-  for (const event of offers) run.offers.set(event.seq, event);
+  for (const event of offers) run.offers.add(event);
   for (const childId of ended) if (!run.ended.has(childId)) run.news.add(childId);
 }
 

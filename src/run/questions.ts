@@ -64,11 +64,11 @@ const isTaken = ({ takenSeqs, lastTaken, left }: Digest, row: RunRow, { seq, nam
 
 /** Offered events that a wait hears of by name and key, and that the run has not taken, oldest first. */
 const heard = ({ row, digest, offers }: LiveRun, { wait, set }: AskedWait): EventRow[] =>
-  [...offers.values()]
+  offers
+    .of(wait.events, wait.key)
     // Kept in memory since an earlier wait was offered it, and over by now: the store would not offer it (spec E7).
     .filter(({ expiresAt }) => expiresAt > set.at)
-    .filter((event) => !isTaken(digest, row, event) && hears(wait, event, row.runId))
-    .sort((a, b) => a.seq - b.seq);
+    .filter((event) => !isTaken(digest, row, event) && hears(wait, event, row.runId));
 /** Of these, the ones that came in time. */
 const candidates = (run: LiveRun, asked: AskedWait): EventRow[] =>
   heard(run, asked).filter((event) => mayTake(asked.wait, event, run.row.runId));
@@ -100,8 +100,11 @@ export const passedOver = (run: LiveRun, asked: AskedWait, { seq, name, key }: E
   return heard(run, asked).flatMap((event) => (isNew(event) ? event.seq : []));
 };
 
-/** Whether the row shows the wait: else no event wakes the run for it, and the store was not asked for its events. */
-export const isShown = ({ waits }: RunRow, id: Identity): boolean => waits.some((wait) => sameId(wait.id, id));
+/** Which waits the row shows: for others no event wakes the run, and the store was not asked for their events. */
+export function shownIn({ waits }: RunRow): (id: Identity) => boolean {
+  const shown = new Set(waits.map(({ id }) => JSON.stringify(id)));
+  return (id) => shown.has(JSON.stringify(id));
+}
 
 /** Something whose instant has come. */
 export interface Due {
@@ -117,8 +120,6 @@ export const isOffered = (run: LiveRun): boolean =>
   unjudged(run).length > 0 ||
   openWaits(run).some((asked) => offered(run, asked) !== undefined) ||
   openChildren(run).some(({ runId: childId }) => run.ended.has(childId));
-
-const sameId = ([name, occurrence]: Identity, other: Identity) => name === other[0] && occurrence === other[1];
 
 /** Whether there is anything that an instant, an event or the end of a child could settle: most rounds of most runs have none. */
 export const mayBeDue = ({ digest: { sleeps, waits, children } }: LiveRun): boolean =>
@@ -149,10 +150,11 @@ export function nextDue(run: LiveRun, draft: Draft): Due | undefined {
     const end = run.ended.get(runId);
     if (end) consider({ at: end.at, ask, child: { ...end, runId } });
   }
+  const isShown = shownIn(run.row);
   for (const asked of openWaits(run)) {
     const { ask, set, wait } = asked;
     // Nor has one that the row does not show: its handler backed off, and the store was not asked for its events.
-    if (isNew.has(set.id) || !isShown(run.row, set.id)) continue;
+    if (isNew.has(set.id) || !isShown(set.id)) continue;
     // What memory has may lack the oldest: this commit asks for them all (`unless`), and nothing is taken before.
     const event = run.isBlind ? undefined : offered(run, asked);
     if (event) consider({ at: event.acceptedAt, ask, asked, event });

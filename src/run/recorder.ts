@@ -228,8 +228,7 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
     }
     // Up to the last of its name that was offered, all were looked at: only a later one may overtake the timeout (spec E5).
     // Of another name there may be earlier ones: too late for this wait, and to be left for the next.
-    const seen = (name: string) =>
-      [...run.offers.values()].flatMap((offer) => (offer.name === name && offer.key === wait.key ? offer.seq : []));
+    const seen = (name: string) => run.offers.of([name], wait.key).map(({ seq }) => seq);
     const afters = wait.events.map((name) => Math.max(afterOf(wait, name), ...seen(name)));
     const looked = { ...wait, lookbackFrom: undefined, afters };
     draft.unless.push(run.isBlind ? wait : looked);

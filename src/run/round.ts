@@ -9,7 +9,7 @@ import { type AftermathOptions, createAftermath, followings } from './aftermath.
 import { readEnds } from './children.js';
 import type { Functions } from './functions.js';
 import { type Draft, emptyDraft, forgetGeneration, type LiveRun } from './live-run.js';
-import { type Circumstances, isSameState, isShown, openWaits, startable, stateOf } from './questions.js';
+import { type Circumstances, isSameState, openWaits, shownIn, startable, stateOf } from './questions.js';
 
 /*
  * One round of one run: gathers facts (ended functions, events, passed instants), lets the handler react to each in memory,
@@ -101,7 +101,9 @@ export function createRound(options: RoundOptions): () => Promise<void> {
     // Not ours yet: claimed when there is something to do. A handler that may still ask for more is only listened to.
     // One that was woken is claimed: only a commit takes the mark off, and without it the next wake-up would not show.
     // So is one with a wait that its owner died before its handler asked for again.
-    if (state.status === 'running' || run.row.woken || state.waits.some(({ id }) => !isShown(run.row, id))) return true;
+    if (state.status === 'running' || run.row.woken) return true;
+    const isShown = shownIn(run.row);
+    if (state.waits.some(({ id }) => !isShown(id))) return true;
     return !run.row.unsettled && isDue(run.row, draft.now);
   };
 

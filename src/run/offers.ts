@@ -1,0 +1,38 @@
+import type { EventRow } from '../store/store.js';
+import { pairKey } from '../store/transition/scope.js';
+
+/** Events that open waits of a run may take, as last read: found by name and key, for there may be as many as waits. */
+export interface Offers {
+  add(event: EventRow): void;
+  /** Whether it was there. */
+  delete(seq: number): boolean;
+  clear(): void;
+  /** Those with one of these names and this key, oldest first. */
+  of(names: readonly string[], key: string | undefined): readonly EventRow[];
+}
+
+export function createOffers(): Offers {
+  const pairs = new Map<number, string>();
+  const events = new Map<string, Map<number, EventRow>>();
+  return {
+    add(event) {
+      const pair = pairKey(event.name, event.key);
+      const found = events.get(pair) ?? new Map();
+      pairs.set(event.seq, pair);
+      events.set(pair, found.set(event.seq, event));
+    },
+    delete(seq) {
+      events.get(pairs.get(seq) ?? '')?.delete(seq);
+      return pairs.delete(seq);
+    },
+    clear() {
+      pairs.clear();
+      events.clear();
+    },
+    of(names, key) {
+      if (!pairs.size) return [];
+      const found = names.flatMap((name) => [...(events.get(pairKey(name, key))?.values() ?? [])]);
+      return found.length > 1 ? found.sort((a, b) => a.seq - b.seq) : found;
+    },
+  };
+}
