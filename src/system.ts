@@ -5,8 +5,10 @@ import type { Clock, Platform } from './platform.js';
  * Nothing happens at import; a channel or listener exists only once an engine asks for it.
  */
 
-/** `setTimeout` fires at once beyond 2^31-1 ms (all engines): longer timers wake early and the engine looks again. */
+/** `setTimeout` fires at once beyond 2^31-1 ms (all engines): longer ones wake early. */
 const MAX_TIMEOUT_MS = 2 ** 30;
+/** How often a timer looks at the clock: a machine that sleeps stops timers, and in Node nobody tells of a clock set forward. */
+const LOOK_MS = 60_000;
 
 /** Written so that bundlers, which replace `process.env.NODE_ENV`, can answer it where there is no `process`. */
 const isProduction = () => {
@@ -26,7 +28,15 @@ const timer = (ms: number, callback: () => void, isIdle?: boolean) => {
 
 const systemClock: Clock = {
   now: () => Date.now(),
-  setTimer: (at, callback, isIdle) => timer(at - Date.now(), callback, isIdle),
+  setTimer(at, callback, isIdle) {
+    let unset: () => void = () => undefined;
+    const look = () => (at <= Date.now() ? callback() : wait());
+    const wait = () => {
+      unset = timer(Math.min(at - Date.now(), LOOK_MS), look, isIdle);
+    };
+    wait();
+    return () => unset();
+  },
 };
 
 /** A macrotask: `setImmediate` in Node, else a message to oneself (0.015 ms, where `setTimeout` costs 4). */

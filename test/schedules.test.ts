@@ -53,6 +53,18 @@ const around = (
 };
 
 onEveryStore('schedules', (medium) => {
+  it('Q5: a record that was cleared with all the data costs a living schedule no tick, and not its phase', async () => {
+    const w = world(medium);
+    const start = w.clock.now();
+    const store = w.store();
+    const engine = scheduled(w, tidying({ every: '10s' }), { store });
+    await engine.ready();
+    await w.clock.advance('11s');
+    await store.commit({ now: w.clock.now(), state: [{ kind: 'delete', key: 'stepfast:schedule:tidy up' }] });
+    await w.clock.advance('10s');
+    expect((await ticksOf(engine, start)).map(([tick]) => tick)).toEqual([10 * SECOND, 20 * SECOND]);
+  });
+
   it('Q5: a tick that falls due while that of another schedule is started is not left for the next one', async () => {
     const w = world(medium);
     const store = around(w.store(), (inner) => {

@@ -467,3 +467,23 @@ it('a timer of the platform beyond 2^31-1 ms is never handed to setTimeout, whic
   vi.advanceTimersByTime(100 * DAY);
   expect(fired).not.toHaveBeenCalled();
 });
+
+it('Q4: a timer of the platform fires on time, and soon after the clock has passed it: set forward, or asleep with its machine', () => {
+  vi.useFakeTimers();
+  const setTimeout = vi.spyOn(globalThis, 'setTimeout');
+  const { clock } = systemPlatform();
+  const start = Date.now();
+  const fired: number[] = [];
+  clock.setTimer(start + 40 * DAY, () => void fired.push(Date.now() - start));
+  vi.advanceTimersByTime(40 * DAY - 1);
+  expect(fired).toEqual([]);
+  vi.advanceTimersByTime(1);
+  expect(fired).toEqual([40 * DAY]);
+  clock.setTimer(Date.now() + 3_600_000, () => void fired.push(1));
+  vi.setSystemTime(Date.now() + 8 * 3_600_000); // timers stand still meanwhile
+  vi.advanceTimersByTime(60_000);
+  expect(fired).toEqual([40 * DAY, 1]);
+  const { length } = setTimeout.mock.calls;
+  vi.advanceTimersByTime(DAY);
+  expect(setTimeout.mock.calls, 'nothing looks at the clock when nothing is waited for').toHaveLength(length);
+});

@@ -123,14 +123,26 @@ export function createArchive(disk: Disk, dir: string, onError: (error: unknown)
     folders.add(folder);
   };
 
+  /** A compaction that a closing store has cut short left it here: what it has done need not be done again. */
+  const isThere = async (path: string, sum: string, read: () => Promise<string | undefined>) =>
+    exists(path) && (await read().catch(() => undefined)) === sum; // damaged, it is written anew
+
   const putRun = async (run: StoredRun, folders: Set<string>) => {
     const { row, journal } = run;
     const { runId, job, idempotencyKey } = row;
     const sum = sumOf([row, journal]);
-    await put(runPath(runId), { v: FORMAT_VERSION, runId, sum, row, journal }, folders);
+    const path = runPath(runId);
+    const sumOfRun = async () => {
+      const found = await readFile(path, runId);
+      return found && sumOf([found.row, found.journal]);
+    };
+    if (await isThere(path, sum, sumOfRun)) folders.add(dirname(path));
+    else await put(path, { v: FORMAT_VERSION, runId, sum, row, journal }, folders);
     if (idempotencyKey === undefined) return;
     const keySum = sumOf([job, idempotencyKey, runId]);
-    await put(keyPath(job, idempotencyKey), { v: FORMAT_VERSION, sum: keySum, job, idempotencyKey, runId }, folders);
+    const ofKey = keyPath(job, idempotencyKey);
+    if (await isThere(ofKey, keySum, async () => (await readKey(ofKey))?.sum)) folders.add(dirname(ofKey));
+    else await put(ofKey, { v: FORMAT_VERSION, sum: keySum, job, idempotencyKey, runId }, folders);
   };
 
   /** Its own folders and files alone: other programs leave theirs where people look (`.DS_Store`, `Thumbs.db`). */

@@ -261,6 +261,7 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
       service = undefined; // before the last turn: requests that come now are the next owner's
       const last = alone(async () => undefined);
       await last.catch(() => undefined);
+      await tidy.finish();
       isClosed = true;
       hints.stop();
       await serving?.stop();

@@ -6,8 +6,12 @@ import type { Owner } from './owner.js';
  *
  * Y1. A new segment is written in the store's turn, and commits wait for it: so it is begun when the store has been quiet
  *     for a while, never beside the first commits after a start; or, for a log that has grown far beyond that, at once.
- * Y2. No timer of it keeps a process alive: what is not done now is done by the next owner.
+ * Y2. No timer of it keeps a process alive: what is not done now is done by the next owner. A log that has grown far beyond
+ *     what is worth it is compacted before the store closes, if that takes but a moment: owners may all be short-lived.
  */
+
+/** How long a store that is closed goes on with what it can not leave to the next owner again and again. */
+const FINISH_MS = 1_500;
 
 export interface TidyOptions {
   /** Who drives the folder here, as long as the store is served. */
@@ -75,6 +79,17 @@ export function createTidy({ owner, isClosed, alone, quietMs, failed }: TidyOpti
       look();
     },
     isUnderWay: () => underWay !== undefined,
+    /** Before the store closes: where no owner lives long enough to come to it, a log would grow for ever. */
+    async finish(): Promise<void> {
+      if (!owner()?.isLarge(true)) return;
+      look();
+      let late: NodeJS.Timeout | undefined;
+      const patience = new Promise<void>((resolve) => {
+        late = setTimeout(resolve, FINISH_MS);
+      });
+      await Promise.race([underWay, patience]);
+      clearTimeout(late);
+    },
     /** Resolves when nothing is under way; `isClosed` keeps more from being begun. */
     async over(): Promise<void> {
       clearTimeout(timer);

@@ -229,7 +229,8 @@ export function presence(options: PresenceOptions): Presence {
         locks ? names.has(prefix + owner) : until.has(owner) && (hasChannel || until.get(owner)! > now);
       return (owner) => {
         if (owner === present) return true;
-        if (hasLeftNote(owner) || !mayLive(owner) || (hasChannel && asked.isSilent(owner)))
+        // By a lock that is known; a note may be of a page that only used the engine, and left it behind.
+        if ((!locks && hasLeftNote(owner)) || !mayLive(owner) || (hasChannel && asked.isSilent(owner)))
           return yields(owner, names.has(visible));
         deadSince.delete(owner);
         pageNotes()?.left.delete(noted + owner); // its page is back from the cache

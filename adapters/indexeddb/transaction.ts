@@ -158,9 +158,14 @@ export interface CommitHost {
   pausedMs(): number;
 }
 
-/** What is known of a run was read in a database that is no more: the fence of another one may be the same (spec O1). */
-export const isOfTheDead = (host: CommitHost, births: number, { run }: Batch): boolean =>
-  births > 0 && births !== host.births() && run !== undefined && run.fence !== 'any';
+/**
+ * What is known of a run, or a lock, was read in a database that is no more: in another one the fence of a run, or the token of
+ * somebody else's lock, may be the same (spec O1, D8).
+ */
+export function isOfTheDead(host: CommitHost, births: number, { run, state = [] }: Batch): boolean {
+  if (!births || births === host.births()) return false;
+  return (run !== undefined && run.fence !== 'any') || state.some(({ kind }) => kind === 'unlock');
+}
 export const FENCED: CommitOutcome = { kind: 'fenced', fence: 0 };
 
 /** Runs commits in the order in which they were asked for, as few transactions as possible. */

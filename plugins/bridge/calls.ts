@@ -27,6 +27,8 @@ export interface Calls {
   forget(id: number): void;
   /** Says what becomes of the client's page. */
   tell(kind: PageNews): void;
+  /** Tells of notes that were written since. */
+  greet(): void;
   /** Throws why the line has ended, if it has. */
   check(): void;
   /** Something is kept at the engine's side: whether it is there matters, until the returned function is called. */
@@ -189,6 +191,9 @@ export function createCalls({ port, packer, clock, everyMs, report, lost, left, 
     },
     tell(kind) {
       if (!ended && engine !== undefined) post({ kind });
+    },
+    greet() {
+      if (!ended) greet();
     },
     check() {
       if (ended) throw ended;

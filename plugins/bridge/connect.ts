@@ -13,7 +13,7 @@ import { check, checkName, checkOptions, checkText, quoted } from '../../src/val
 import type { Duration } from '../../src/values/duration.js';
 import { type Calls, createCalls } from './calls.js';
 import { systemClock } from './clock.js';
-import { removeNotes, writeNotes, writtenNotes } from './notes.js';
+import { isNote, removeNotes, writeNotes, writtenNotes } from './notes.js';
 import { type BridgePort, reporter } from './port.js';
 import { remoteSchedule } from './remote-schedule.js';
 import { checkBridge } from './serve.js';
@@ -139,7 +139,7 @@ const remoteState = ({ calls, packer, ask }: Remote): Stepfast['state'] => {
 const STAYS_MS = 3_000;
 
 /** What becomes of a page it says itself: most browsers tell nobody at the other end of its ports. */
-function onLeaving(leave: () => void, tell: Calls['tell'], notes: () => readonly string[]): () => void {
+function onLeaving(leave: () => void, { tell, greet }: Calls, notes: () => readonly string[]): () => void {
   if (typeof addEventListener !== 'function' || typeof document === 'undefined') return () => undefined;
   const hide = ({ persisted }: PageTransitionEvent) => {
     writeNotes(notes());
@@ -157,8 +157,13 @@ function onLeaving(leave: () => void, tell: Calls['tell'], notes: () => readonly
     tell('leaving');
     staying = setTimeout(() => tell('back'), STAYS_MS);
   };
+  /** Another tab has written a note: its runs may be taken up here. */
+  const hear = ({ key, newValue }: StorageEvent) => {
+    if (newValue !== null && isNote(key)) greet();
+  };
   addEventListener('pagehide', hide);
   addEventListener('pageshow', show);
+  addEventListener('storage', hear);
   // WebKit stops a worker a moment after it lets its requests fail and its page hear `pagehide`. What the worker begins in
   // between, as when a step has failed, it could not even undo any more. In others, this listener would cost the cache.
   if (/^Apple/.test(globalThis.navigator?.vendor ?? '')) addEventListener('beforeunload', mayLeave);
@@ -167,6 +172,7 @@ function onLeaving(leave: () => void, tell: Calls['tell'], notes: () => readonly
     removeEventListener('beforeunload', mayLeave);
     removeEventListener('pagehide', hide);
     removeEventListener('pageshow', show);
+    removeEventListener('storage', hear);
   };
 }
 
@@ -207,7 +213,7 @@ export function connectStepfast(port: BridgePort, options: ConnectOptions = {}):
   };
   const calls = createCalls({ port, packer, clock, everyMs, report, lost, left: writtenNotes, noted });
   const leave = () => calls.end(new StepfastError('CLOSED', 'This connection is closed. Connect again to go on.'));
-  stay = onLeaving(leave, calls.tell, () => notes);
+  stay = onLeaving(leave, calls, () => notes);
   const ask = async (word: Word, ...given: readonly Packed[]) => packer.open(await calls.call(word, ...given).answer);
   const remote: Remote = { calls, packer, clock, report, ask };
   const handle = createHandles(remote);

@@ -24,6 +24,7 @@ export const workerNotes = (): WorkerNotes =>
 /** As many are kept. */
 const MAX_NOTES = 50;
 const IS_NOTE = /^stepfast:.*:left:/;
+export const isNote = (key: string | null): boolean => key !== null && IS_NOTE.test(key);
 
 const storage = (): Storage | undefined => {
   try {
@@ -36,7 +37,7 @@ const storage = (): Storage | undefined => {
 /** All that are written, the latest first; those beyond the limit are removed. */
 export function writtenNotes(): string[] {
   const notes = storage();
-  const keys = Object.keys(notes ?? {}).filter((key) => IS_NOTE.test(key));
+  const keys = Object.keys(notes ?? {}).filter(isNote);
   keys.sort((a, b) => Number(notes!.getItem(b)) - Number(notes!.getItem(a)));
   for (const key of keys.splice(MAX_NOTES)) notes!.removeItem(key);
   return keys;

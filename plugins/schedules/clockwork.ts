@@ -125,7 +125,9 @@ export function createClockwork(host: PluginHost) {
     const row = await store.state(key);
     const now = clock.now();
     const found = row?.value as Kept | undefined;
-    const kept = found && found.until > now ? rewound(found, now, Math.min(lived, now)) : (found ?? firstKept(now));
+    // A record that is gone was cleared with all the site's data: here it is known, and no tick is left out.
+    const known = found ?? entry.kept ?? firstKept(now);
+    const kept = found && found.until > now ? rewound(found, now, Math.min(lived, now)) : known;
     const revision = row?.revision ?? 0;
     const due = await dueTick(entry.rule, kept, now);
     if (isClosed || entry.isStopped) return true;

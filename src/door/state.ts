@@ -57,6 +57,8 @@ export interface StateHost {
   read(key: string): Promise<StateRow | undefined>;
   /** One commit; rejects when a change is refused. */
   commit(changes: readonly StateChange[]): Promise<readonly StateOutcome[]>;
+  /** How often all was lost: tokens of locks begin anew. */
+  losses(): number;
 }
 
 interface StateOptions extends StateHost {
@@ -78,7 +80,7 @@ interface Held {
 /** Locks live beside the values, under keys that no user can give. */
 const lockKey = (key: string) => `stepfast:lock:${key}`;
 
-export function createState({ codec, platform, read, commit, check: refuse, holder }: StateOptions): State {
+export function createState({ codec, platform, read, commit, losses, check: refuse, holder }: StateOptions): State {
   const { clock } = platform;
   const held = new Map<string, Held>();
   const checked = (word: keyof State, key: string) => {
@@ -95,8 +97,9 @@ export function createState({ codec, platform, read, commit, check: refuse, hold
   };
   const lockOf = (key: string, token: number | undefined, released?: (token: number) => void): Lock | undefined => {
     if (token === undefined) return undefined;
+    const before = losses();
     const release = async () => {
-      await commit([{ kind: 'unlock', key, token }]);
+      if (losses() === before) await commit([{ kind: 'unlock', key, token }]);
       released?.(token);
     };
     return { token, release };

@@ -120,6 +120,8 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
   });
   let isClosed = false;
   let isDriving = false;
+  /** How often the store has lost all that it held. */
+  let losses = 0;
   /** Why this engine drives no more. */
   let outdated: unknown;
   let opening: Promise<void> | undefined;
@@ -163,6 +165,7 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
       undo.push(
         store.watch((runId, isOwn) => {
           if (isOwn && runId === undefined) {
+            losses++;
             scheduler.lost();
             return runs.lost();
           }
@@ -204,6 +207,7 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
     }
   };
   const state: StateHost = {
+    losses: () => losses,
     async read(key) {
       await open();
       const release = clock.hold?.();

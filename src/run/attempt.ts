@@ -117,7 +117,7 @@ export function beginAttempt(
     attempt: call.attempt,
     idempotencyKey,
     get state() {
-      return (shared ??= attemptState(host, ask, idempotencyKey, refuse)).state;
+      return (shared ??= attemptState(host, ask, idempotencyKey, refuse, () => isOver)).state;
     },
     get log() {
       return (log ??= stepLog(host, id));
@@ -183,6 +183,7 @@ function attemptState(
   ask: Ask,
   holder: string,
   check: () => void,
+  isOver: () => boolean,
 ): { readonly state: State; readonly changes: () => readonly StateChange[] } {
   const { run, platform } = host;
   let pending: StateChange[] = [];
@@ -204,7 +205,7 @@ function attemptState(
     pending.push(...changes);
     return changes.map(() => ({}));
   };
-  const options = { ...host, read: (key: string) => read(key), holder, check };
+  const options = { ...host, read: (key: string) => read(key), losses: () => host.state.losses(), holder, check };
   const state = createState({ ...options, commit });
 
   /** The number that an increment gives, once it is asked for. */
@@ -243,7 +244,16 @@ function attemptState(
     pending.push(change);
     return lazily(numberOf, change);
   };
-  return { state: { ...state, increment }, changes: () => pending };
+  /** What comes when the attempt is over is refused to who awaits it; nobody may, and that is no fault of the process (spec R8). */
+  const heardOrNot =
+    <Given extends readonly unknown[], Value>(use: (...given: Given) => Promise<Value>) =>
+    (...given: Given): Promise<Value> => {
+      const answer = use(...given);
+      if (isOver()) answer.catch(() => undefined);
+      return answer;
+    };
+  const words = Object.entries({ ...state, increment }).map(([word, use]) => [word, heardOrNot(use as never)]);
+  return { state: Object.fromEntries(words), changes: () => pending };
 }
 
 const applied = (row: StateRow | undefined, change: StateChange): StateRow | undefined => {

@@ -74,6 +74,7 @@ export function createPass({ host, run, job, abort, opened, made, pump }: PassOp
     // The handler may see an outcome before it is durable; the state is asked when the commit that carries it is.
     read: (key) => durable(() => host.state.read(key)),
     commit: (changes) => durable(() => host.state.commit(changes)),
+    losses: () => host.state.losses(),
     codec,
     platform,
     check(word) {

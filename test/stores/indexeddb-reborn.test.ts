@@ -106,6 +106,28 @@ it('D5, Q1: a waiting run that is gone is told of, and one that is started anew 
   await stepfast.close();
 });
 
+it('D8: a lock of the database before that is given back takes nothing from who holds it in the new one', async () => {
+  const name = freshName();
+  const [a, b, c] = [open(name, 'a'), open(name, 'b'), open(name, 'c')].map(({ stepfast }) => stepfast) as [
+    Stepfast,
+    Stepfast,
+    Stepfast,
+  ];
+  const options = { ttl: '10m' } as const;
+  const old = [await a.state.lock('door', options), await b.state.lock('gate', options)];
+  await deleted(name);
+  expect(await b.state.lock('door', options)).toBeDefined();
+  expect(await a.state.get('nothing'), 'it has noticed').toBeUndefined();
+  await deleted(name);
+  expect(await c.state.lock('door', options)).toBeDefined();
+  expect(await c.state.lock('gate', options)).toBeDefined();
+  await old[0]!.release();
+  await old[1]!.release().catch(() => undefined); // the first that it asks for since
+  expect(await c.state.lock('door', options)).toBeUndefined();
+  expect(await c.state.lock('gate', options)).toBeUndefined();
+  for (const stepfast of [a, b, c]) await stepfast.close();
+});
+
 it('D5: the loss is noticed though nothing is asked for', async () => {
   const name = freshName();
   const { stepfast, errors } = open(name, 'a');
