@@ -58,6 +58,7 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
   let archive: Archive | undefined;
   let follower: Follower | undefined;
   let lock: Lock | undefined;
+  let closing: Promise<void> | undefined;
   let owner: Owner | undefined;
   let ownerId = '';
   let format = FORMAT_VERSION;
@@ -240,6 +241,29 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
     if (!owner && archive) hints.follow(dir);
   };
 
+  const end = async () => {
+    const finishing = tidy.finish();
+    if (finishing) await finishing;
+    if (isClosed) return; // given up meanwhile
+    const serving = service;
+    service = undefined; // before the last turn: requests that come now are the next owner's
+    const last = alone(async () => undefined);
+    await last.catch(() => undefined);
+    isClosed = true;
+    hints.stop();
+    await serving?.stop();
+    await tidy.over();
+    await turn.over();
+    await follower?.close();
+    try {
+      await disown();
+      if (unreleased) await giveBack(unreleased);
+    } catch (error) {
+      unreleased?.drop('released'); // the last that can be done: a process that lives on must not keep it for ever
+      throw storeError(error, 'closing', dir);
+    }
+  };
+
   return {
     name: 'file',
     capabilities: { durability: isStrict ? 'power' : 'process', owners: 'one', blobs: false },
@@ -257,24 +281,7 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
     },
     async close() {
       if (isClosed) return;
-      const serving = service;
-      service = undefined; // before the last turn: requests that come now are the next owner's
-      const last = alone(async () => undefined);
-      await last.catch(() => undefined);
-      await tidy.finish();
-      isClosed = true;
-      hints.stop();
-      await serving?.stop();
-      await tidy.over();
-      await turn.over();
-      await follower?.close();
-      try {
-        await disown();
-        if (unreleased) await giveBack(unreleased);
-      } catch (error) {
-        unreleased?.drop('released'); // the last that can be done: a process that lives on must not keep it for ever
-        throw storeError(error, 'closing', dir);
-      }
+      await (closing ??= end());
     },
     abandon() {
       if (isClosed) return;

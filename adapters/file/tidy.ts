@@ -11,7 +11,7 @@ import type { Owner } from './owner.js';
  */
 
 /** How long a store that is closed goes on with what it can not leave to the next owner again and again. */
-const FINISH_MS = 1_500;
+const FINISH_MS = 5_000;
 
 export interface TidyOptions {
   /** Who drives the folder here, as long as the store is served. */
@@ -80,15 +80,14 @@ export function createTidy({ owner, isClosed, alone, quietMs, failed }: TidyOpti
     },
     isUnderWay: () => underWay !== undefined,
     /** Before the store closes: where no owner lives long enough to come to it, a log would grow for ever. */
-    async finish(): Promise<void> {
-      if (!owner()?.isLarge(true)) return;
+    finish(): Promise<void> | undefined {
+      if (!owner()?.isLarge(true)) return undefined;
       look();
       let late: NodeJS.Timeout | undefined;
       const patience = new Promise<void>((resolve) => {
         late = setTimeout(resolve, FINISH_MS);
       });
-      await Promise.race([underWay, patience]);
-      clearTimeout(late);
+      return Promise.race([underWay, patience]).finally(() => clearTimeout(late));
     },
     /** Resolves when nothing is under way; `isClosed` keeps more from being begun. */
     async over(): Promise<void> {

@@ -8,7 +8,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { join, sep } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { type Disk, nodeDisk } from '../../adapters/file/disk.js';
 import type { Store } from '../../src/store/store.js';
@@ -17,6 +17,7 @@ import {
   archivePath,
   cancelOf,
   committed,
+  completed,
   dispatchOf,
   endOf,
   keyPath,
@@ -441,4 +442,66 @@ describe('a writer killed with SIGKILL', () => {
     expect(errors).toEqual([]);
     await store.close();
   }, 60_000);
+});
+
+describe('Q6: owners that live too shortly for a quiet moment', () => {
+  const sizeOf = (dir: string) =>
+    readdirSync(join(dir, 'log')).reduce((sum, name) => sum + statSync(join(dir, 'log', name)).size, 0);
+  const live = async (dir: string, life: number, runs = 40) => {
+    const { store, errors } = await openStore({ dir }, 'drive', { compactAt: 10_000, quietMs: 60_000 });
+    for (let n = 0; n < runs; n++) {
+      const runId = `run-${life}-${n}`;
+      await store.commit(startOf(runId, { idempotencyKey: runId }));
+      await store.commit({
+        now,
+        run: { runId, fence: 0, append: [{ kind: 'completed', at: now, value: n }], state: completed },
+      });
+    }
+    return { store, errors };
+  };
+
+  it('do not leave a log that grows for ever', async () => {
+    const dir = freshDir();
+    const sizes: number[] = [];
+    for (let life = 0; life < 12; life++) {
+      const { store, errors } = await live(dir, life);
+      await store.close();
+      expect(errors).toEqual([]);
+      sizes.push(sizeOf(dir));
+    }
+    expect(Math.max(...sizes)).toBeLessThan(60_000);
+    expect(sizes.filter((size, index) => size < (sizes[index - 1] ?? 0)).length).toBeGreaterThan(1);
+    const { store } = await live(dir, 12, 0);
+    expect((await store.list({ limit: 1_000 })).runs).toHaveLength(480);
+    await store.close();
+  });
+
+  it('go on where the one before was cut short: what it has archived is not written again', async () => {
+    const dir = freshDir();
+    const { store } = await live(dir, 0);
+    await store.close();
+    let written = 0;
+    const counting = (limit: number): Disk => ({
+      ...nodeDisk,
+      rename: async (from, to) => {
+        if (to.includes(`${sep}runs${sep}`) && ++written > limit)
+          throw Object.assign(new Error('cut short'), { code: 'EIO' });
+        return nodeDisk.rename(from, to);
+      },
+    });
+    const first = await openStore({ dir }, 'drive', { compactAt: 100, disk: counting(15) });
+    await expect.poll(() => first.errors.length).toBeGreaterThan(0);
+    await first.store.close();
+    const kept = readdirSync(join(dir, 'runs'), { recursive: true }).filter((name) =>
+      String(name).endsWith('.json'),
+    ).length;
+    expect(kept).toBeGreaterThan(10);
+    written = 0;
+    const second = await openStore({ dir }, 'drive', { compactAt: 100, disk: counting(Number.POSITIVE_INFINITY) });
+    await expect.poll(() => sizeOf(dir), { timeout: 10_000 }).toBeLessThan(1_000);
+    expect(written).toBe(40 - kept);
+    expect((await second.store.list({ limit: 1_000 })).runs).toHaveLength(40);
+    expect((await second.store.load('run-0-7'))?.journal.at(-1)).toMatchObject({ kind: 'completed', value: 7 });
+    await second.store.close();
+  });
 });
