@@ -4,7 +4,7 @@ import type { Batch, CommitOutcome, RunRow } from '../../src/store/store.js';
 import { prepare } from './batch.js';
 import type { Disk } from './disk.js';
 import { storeError } from './files.js';
-import { answered, requestNames, send } from './inbox.js';
+import { answered, isAsked, type Request, requestNames, send, withdraw } from './inbox.js';
 import { type Acquired, type Holder, type Lock, livingHolder } from './lock.js';
 import type { Owner } from './owner.js';
 
@@ -79,15 +79,20 @@ export function createGuest(options: GuestOptions): Guest {
     return promise;
   };
 
-  /** `undefined`: somebody else holds the lock. */
-  const commitUnderLock = async (batch: Batch): Promise<CommitOutcome | undefined> => {
+  /**
+   * `undefined`: somebody else holds the lock.
+   *
+   * @param asked Under this id it stands in the inbox, and keeps its place there for whoever owns the folder next.
+   */
+  const commitUnderLock = async (batch: Batch, asked?: string): Promise<CommitOutcome | undefined> => {
+    const said = async () => (asked === undefined ? undefined : withdraw(disk, dir(), asked));
     const mine = options.owner();
-    if (mine) return commitBy(mine, batch);
+    if (mine) return (await said()) ?? commitBy(mine, batch);
     const taken = await take();
     if (taken.kind === 'held') return undefined;
     const owner = await own(taken.lock);
     try {
-      const outcome = await commitBy(owner, batch);
+      const outcome = (await said()) ?? (await commitBy(owner, batch));
       await owner.sweep(() => true); // nobody else would before the next driver comes
       return outcome;
     } finally {
@@ -105,25 +110,37 @@ export function createGuest(options: GuestOptions): Guest {
     if (overs.length >= MAX_ASKED) await overs.shift();
     await refuseClaim(batch);
     const request = { id: nextName(), v: options.format(), batch };
-    for (let isNext = false; ; isNext = true) {
+    const done = await alone(async () => {
+      const outcome = waiting === 0 ? await commitUnderLock(batch) : undefined;
+      if (outcome) return outcome;
+      await send(disk, dir(), request); // in this turn: none overtakes another
+      waiting++;
+      return undefined;
+    });
+    if (done) return done;
+    try {
+      return await answeredOrDone(request, earlier);
+    } finally {
+      waiting--;
+    }
+  };
+
+  /** Waits for the answer; where there is no owner any more, it is committed here once those before it are over. */
+  const answeredOrDone = async (request: Request, earlier: Promise<unknown> | undefined): Promise<CommitOutcome> => {
+    const isOwned = async () => {
+      assertOpen();
+      return (await holder()) !== undefined;
+    };
+    for (;;) {
+      const said = await answered(disk, dir(), request.id, isOwned);
+      if (said) return said;
+      await earlier;
       const done = await alone(async () => {
-        const outcome = isNext || waiting === 0 ? await commitUnderLock(batch) : undefined;
-        if (outcome) return outcome;
-        await send(disk, dir(), request); // in this turn: none overtakes another
-        waiting++;
-        return undefined;
+        const outcome = await commitUnderLock(request.batch, request.id);
+        if (!outcome && !isAsked(dir(), request.id)) await send(disk, dir(), request); // its answer is lost
+        return outcome;
       });
       if (done) return done;
-      try {
-        const outcome = await answered(disk, dir(), request.id, async () => {
-          assertOpen();
-          return (await holder()) !== undefined;
-        });
-        if (outcome) return outcome;
-      } finally {
-        waiting--;
-      }
-      await earlier;
     }
   };
 

@@ -84,11 +84,28 @@ export const send = (disk: Disk, dir: string, request: Request): Promise<void> =
     durable: false,
   });
 
+/** What an owner has said to a request, if it has. */
+async function saidTo(disk: Disk, dir: string, id: string): Promise<CommitOutcome | undefined> {
+  const reply = await takeReply(disk, join(dir, OUTBOX, `${id}.json`));
+  if (!reply || 'outcome' in reply) return reply?.outcome;
+  const { code, message, place } = reply.error;
+  throw new StepfastError(code, message.slice(0, -(code.length + 3)), place);
+}
+
+/** Takes a request back, under the lock. What an owner has said to it meanwhile is the outcome. */
+export async function withdraw(disk: Disk, dir: string, id: string): Promise<CommitOutcome | undefined> {
+  await removeFile(disk, requestFile(dir, id));
+  return saidTo(disk, dir, id);
+}
+
+export const isAsked = (dir: string, id: string): boolean => exists(requestFile(dir, id));
+
 /**
  * Waits for what the owner says to a request.
  *
  * @param isOwned Whether the owner still lives.
- * @returns The owner's outcome; `undefined` when it died before it answered, or the answer is lost: try again.
+ * @returns The owner's outcome; `undefined` when it died before it answered, or the answer is lost: try again. The request
+ * stays until it is withdrawn: for the next owner, it stands before those that came after it.
  */
 export async function answered(
   disk: Disk,
@@ -96,26 +113,25 @@ export async function answered(
   id: string,
   isOwned: () => Promise<boolean>,
 ): Promise<CommitOutcome | undefined> {
-  const file = requestFile(dir, id);
   const answer = join(dir, OUTBOX, `${id}.json`);
+  let isOver = true;
   try {
     for (;;) {
       // Both asked before the look at the answer: one that came before the death, or before the request was removed, is seen.
       const isAlive = await isOwned();
-      const isAsked = exists(file);
-      const reply = await takeReply(disk, answer);
-      if (reply && 'outcome' in reply) return reply.outcome;
-      if (reply) {
-        const { code, message, place } = reply.error;
-        throw new StepfastError(code, message.slice(0, -(code.length + 3)), place);
+      const isThere = isAsked(dir, id);
+      const said = await saidTo(disk, dir, id);
+      if (said) return said;
+      if (!isAlive || !isThere) {
+        isOver = false;
+        return undefined; // also when the answer was swept: asking again is harmless
       }
-      if (!isAlive || !isAsked) return undefined; // also when the answer was swept: asking again is harmless
       const changed = folderChange(join(dir, OUTBOX), ANSWER_LOOK_MS);
       if (exists(answer)) continue; // came before the watch began
       await changed;
     }
   } finally {
-    await removeFile(disk, file);
+    if (isOver) await removeFile(disk, requestFile(dir, id)); // answered, refused, or nobody waits for it any more
   }
 }
 
