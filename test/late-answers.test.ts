@@ -6,6 +6,40 @@ import { kindsOf, never, newWorld, until } from './late-kit.js';
 // Pins: what the simulation (test/prove/sim) has found, each in a world of its own: answers that come late or never,
 // clocks that are set, handlers that await something else, wake-ups of runs that nobody has claimed.
 
+test('R1: no function is entered before the commit that allows it is durable: the first, the next, another attempt, an undo', async () => {
+  const { medium, clock, engine } = newWorld();
+  const store = memoryStore({ medium });
+  const commit = store.commit.bind(store);
+  const log: string[] = [];
+  store.commit = async (batch) => {
+    log.push('asked');
+    // It takes its time: whoever does not wait for it has all the time to be wrong.
+    for (let turns = 0; turns < 20; turns++) await new Promise((resolve) => setImmediate(resolve));
+    const outcome = await commit(batch);
+    log.push('durable');
+    return outcome;
+  };
+  const stepfast = engine({ store });
+  const job = stepfast.job('job', async ({ step }) => {
+    await step.run('a', () => void log.push('a'), { undo: () => void log.push('undo a') });
+    await step.run('b', ({ attempt }) => {
+      log.push(`b${attempt}`);
+      throw attempt === 1 ? new Error('once') : new FatalError('for good');
+    });
+  });
+  const { id } = await stepfast.start(job);
+  await until(async () => {
+    await clock.advance('1m');
+    const row = medium.tables.run(id);
+    return row?.endedAt !== undefined && !row.undoing;
+  });
+  await stepfast.close();
+  const entered = log.flatMap((word, index) =>
+    /^(a|b|undo)/.test(word) && word !== 'asked' ? [[word, log[index - 1]]] : [],
+  );
+  expect(entered).toEqual(['a', 'b1', 'b2', 'undo a'].map((word) => [word, 'durable']));
+});
+
 test('F5: a function is not entered when the answer to its commit came later than the lease, and the run is lost', async () => {
   const { medium, clock, engine } = newWorld();
   const store = memoryStore({ medium });

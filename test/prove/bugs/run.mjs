@@ -35,7 +35,7 @@ export const runFaults = [
     find: '    if (needsCommit(draft, next.state)) {\n',
     instead:
       '    for (const ask of starting.splice(0)) functions.enter(ask);\n    if (needsCommit(draft, next.state)) {\n',
-    by: ['test/chaos.test.ts', 'test/resume.test.ts', 'test/cost.test.ts'],
+    by: ['test/late-answers.test.ts', 'test/chaos.test.ts'],
   },
   {
     name: 'a retried attempt is counted, and not recorded',
