@@ -36,6 +36,25 @@ const twoWaits: Define = (stepfast) => {
 };
 
 everyWay('match', (open) => {
+  it.each([
+    ['match', { match: 'n > 1' }, 'a function'],
+    ['schema', { schema: { type: 'object' } }, 'Standard Schema'],
+    ['onTimeout', { onTimeout: 'wait' }, '"fail", "continue" or "cancel"'],
+  ])('B: a wait whose %s is none blocks its run, and takes nothing', async (option, given, wanted) => {
+    const w = open();
+    const engine = w.engine((stepfast: Stepfast) =>
+      stepfast.job('odd', async ({ step }) => step.waitForEvent('tick', given as never)),
+    );
+    await engine.start('odd', undefined, { id: 'r' });
+    await w.clock.idle();
+    await engine.dispatch('tick', { n: 2 });
+    await w.clock.idle();
+    const run = await engine.runs.get('r');
+    expect(run).toMatchObject({ status: 'blocked', error: { code: 'INVALID_OPTION' } });
+    for (const said of [option, wanted]) expect(run!.error!.message).toContain(said);
+    expect((await engine.runs.timeline('r')).map(({ kind }) => kind)).not.toContain('event-taken');
+  });
+
   it('E9: an event that does not match is left, and a later wait takes it, also after a reload', async () => {
     for (const reloads of [false, true]) {
       const w = open();
