@@ -46,9 +46,7 @@ export function checkBridge(port: BridgePort, heartbeat: Duration): number {
  * A dedicated worker stops with its page, and hears nothing of it: in WebKit in the middle of a transaction, for which all
  * other pages of the site then wait. So it is told, and what listens for that in a page (the IndexedDB store) listens here.
  */
-function relay(port: BridgePort, kind: PageNews): void {
-  // Over any other port may be one page of several, which stops nothing here.
-  if (port !== (globalThis as unknown)) return;
+function relay(kind: PageNews): void {
   dispatchEvent(Object.assign(new Event(EVENTS[kind]), { persisted: true }));
 }
 
@@ -132,7 +130,7 @@ export function serveStepfast(stepfast: Stepfast, port: BridgePort, options: Ser
     }
     if (v !== PROTOCOL || message.engine !== engine) return;
     if (kind === 'bye') return leave(id);
-    if (kind === 'leaving' || kind === 'away' || kind === 'back') return relay(port, kind);
+    if (kind === 'leaving' || kind === 'away' || kind === 'back') return isOfPage ? relay(kind) : undefined;
     const client = clients.get(id);
     if (!client) return tell({ kind: 'bye' }, id); // given up, and back: what it had here is gone
     const { session, pulse } = client;

@@ -167,7 +167,7 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
           if (isOwn && runId === undefined) {
             losses++;
             scheduler.lost();
-            return runs.lost();
+            return runs.changed(undefined);
           }
           // Who drives a run tells of it, and knows more.
           if (isOwn && scheduler.drivesRun(runId!)) return;
@@ -244,7 +244,7 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
     changed: (runId, row) => runs.changed(runId, row),
     committed: (runId, job, entries) => use.committed({ runId, job, entries }),
   });
-  const runs = createRuns({ ...base, scheduler, refuseClosed });
+  const runs = createRuns({ ...base, losses: state.losses, scheduler, refuseClosed });
 
   const register: Stepfast['register'] = (job, options = {}) => {
     refuseClosed();

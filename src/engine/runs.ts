@@ -87,7 +87,7 @@ interface RunsOptions extends ViewsOptions {
 
 export function createRuns(options: RunsOptions) {
   const { platform, codec, scheduler, jobs, commit } = options;
-  const { load, found, changed, lost, status, result, ...seen } = createViews(options);
+  const { load, found, changed, status, result, ...seen } = createViews(options);
   const { clock } = platform;
   /** The key under which an active run of the job keeps others out, where there may be only one. */
   const singletonOf = (job: string, payload: Json) => {
@@ -208,5 +208,5 @@ export function createRuns(options: RunsOptions) {
     export: missing('runs.export', 'stepfast/transfer'),
     import: missing('runs.import', 'stepfast/transfer'),
   };
-  return { api, found, handle, changed, lost };
+  return { api, found, handle, changed };
 }

@@ -48,6 +48,8 @@ export interface ViewsOptions {
   open(): Promise<void>;
   refuseClosed(): void;
   load(runId: string): Promise<StoredRun | undefined>;
+  /** How often the store has lost all that it held. */
+  losses(): number;
   report(error: unknown): void;
 }
 
@@ -73,8 +75,6 @@ export interface Views extends RunsSeen {
   status(runId: string): Promise<RunStatus>;
   /** Resolves with what the handler returned; rejects with the error that ended the run. */
   result(runId: string): Promise<unknown>;
-  /** The store has lost its runs: whoever awaits the result of one is told, though another has its id by now. */
-  lost(): void;
   /** Tells those who listen to a run, with its row where it is known. `undefined`: anything may have changed. */
   changed(runId: string | undefined, row?: RunRow): void;
 }
@@ -87,11 +87,10 @@ export function createViews({
   open,
   refuseClosed,
   load: read,
+  losses,
   report,
 }: ViewsOptions): Views {
   const listeners = new Map<string, Set<(row?: RunRow) => void>>();
-  /** How often the store has lost its runs. */
-  let lives = 0;
 
   const load = async (runId: string) => {
     checkText(runId, 'runId', 'INVALID_ID');
@@ -214,7 +213,7 @@ export function createViews({
     };
   };
   const result = async (runId: string): Promise<unknown> => {
-    const life = lives;
+    const before = losses();
     for (;;) {
       let unlisten: (() => void) | undefined;
       let undoPatience: (() => void) | undefined;
@@ -231,7 +230,8 @@ export function createViews({
       });
       try {
         const run = await load(runId);
-        const { row, journal } = known(runId, lives === life ? run : undefined);
+        // Another may have its id by now, in what came after a loss.
+        const { row, journal } = known(runId, losses() === before ? run : undefined);
         const end = endOf(journal);
         if (row.endedAt !== undefined && end?.kind === 'completed') return codec.decode(end.value);
         if (row.endedAt !== undefined && end?.kind === 'failed') throw codec.decodeError(end.error);
@@ -255,9 +255,5 @@ export function createViews({
     subscribe,
     result,
     changed,
-    lost() {
-      lives++;
-      changed(undefined);
-    },
   };
 }
