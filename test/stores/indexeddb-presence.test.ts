@@ -87,6 +87,20 @@ describe('O2: with Web Locks', () => {
     await Promise.all([a.close(), b.close()]);
   });
 
+  it('O1: in a page, a note does not make an owner gone that holds its lock: a page that only used it may have left that', async () => {
+    const { name, a, b } = await twoOwners();
+    const notes = new Map([[`stepfast:${name}:left:a`, '1']]);
+    vi.stubGlobal('localStorage', {
+      getItem: (key: string) => notes.get(key) ?? null,
+      setItem: (key: string, value: string) => void notes.set(key, value),
+      removeItem: (key: string) => void notes.delete(key),
+    });
+    expect(await looks(b, 4)).toEqual([left, left, left, left]);
+    a.abandon?.();
+    expect(await look(b), 'gone, in order as the note says').toMatchObject({ runs: [{ interrupted: false }] });
+    await b.close();
+  });
+
   it('F5: in a worker, a note of its page says how an owner went, not that it is gone, and counts once it was seen alive no more', async () => {
     type Notes = { readonly left: Set<string>; readonly own: Set<string> };
     const notes = () => (globalThis as unknown as { readonly [name: symbol]: Notes })[Symbol.for('stepfast.notes')]!;
