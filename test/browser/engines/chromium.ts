@@ -51,7 +51,7 @@ export interface ChromiumTab extends Required<Tab> {
 
 export interface Chromium extends Engine {
   open(url: string): Promise<ChromiumTab>;
-  restart(): Promise<void>;
+  restart(meanwhile?: () => void): Promise<void>;
 }
 
 export async function launchChromium(options: LaunchOptions = {}): Promise<Chromium> {
@@ -87,8 +87,9 @@ export async function launchChromium(options: LaunchOptions = {}): Promise<Chrom
       await isLoaded(tab);
       return tab;
     },
-    async restart() {
+    async restart(meanwhile) {
       await end(kill);
+      meanwhile?.();
       await start();
     },
     async close() {

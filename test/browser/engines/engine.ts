@@ -33,8 +33,8 @@ export interface Engine {
   readonly profile: string;
   /** A new tab, in front, once its page is loaded. */
   open(url: string): Promise<Tab>;
-  /** SIGKILL to all of its processes, then a new start on the same profile. Tabs are gone. */
-  restart?(): Promise<void>;
+  /** SIGKILL to all of its processes, `meanwhile` while nothing runs, then a new start on the same profile. Tabs are gone. */
+  restart?(meanwhile?: () => void): Promise<void>;
   close(): Promise<void>;
 }
 

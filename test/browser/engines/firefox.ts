@@ -116,8 +116,9 @@ export async function launchFirefox(options: FirefoxOptions = {}): Promise<Requi
       await tab.load(url);
       return tab;
     },
-    async restart() {
+    async restart(meanwhile) {
       await end(kill);
+      meanwhile?.();
       await start();
     },
     async close() {

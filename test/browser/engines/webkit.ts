@@ -204,8 +204,9 @@ export async function launchWebKit(options: LaunchOptions = {}): Promise<WebKit>
       for (const { pid, args } of familyOf(child.pid!))
         if (args.includes('WebKitNetworkProcess')) signal(pid, 'SIGKILL');
     },
-    async restart() {
+    async restart(meanwhile) {
       await end();
+      meanwhile?.();
       await start();
     },
     async close() {
