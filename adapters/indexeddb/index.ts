@@ -7,7 +7,7 @@ import { type AppDatabase, connectionTo } from './connection.js';
 import { createWarning, requestPersistence } from './eviction.js';
 import { orFallback } from './fallback.js';
 import { type Presence, presence } from './presence.js';
-import { listRuns, loadRun, pickDue } from './queries.js';
+import { createLoads, listRuns, pickDue } from './queries.js';
 import { type Database, type Lease, raiseFormat, reading, STORE_NAMES, storeError, type WriteTx } from './schema.js';
 import { transact } from './shared-work.js';
 import { type CommitHost, committer, eventsBy, leaseKey } from './transaction.js';
@@ -186,6 +186,7 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
     return error;
   };
   const commits = committer(host);
+  const load = createLoads(use);
   const warn = createWarning();
   const shared = new Set<Promise<unknown>>();
 
@@ -265,7 +266,7 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
 
     async load(runId) {
       assertOpen(state === 'open');
-      return use((db) => loadRun(db, runId));
+      return load(runId);
     },
 
     async list(query) {

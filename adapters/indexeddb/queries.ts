@@ -1,6 +1,7 @@
 import { laneOf, type Picked, selectByLane, selectDue } from '../../src/store/due.js';
 import type { DueQuery, ListPage, ListQuery, RunRow, StoredRun } from '../../src/store/store.js';
 import { fitsList } from '../../src/store/tables.js';
+import type { Connection } from './connection.js';
 import { chunksOf, type Database, type RunRecord, reading } from './schema.js';
 
 /*
@@ -10,18 +11,47 @@ import { chunksOf, type Database, type RunRecord, reading } from './schema.js';
 /** Rows looked at in one go when looking for due runs. */
 const PAGE = 64;
 
+type LoadTx = ReturnType<typeof reading<('stepfast:runs' | 'stepfast:spill')[]>>;
+
 const stored = ({ row, tail }: RunRecord, chunks: readonly StoredRun['journal'][]): StoredRun => ({
   row,
   journal: [...chunks.flat(), ...tail],
 });
 
-export async function loadRun(db: Database, runId: string): Promise<StoredRun | undefined> {
-  const tx = reading(db, 'stepfast:runs', 'stepfast:spill');
-  const [record, chunks] = await Promise.all([
-    tx.objectStore('stepfast:runs').get(runId),
-    tx.objectStore('stepfast:spill').getAll(chunksOf(runId)),
-  ]);
-  return record && stored(record, chunks);
+/** The chunks of a journal are asked for where there are some: most runs have none. */
+async function loadFrom(tx: LoadTx, runId: string): Promise<StoredRun | undefined> {
+  const record = await tx.objectStore('stepfast:runs').get(runId);
+  if (!record) return undefined;
+  return stored(record, record.chunks ? await tx.objectStore('stepfast:spill').getAll(chunksOf(runId)) : []);
+}
+
+/** Loads runs: those that are asked for in one turn in one transaction, which costs more than what it reads. */
+export function createLoads(use: Connection['use']): (runId: string) => Promise<StoredRun | undefined> {
+  const load = (runIds: readonly string[]) =>
+    use((db) => {
+      const tx = reading(db, 'stepfast:runs', 'stepfast:spill');
+      return Promise.all(runIds.map((runId) => loadFrom(tx, runId)));
+    });
+  let next: { readonly runIds: string[]; readonly found: Promise<(StoredRun | undefined)[]> } | undefined;
+  const begin = () => {
+    const runIds: string[] = [];
+    const found = Promise.resolve().then(() => {
+      next = undefined;
+      return load(runIds);
+    });
+    return { runIds, found };
+  };
+  return async (runId) => {
+    next ??= begin();
+    const { runIds, found } = next;
+    const index = runIds.push(runId) - 1;
+    try {
+      return (await found)[index];
+    } catch (error) {
+      if (runIds.length === 1) throw error;
+      return (await load([runId]))[0]; // what ails one of them is not to hide the others
+    }
+  };
 }
 
 /**

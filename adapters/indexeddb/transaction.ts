@@ -208,6 +208,7 @@ export function committer(host: CommitHost): {
         }
         const lease = host.lease(group[0]!.batch.now);
         if (lease) quietly(meta.put(lease, leaseKey(lease.owner)));
+        tx.commit(); // by itself it would only begin once every request has been answered
       } catch (error) {
         thrown = error;
         try {

@@ -374,3 +374,37 @@ it('Q6: runs that ended early are listed newest first, page by page, and the oth
   ]);
   await store.close();
 });
+
+it('runs that are loaded in one turn share a transaction, and chunks are asked for where there are some', async () => {
+  const name = freshName();
+  const store = await openStore(name);
+  await store.commit({ now, starts: [newRun('long'), newRun('short')] });
+  await Promise.all(longJournal('long').map((run) => store.commit({ now, run })));
+  const transactions = countCalls(IDBDatabase.prototype, 'transaction');
+  const lists = countCalls(IDBObjectStore.prototype, 'getAll');
+  const found = await Promise.all(['short', 'none', 'long', 'short'].map((runId) => store.load(runId)));
+  expect(lists.stop()).toHaveLength(1);
+  expect(transactions.stop()).toHaveLength(1);
+  expect(found.map((run) => run?.journal.length)).toEqual([1, undefined, 151, 1]);
+  expect(found[0]).toEqual(found[3]);
+  expect(found[0]).not.toBe(found[3]);
+  await store.close();
+});
+
+it('D3: a run that can not be read hides none that is loaded in the same turn', async () => {
+  const store = await openStore(freshName());
+  await store.commit({ now, starts: [newRun('bad'), newRun('good')] });
+  const get = IDBObjectStore.prototype.get;
+  IDBObjectStore.prototype.get = function (key) {
+    if (key === 'bad') throw new DOMException('can not be read', 'DataError');
+    return get.call(this, key);
+  };
+  undo = () => {
+    IDBObjectStore.prototype.get = get;
+  };
+  const [bad, good] = await Promise.allSettled([store.load('bad'), store.load('good')]);
+  undo();
+  expect(bad).toMatchObject({ status: 'rejected', reason: { code: 'STORE_UNAVAILABLE' } });
+  expect(good).toMatchObject({ status: 'fulfilled', value: { row: { runId: 'good' } } });
+  await store.close();
+});
