@@ -3,8 +3,10 @@ import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
 import { StepfastError } from '../src/errors.js';
-import { createCodec, MAX_CAUSE_DEPTH, MAX_CAUSES, MAX_DEPTH, MAX_ERROR_TEXT, sameJson } from '../src/values/codec.js';
+import { createCodec } from '../src/values/codec.js';
 import type { Json } from '../src/values/json.js';
+import { MAX_CAUSE_DEPTH, MAX_CAUSES, MAX_DEPTH, MAX_ERROR_TEXT } from '../src/values/kinds.js';
+import { sameJson } from '../src/values/same.js';
 
 const codec = createCodec({ URL });
 /** Through JSON text, as the file store does it. */

@@ -2,8 +2,8 @@ import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import type { Start } from '../src/door/start.js';
 import type { Json, PluginHost, Stepfast } from '../src/index.js';
-import { sameJson } from '../src/values/codec.js';
 import { fingerprintOf } from '../src/values/fingerprint.js';
+import { sameJson } from '../src/values/same.js';
 import { media, onEveryStore, world } from './harness.js';
 
 // Pins: spec Q1 and Q2 for one start: how long it is remembered, and what goes first.

@@ -1,8 +1,8 @@
 import type { Stepfast } from '../../src/engine/engine.js';
 import type { RunHandle } from '../../src/engine/runs.js';
 import type { Scheduled } from '../../src/engine/words.js';
-import { sameJson } from '../../src/values/codec.js';
 import type { Json } from '../../src/values/json.js';
+import { sameJson } from '../../src/values/same.js';
 import type { Packer } from './wire.js';
 
 /*

@@ -12,8 +12,9 @@ import {
 import type { ListQuery, RunRow, Store, StoredRun } from '../store/store.js';
 import { fitsList } from '../store/tables.js';
 import { check, checkInteger, checkOptions, checkText, quoted } from '../values/check.js';
-import { type Codec, sameJson } from '../values/codec.js';
+import type { Codec } from '../values/codec.js';
 import type { Json } from '../values/json.js';
+import { sameJson } from '../values/same.js';
 import { heard } from './heard.js';
 import type { Scheduler } from './scheduler.js';
 

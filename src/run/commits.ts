@@ -4,7 +4,7 @@ import { digestOf, extend } from '../replay/digest.js';
 import type { JournalEntry } from '../store/journal.js';
 import type { CommitOutcome, RunChange, RunRow, RunState } from '../store/store.js';
 import { rowWith } from '../store/transition/scope.js';
-import { sameJson } from '../values/codec.js';
+import { sameJson } from '../values/same.js';
 import type { DriverHost } from './host.js';
 import { type Draft, forgetGeneration, hear, type LiveRun } from './live-run.js';
 import type { Pass } from './pass.js';
