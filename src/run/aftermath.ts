@@ -100,7 +100,7 @@ async function follow(
   const at = platform.clock.now();
   if ('value' in outcome) return { kind: 'undone', at, id, attempt };
   const error = codec.encodeError(outcome.error);
-  const delayMs = recorder.retryDelay(outcome.error, recorder.policyOf(command?.retry), attempt);
+  const delayMs = recorder.retryDelay(outcome.error, command?.retry, attempt);
   if (delayMs !== undefined) return { kind: 'undo-attempt-failed', at, id, attempt, error, retryAt: at + delayMs };
   report(outcome.error);
   return { kind: 'undo-failed', at, id, attempt, error };

@@ -4,10 +4,9 @@ import { LIMITS } from '../limits.js';
 import { type FunctionCommand, functionOf } from '../replay/command.js';
 import { extend, nextGeneration } from '../replay/digest.js';
 import type { Ask, Ending } from '../replay/replay.js';
-import type { JournalEntry, OutcomeEntry, RecordedError } from '../store/journal.js';
+import type { JournalEntry, OutcomeEntry } from '../store/journal.js';
 import { afterOf } from '../store/transition/scope.js';
-import { durationMs } from '../values/duration.js';
-import { type RetryOptions, type RetryPolicy, resolveRetry, retryDelayMs } from '../values/retry.js';
+import { carriesFailure, createRetries, isOutage } from './failures.js';
 import type { DriverHost } from './host.js';
 import type { Draft, Fact, LiveRun } from './live-run.js';
 import { type Due, nextDue, openWaits, passedOver, unjudged, verdictKey } from './questions.js';
@@ -31,13 +30,10 @@ interface RecorderOptions {
 export type Recorder = ReturnType<typeof createRecorder>;
 
 export function createRecorder({ host, run, job, react }: RecorderOptions) {
-  const { owner, codec, platform, retry, report } = host;
+  const { owner, codec, platform, report } = host;
   const { runId, job: jobName } = run.row;
   const place = { runId, job: jobName };
-  const policyOf = (step?: RetryOptions): RetryPolicy => {
-    const start = run.digest.retry === undefined ? undefined : (codec.decode(run.digest.retry) as RetryOptions);
-    return resolveRetry(step, start, job.options.retry, retry);
-  };
+  const { retryDelay } = createRetries({ host, run, job });
 
   const open = (draft: Draft, { key, id, command }: Ask) => {
     const at = draft.now;
@@ -158,26 +154,12 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
     }
     const error = codec.encodeError(outcome.error);
     const failures = (run.digest.failures.get(key)?.count ?? 0) + 1;
-    const delayMs = retryDelay(outcome.error, policyOf(own), failures);
+    const delayMs = retryDelay(outcome.error, own, failures);
     if (delayMs === undefined) return settle(draft, ask, { kind: 'step-failed', ...position, error }, isLater);
     record(draft, { kind: 'attempt-failed', at, id, attempt, word, error, retryAt: at + delayMs });
     return undefined;
   };
   const childId = (value: never) => (codec.decode(value) as { readonly id: string }).id;
-
-  /** The delay before the next attempt; `undefined`: there is none (spec F1, F3). */
-  const retryDelay = (error: unknown, policy: RetryPolicy, failures: number): number | undefined => {
-    if (failures >= policy.maxAttempts || isNamed(error, 'FatalError')) return undefined;
-    if (isStepfastError(error) && FATAL.test(error.code)) return undefined;
-    if (isNamed(error, 'RetryableError'))
-      try {
-        const { after } = error as { readonly after?: unknown };
-        if (after !== undefined) return durationMs(after, 'RetryableError.after');
-      } catch (invalid) {
-        report(invalid); // the step failed, whatever is wrong with its wish: the policy decides
-      }
-    return retryDelayMs(policy, failures, platform.random());
-  };
 
   const takeDue = async (draft: Draft) => {
     while (!run.fault && !run.ending && !run.digest.end) {
@@ -255,7 +237,7 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
       const error = codec.encodeError(thrown);
       const attempt = (run.digest.handlerFailures?.count ?? 0) + 1;
       const isFinal = ending.kind === 'returned' || carriesFailure(error);
-      const delayMs = isFinal ? undefined : retryDelay(thrown, policyOf(), attempt);
+      const delayMs = isFinal ? undefined : retryDelay(thrown, undefined, attempt);
       if (delayMs === undefined) {
         fail(draft, thrown);
         return undefined;
@@ -327,25 +309,6 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
     end,
     checkLimits,
     checkWaits,
-    policyOf,
     retryDelay,
   };
 }
-
-/** Refusals that say the same however often they are asked. */
-const FATAL = /^(NOT_SERIALIZABLE|VALUE_TOO_LARGE|NESTED_STEP|IDEMPOTENCY_CONFLICT|RUN_NOT_FOUND|INVALID_\w+)$/;
-
-const isOutage = (error: unknown) => isStepfastError(error) && /^(STORE_UNAVAILABLE|QUOTA_EXCEEDED)$/.test(error.code);
-
-/** Whether an error is of this class or a subclass, of this or another copy of the library. */
-const isNamed = (error: unknown, name: string): boolean => {
-  try {
-    for (let proto = error; proto instanceof Object; proto = Object.getPrototypeOf(proto))
-      if (Object.hasOwn(proto, 'name') && (proto as { readonly name?: unknown }).name === name) return true;
-  } catch {} // what can not be read is of no class
-  return false;
-};
-
-/** Whether an error is, or carries, a failure that is recorded: trying the handler again would repeat it (spec F2). */
-const carriesFailure = ({ code, cause, errors = [] }: RecordedError): boolean =>
-  code === 'STEP_FAILED' || code === 'EVENT_TIMEOUT' || [...errors, ...(cause ? [cause] : [])].some(carriesFailure);

@@ -53,7 +53,7 @@ export const runFaults = [
   },
   {
     name: 'attempts have no limit',
-    file: 'src/run/recorder.ts',
+    file: 'src/run/failures.ts',
     find: 'if (failures >= policy.maxAttempts || isNamed',
     instead: 'if (isNamed',
     by: ['test/retries.test.ts'],
