@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { z } from 'zod';
 import type { Batch, Stepfast } from '../src/index.js';
 import { crashEverywhere, everyWay } from './crash-everywhere.js';
 import type { World } from './harness.js';
@@ -43,6 +44,24 @@ const records = (kind: string, name: string) => (batch: Batch) =>
   batch.run?.append.some((entry) => entry.kind === kind && 'id' in entry && entry.id?.[0] === name) ?? false;
 
 everyWay('events that are there already', (open) => {
+  it('E3: calls of one turn are committed in their order, so that an event behind a start comes after the run', async () => {
+    const w = open();
+    const asked = z.object({ n: z.number() });
+    const engine = w.engine((stepfast) => {
+      stepfast.job('plain', async ({ step }) => (await step.waitForEvent('early')).payload);
+      stepfast.job('checked', { payload: asked }, async ({ step }) => (await step.waitForEvent('early')).payload);
+    });
+    const plain = engine.start('plain', undefined, { id: 'plain' });
+    const checked = engine.start('checked', { n: 1 }, { id: 'checked' });
+    const sent = engine.dispatch('early', 'kept');
+    const late = engine.start('plain', undefined, { id: 'late' });
+    await Promise.all([plain, checked, sent, late]);
+    await w.clock.idle();
+    for (const id of ['plain', 'checked'])
+      expect(await run(engine, id)).toMatchObject({ status: 'completed', result: 'kept' });
+    expect(await run(engine, 'late')).toMatchObject({ status: 'waiting' });
+  });
+
   it('E2: the app dies after the commit that opens the wait: the event is taken when it comes back', async () => {
     const w = open();
     const define: Define = (stepfast) => {

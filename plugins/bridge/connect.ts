@@ -9,6 +9,7 @@ import type { Schedule } from '../../src/engine/words.js';
 import { StepfastError } from '../../src/errors.js';
 import type { Clock } from '../../src/platform.js';
 import type { RunSnapshot } from '../../src/run/inspect.js';
+import { isPromise, perform } from '../../src/store/transition/work.js';
 import { check, checkName, checkOptions, checkText, quoted } from '../../src/values/check.js';
 import type { Duration } from '../../src/values/duration.js';
 import { type Calls, createCalls } from './calls.js';
@@ -241,7 +242,8 @@ export function connectStepfast(port: BridgePort, options: ConnectOptions = {}):
       const name = eventName(event);
       checkName(name, 'an event');
       const schema = typeof event === 'object' ? event?.schema : undefined;
-      const checked = schema ? await validate(schema, payload, `The payload of event "${name}"`) : payload;
+      const checking = perform(validate(schema, payload, `The payload of event "${name}"`));
+      const checked = isPromise(checking) ? await checking : checking; // calls are sent in their order, if they can
       const sent = packer.value(checked, `the payload of event "${name}"`);
       return ask('dispatch', packer.value(name), sent, packer.value(given));
     }) as Stepfast['dispatch'],

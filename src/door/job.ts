@@ -2,6 +2,7 @@ import { StepfastError } from '../errors.js';
 import type { Step } from '../replay/language.js';
 import type { RunError } from '../run/inspect.js';
 import type { Log } from '../run/log.js';
+import { read, type Work } from '../store/transition/work.js';
 import { check, checkInteger, checkName, checkOptions } from '../values/check.js';
 import { type Duration, durationMs } from '../values/duration.js';
 import { checkRetry, type RetryOptions } from '../values/retry.js';
@@ -210,11 +211,11 @@ function checkJobOptions(options: JobOptions, of: (option: string) => string): v
 }
 
 /** Runs a value through a schema; `INVALID_PAYLOAD` (or the code given) with the schema's issues. */
-export async function validate(schema: StandardSchema | undefined, value: unknown, what: string): Promise<unknown> {
+export function* validate(schema: StandardSchema | undefined, value: unknown, what: string): Work<unknown> {
   if (!schema) return value;
   let checked: Awaited<ReturnType<StandardSchema['~standard']['validate']>>;
   try {
-    checked = await schema['~standard'].validate(value);
+    checked = yield* read(schema['~standard'].validate(value));
   } catch (cause) {
     const said = `${what} could not be checked: its schema has thrown, which is its \`cause\`. Nothing was written.`;
     throw new StepfastError('INVALID_PAYLOAD', said, {}, { cause });

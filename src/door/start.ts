@@ -2,6 +2,7 @@ import { StepfastError } from '../errors.js';
 import type { Platform } from '../platform.js';
 import type { JournalEntry } from '../store/journal.js';
 import type { Batch, CommitOutcome, NewRun, RunChange, StartOutcome, StateChange, StoredRun } from '../store/store.js';
+import { type Awaitable, perform, type Work } from '../store/transition/work.js';
 import { check, checkName, checkOptions, checkText, quoted } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
 import { type Duration, durationMs, instantMs } from '../values/duration.js';
@@ -134,29 +135,34 @@ function dueOf({ startAt, delay }: StartOptions, now: number): number {
   return startAt === undefined ? now : Math.max(instantMs(startAt, 'startAt'), now);
 }
 
-/** A payload as it is recorded: what the job's schema makes of it, and (where that differs) as it was given. */
-export async function payloadOf(
-  codec: Codec,
-  job: AnyJob | undefined,
-  name: string,
-  payload: unknown,
-): Promise<{ readonly payload: Json; readonly given?: Json }> {
-  return recordedAs(codec, job?.options.payload, payload, `payload of job "${name}"`);
+/** A payload as it is recorded: what its schema makes of it, and (where that differs) as it was given. */
+export interface Recorded {
+  readonly payload: Json;
+  readonly given?: Json;
 }
 
-/** What a schema makes of a payload, and (where that differs) as it was given. */
-export async function recordedAs(
+/**
+ * What a schema makes of a payload. At once, unless the schema takes its time: so calls that are made in one turn are
+ * committed in their order (spec E3: an event that is dispatched behind a start comes after the run).
+ */
+export const recordedAs = (
   codec: Codec,
   schema: StandardSchema | undefined,
   value: unknown,
   what: string,
-): Promise<{ readonly payload: Json; readonly given?: Json }> {
+): Awaitable<Recorded> => perform(recording(codec, schema, value, what));
+
+function* recording(codec: Codec, schema: StandardSchema | undefined, value: unknown, what: string): Work<Recorded> {
   // Encoded as it was given, too: a promise would pass for what it comes to.
   const raw = codec.encode(value, `the ${what}`);
   if (!schema) return { payload: raw };
-  const checked = codec.encode(await validate(schema, value, `The ${what}`), `the ${what}`);
+  const checked = codec.encode(yield* validate(schema, value, `The ${what}`), `the ${what}`);
   return { payload: checked, ...(!sameJson(raw, checked) && { given: raw }) };
 }
+
+/** The same of the payload of a run. */
+export const payloadOf = (codec: Codec, job: AnyJob | undefined, name: string, payload: unknown): Awaitable<Recorded> =>
+  recordedAs(codec, job?.options.payload, payload, `payload of job "${name}"`);
 
 export function createStart({ platform, codec, jobs, commit, load, look }: StartHost) {
   const { clock } = platform;

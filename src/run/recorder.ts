@@ -6,6 +6,7 @@ import { extend, nextGeneration } from '../replay/digest.js';
 import type { Ask, Ending } from '../replay/replay.js';
 import type { JournalEntry, OutcomeEntry } from '../store/journal.js';
 import { afterOf } from '../store/transition/scope.js';
+import { perform } from '../store/transition/work.js';
 import { carriesFailure, createRetries, isOutage } from './failures.js';
 import type { DriverHost } from './host.js';
 import type { Draft, Fact, LiveRun } from './live-run.js';
@@ -230,7 +231,7 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
     }
     try {
       if (ending.kind === 'threw') throw ending.error;
-      const value = await validate(job.options.result, ending.value, `The result of job "${jobName}"`);
+      const value = await perform(validate(job.options.result, ending.value, `The result of job "${jobName}"`));
       record(draft, { kind: 'completed', at, value: codec.encode(value, `the result of job "${jobName}"`) });
       return undefined;
     } catch (thrown) {

@@ -5,6 +5,6 @@ export default defineConfig({
   resolve: { alias: [{ find: './harness.js', replacement: new URL('harness.ts', import.meta.url).pathname }] },
   test: {
     include: (process.env.MUTATE_TESTS ?? 'test/*.test.ts').split(','),
-    testTimeout: 20_000,
+    testTimeout: 8_000, // what a mutant has stopped is waited for no longer
   },
 });

@@ -8,7 +8,7 @@ export type Awaitable<T> = T | PromiseLike<T>;
 /** What may stop in the middle to wait for something. A function of it is a generator: `yield* read(...)`. */
 export type Work<T> = Generator<PromiseLike<unknown>, T, unknown>;
 
-const isPromise = (value: unknown): value is PromiseLike<unknown> =>
+export const isPromise = (value: unknown): value is PromiseLike<unknown> =>
   typeof (value as { readonly then?: unknown } | undefined)?.then === 'function';
 
 /** What was found: at once, or when it is there. */
