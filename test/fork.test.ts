@@ -335,6 +335,54 @@ onEveryStore('fork', (medium) => {
     expect(await after.runs.get('old')).toMatchObject({ status: 'waiting' });
   });
 
+  it.each([
+    ['a swap', { a: 'b', b: 'a' }],
+    ['a chain', { a: 'b', b: 'c' }],
+  ])('F7, O6: a fork behind %s of names has what is done, and not what was undone', async (_, rename) => {
+    const w = world(medium);
+    const undoing = (name: string) => ({
+      undo() {
+        w.log.push(`undo ${name}`);
+        if (name === 'first') throw new FatalError('can not be undone');
+      },
+    });
+    const first = (stepfast: Stepfast) => {
+      stepfast.job('j', async ({ step }) => {
+        await step.run('a', () => w.log.push('first'), undoing('first'));
+        await step.run('b', () => w.log.push('second'), undoing('second'));
+        await step.waitForEvent('go');
+      });
+    };
+    const old = w.engine(first);
+    await old.start('j', undefined, { id: 'r' });
+    await w.clock.idle();
+    await old.close();
+    let isBad = true;
+    const engine = w.engine((stepfast) => {
+      stepfast.job('j', { version: 2, migrate: () => ({ rename }) }, async ({ step }) => {
+        await step.run(rename.a, () => w.log.push('first'), undoing('first'));
+        await step.run(rename.b, () => w.log.push('second'), undoing('second'));
+        await step.waitForEvent('go');
+        await step.run('last', () => {
+          if (isBad) throw new FatalError('no');
+        });
+        await step.waitForEvent('never');
+      });
+    });
+    await engine.dispatch('go');
+    await w.clock.idle();
+    expect(w.log.splice(0)).toEqual(['first', 'second', 'undo second', 'undo first']);
+    isBad = false;
+    const fork = await engine.runs.fork('r', { before: 'last' });
+    await w.clock.idle();
+    expect(w.log.splice(0)).toEqual(['second']); // the other one is done: nobody could undo it
+    await engine.dispatch('go');
+    await w.clock.idle();
+    await fork.cancel();
+    await w.clock.idle();
+    expect(w.log).toEqual(['undo second', 'undo first']);
+  });
+
   it('F6: a blocked run may be forked', async () => {
     const w = world(medium);
     const before = w.engine(three(w.log));

@@ -289,6 +289,67 @@ everyWay('runs.retry', (open) => {
     expect(w.log).toEqual(['fragile', 'mended', 'fragile']);
   });
 
+  it('F6: a sleep whose instant has passed since the run failed is slept anew, so that it is a time limit again', async () => {
+    const w = open();
+    const engine = w.engine((stepfast) => {
+      stepfast.job('limited', { retry: { maxAttempts: 1 } }, async ({ step }: HandlerContext<undefined>) =>
+        step.race([
+          step.run('ask', fragile(w, 'ask')),
+          step.sleep('patience', '1h').then(() => 'no answer'),
+          step.sleep('much patience', '40h').then(() => 'no answer at all'),
+        ]),
+      );
+    });
+    const run = await engine.start('limited', undefined, { id: 'r' });
+    await w.clock.advance('1s');
+    expect(await run.status()).toBe('failed');
+    await w.clock.advance('1 day');
+    await run.retry();
+    await w.clock.idle();
+    expect([await run.status(), w.log.splice(0)]).toEqual(['failed', ['ask', 'ask']]);
+    w.log.push('mended');
+    await run.retry();
+    await w.clock.idle();
+    expect(await run.result()).toBe('ask');
+    const sleeps = (await engine.runs.timeline('r')).filter(({ kind }) => kind === 'sleep-set');
+    expect(sleeps.map(({ name }) => name)).toEqual(['patience', 'much patience', 'patience']);
+  });
+
+  it('F6: retried from a step, what came after it waits and sleeps anew, and what was there before it goes on', async () => {
+    const w = open();
+    const engine = w.engine((stepfast) => {
+      stepfast.job('from', { retry: { maxAttempts: 1 } }, async ({ step }: HandlerContext<undefined>) => {
+        const before = step.sleep('before', '10h').then(() => 'before');
+        await step.run('first', () => w.log.push('first'));
+        const won = await step.race([
+          step.waitForEvent('never', { timeout: '7h', onTimeout: 'continue' }).then(() => 'never'),
+          step.waitForEvent('go').then(() => 'event'),
+          step.sleep('patience', '5h').then(() => 'patience'),
+        ]);
+        await step.run('last', fragile(w, 'last'));
+        return [won, await before];
+      });
+    });
+    const run = await engine.start('from', undefined, { id: 'r' });
+    await engine.dispatch('go');
+    await w.clock.advance('1h');
+    expect([await run.status(), w.log.splice(0)]).toEqual(['failed', ['first', 'last']]);
+    w.log.push('mended');
+    await engine.runs.retry('r', { from: 'first' });
+    await w.clock.advance(4.98 * 3_600_000);
+    expect(await run.status()).toBe('sleeping');
+    await w.clock.advance('2m');
+    await w.clock.advance('4h'); // 10 hours after the start
+    expect(await run.result()).toEqual(['patience', 'before']);
+    expect(w.log.splice(1)).toEqual(['first', 'last']);
+    const kinds = (await engine.runs.timeline('r')).filter(({ kind }) => /-set$/.test(kind));
+    expect(kinds.map(({ name }) => name)).toEqual([
+      'before',
+      ...['never', 'go', 'patience'],
+      ...['never', 'go', 'patience'],
+    ]);
+  });
+
   it('F6, F8: the timeout of a job that has passed is not held against the run that is retried', async () => {
     const w = open();
     const engine = w.engine((stepfast) => {

@@ -33,8 +33,11 @@ function cutOf(journal: readonly JournalEntry[], before: string): number | undef
  */
 function presentNames(journal: readonly JournalEntry[]): JournalEntry[] {
   const entries = [...journal];
-  for (const [at, { renames = [] }] of (journal as readonly Partial<UpgradedEntry>[]).entries())
-    if (renames.length) entries.splice(0, at, ...entries.slice(0, at).map((entry) => renamed(entry, new Map(renames))));
+  for (const [at, { renames = [], ...upgraded }] of (journal as readonly Partial<UpgradedEntry>[]).entries()) {
+    if (!renames.length) continue;
+    const before = entries.slice(0, at).map((entry) => renamed(entry, new Map(renames)));
+    entries.splice(0, at + 1, ...before, upgraded as UpgradedEntry); // what is read of it here renames nothing once more
+  }
   return entries;
 }
 

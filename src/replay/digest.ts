@@ -28,6 +28,11 @@ export interface Failures {
   readonly error: RecordedError;
 }
 
+/** An entry that has a place in the journal. */
+interface Placed {
+  readonly index: number;
+}
+
 /** The state that a journal adds up to. */
 export interface Digest {
   readonly entries: JournalEntry[];
@@ -38,15 +43,15 @@ export interface Digest {
   readonly shapes: Map<string, JournalEntry>;
   readonly failures: Map<string, Failures>;
   /** Open when there is no outcome of the same key; the same for waits. */
-  readonly sleeps: Map<string, EntryOf<'sleep-set'>>;
-  readonly waits: Map<string, EntryOf<'wait-set'>>;
+  readonly sleeps: Map<string, EntryOf<'sleep-set'> & Placed>;
+  readonly waits: Map<string, EntryOf<'wait-set'> & Placed>;
   /** Children whose end is awaited. */
   readonly children: Map<string, EntryOf<'child-set'>>;
   /**
    * Steps to undo should the run fail or be cancelled: completed, or begun and not known to have failed; oldest first.
    * `isUnknown`: an attempt of it has timed out, whatever came of others.
    */
-  readonly undos: Map<string, EntryOf<'undo-set'> & { readonly index: number; readonly isUnknown?: true }>;
+  readonly undos: Map<string, EntryOf<'undo-set'> & Placed & { readonly isUnknown?: true }>;
   /** What came of undoing: the step is undone, or that was given up. */
   readonly undone: Map<string, 'undone' | 'undo-failed'>;
   readonly undoFailures: Map<string, Failures>;
@@ -165,10 +170,10 @@ const add = (digest: Digest, entry: JournalEntry): void => {
       digest.handlerFailures = { ...entry, count: (digest.handlerFailures?.count ?? 0) + 1 };
       break;
     case 'sleep-set':
-      digest.sleeps.set(key, entry);
+      digest.sleeps.set(key, { ...entry, index });
       break;
     case 'wait-set':
-      digest.waits.set(key, entry);
+      digest.waits.set(key, { ...entry, index });
       break;
     case 'child-set':
       digest.children.set(key, entry);

@@ -1,11 +1,4 @@
-import {
-  type Identity,
-  identityKey,
-  type JournalEntry,
-  type Namespace,
-  namespaceOf,
-  type RecordedError,
-} from '../store/journal.js';
+import { type Identity, identityKey, type JournalEntry, type Namespace, type RecordedError } from '../store/journal.js';
 import type { Digest } from './digest.js';
 
 /*
@@ -126,11 +119,26 @@ function forgetOutcome(digest: Digest, key: string): void {
   if (at >= 0) digest.outcomes.splice(at, 1);
 }
 
-/** What `runs.retry` has to forget (spec F6). */
-export function forgetsFor(
-  digest: Digest,
-  from: string | undefined,
-): readonly (readonly [Namespace, string, number])[] {
+type Id = readonly [Namespace, string, number];
+
+/**
+ * What `runs.retry` has to forget (spec F6).
+ *
+ * @param from The name of a step: it runs again, and all that came after it.
+ */
+export function forgetsFor(digest: Digest, from: string | undefined, now: number): readonly Id[] {
+  const again = from === undefined ? failuresOf(digest) : doneFrom(digest, from);
+  return [...again.map(({ key }) => JSON.parse(key) as Id), ...begunAnew(digest, from, now, again[0]?.index)];
+}
+
+/** A step or a wait to forget, and where its outcome stands, if it has one. */
+interface Forgotten {
+  readonly key: string;
+  readonly index?: number;
+}
+
+/** Failures that led to the end of the run, and those that were recorded after the first of them. */
+function failuresOf({ outcomes, end }: Digest): readonly Forgotten[] {
   const reachable = new Set<string>();
   const collect = (error: RecordedError | undefined) => {
     if (!error) return;
@@ -138,25 +146,34 @@ export function forgetsFor(
     collect(error.cause);
     error.errors?.forEach(collect);
   };
-  if (from === undefined) collect(digest.end?.kind === 'failed' ? digest.end.error : undefined);
-  const isFailure = (kind: string) => /^(step-failed|child-failed|wait-timed-out)$/.test(kind);
-  let isPast = false;
-  const ids: (readonly [Namespace, string, number])[] = [];
-  for (const { key, entry } of digest.outcomes) {
-    isPast ||= from === undefined ? isFailure(entry.kind) && reachable.has(key) : entry.id[0] === from;
-    if (isPast && (from !== undefined || isFailure(entry.kind))) ids.push([namespaceOf(entry), ...entry.id] as const);
-  }
-  if (from !== undefined)
-    for (const key of digest.failures.keys()) {
-      const [namespace, name, occurrence] = JSON.parse(key) as [Namespace, string, number];
-      // Between two attempts: it has no place among the outcomes, and comes after all of them.
-      if ((isPast || name === from) && !digest.outcomeKeys.has(key)) ids.push([namespace, name, occurrence]);
-    }
-  return ids;
+  collect(end?.kind === 'failed' ? end.error : undefined);
+  const failures = outcomes.filter(({ entry }) => /^(step-failed|child-failed|wait-timed-out)$/.test(entry.kind));
+  const first = failures.findIndex(({ key }) => reachable.has(key));
+  return first < 0 ? [] : failures.slice(first);
 }
 
-/** Waits that a retry begins anew: their deadlines have passed, unseen, since the run failed on something else. */
-export const waitsPast = ({ waits, outcomeKeys }: Digest, now: number): (readonly [Namespace, string, number])[] =>
-  [...waits].flatMap(([key, { id, deadline = Infinity }]) =>
-    deadline > now || outcomeKeys.has(key) ? [] : [['wait', ...id] as const],
-  );
+/** Outcomes from this step on. What is between two attempts has no place among them, and comes after them all. */
+function doneFrom({ outcomes, outcomeKeys, failures }: Digest, from: string): readonly Forgotten[] {
+  const first = outcomes.findIndex(({ entry }) => entry.id[0] === from);
+  const open = [...failures.keys()].filter((key) => !outcomeKeys.has(key) && (first >= 0 || nameOf(key) === from));
+  return [...(first < 0 ? [] : outcomes.slice(first)), ...open.map((key) => ({ key }))];
+}
+
+/**
+ * Waits and sleeps that begin anew, having no outcome: those that came after the step from which all runs again, and those
+ * whose instants have passed, unseen, since the run failed on something else.
+ */
+function begunAnew(
+  { waits, sleeps, outcomeKeys }: Digest,
+  from: string | undefined,
+  now: number,
+  after = Infinity,
+): readonly Id[] {
+  const isAnew = (key: string, index: number, until = Infinity) =>
+    !outcomeKeys.has(key) && (until <= now || nameOf(key) === from || (from !== undefined && index > after));
+  const keys = [
+    ...[...waits].flatMap(([key, { index, deadline }]) => (isAnew(key, index, deadline) ? key : [])),
+    ...[...sleeps].flatMap(([key, { index, dueAt }]) => (isAnew(key, index, dueAt) ? key : [])),
+  ];
+  return keys.map((key) => JSON.parse(key) as Id);
+}
