@@ -380,6 +380,8 @@ onEveryStore('encryption', (medium) => {
     await stepfast.state.set('who', new Map([['ada', 1]]));
     expect(await stepfast.state.get('who')).toEqual(new Map([['ada', 1]]));
     await expect(stepfast.state.increment('who')).rejects.toEqual(code('NOT_A_NUMBER'));
+    await stepfast.state.set('less', -0);
+    expect(await stepfast.state.increment('less', 2)).toBe(2);
     const lock = await stepfast.state.lock('door', { ttl: '1m' });
     expect(await stepfast.state.lock('door', { ttl: '1m' })).toBeUndefined();
     await lock!.release();

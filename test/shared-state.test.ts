@@ -95,6 +95,23 @@ onEveryStore('shared state', (medium) => {
     expect(await state.get('k')).toEqual(value);
   });
 
+  it('D7, D8: -0 is a number that is incremented, alone and inside of a step, told and asked', async () => {
+    const w = world(medium);
+    const engine = w.engine((stepfast) => {
+      stepfast.job('count', ({ step }) =>
+        step.run('count', async ({ state }) => {
+          void state.increment('told', 2);
+          return state.increment('asked', 3);
+        }),
+      );
+    });
+    for (const key of ['alone', 'told', 'asked']) await engine.state.set(key, -0);
+    expect(await engine.state.get('alone')).toBe(-0);
+    expect(await engine.state.increment('alone')).toBe(1);
+    expect(await (await engine.start('count')).result()).toBe(3);
+    expect(await engine.state.get('told')).toBe(2);
+  });
+
   it('D8: a lock has one holder; when it is released, or its time is over, another takes it with a greater token', async () => {
     const w = world(medium);
     const { state } = w.engine();

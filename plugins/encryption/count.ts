@@ -1,6 +1,7 @@
 import { StepfastError } from '../../src/errors.js';
 import type { CommitOutcome, StateChange, StateRow } from '../../src/store/store.js';
 import type { Json } from '../../src/values/json.js';
+import { sumOf } from '../../src/values/sum.js';
 
 /*
  * A store can not add to a number that it can not read: an increment is read, added to here, and set on the condition
@@ -51,9 +52,8 @@ async function prepare(counting: Counting): Promise<Round> {
     const earlier = known.get(key);
     const row = earlier ?? (await counting.read(index));
     const live = row && (row.expiresAt ?? Infinity) > now ? row : undefined;
-    const before = live?.value === undefined ? 0 : live.value;
-    const value = typeof before === 'number' ? before + change.by : Number.NaN;
-    if (!Number.isFinite(value)) {
+    const value = sumOf(live?.value, change.by);
+    if (value === undefined) {
       changes[index] = { kind: 'set', key: sealed[index]!.key, value: null, ifRevision: NEVER };
       return { changes, sums, misfit: index };
     }

@@ -9,7 +9,8 @@ import type { Identity } from '../store/journal.js';
 import type { StateChange, StateRow } from '../store/store.js';
 import type { Codec } from '../values/codec.js';
 import type { Json } from '../values/json.js';
-import { notANumber, sumOf } from './increments.js';
+import { sumOf } from '../values/sum.js';
+import { notANumber } from './increments.js';
 import type { LiveRun } from './live-run.js';
 import { createLog, type Log } from './log.js';
 
@@ -215,7 +216,7 @@ function attemptState(
     const earlier = pending.slice(0, pending.indexOf(change));
     if (earlier.some((other) => other.key === key && other.kind !== 'increment')) {
       // What it adds to is this attempt's own: nobody else counts there before the result is committed.
-      const sum = sumOf(await read(key, change), change);
+      const sum = sumOf((await read(key, change))?.value, change.by);
       if (sum === undefined) {
         pending = pending.filter((other) => other !== change); // refused here, and not once more with the result
         throw notANumber(change);
@@ -260,7 +261,7 @@ const applied = (row: StateRow | undefined, change: StateChange): StateRow | und
   const { key } = change;
   if (change.kind === 'set') return { key, value: change.value, revision: 0, expiresAt: change.expiresAt };
   if (change.kind !== 'increment') return undefined;
-  const value = sumOf(row, change);
+  const value = sumOf(row?.value, change.by);
   // Refused with the result; until then it is what it was.
   return value === undefined ? row : { key, value, revision: 0, expiresAt: change.expiresAt ?? row?.expiresAt };
 };

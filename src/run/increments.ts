@@ -1,7 +1,8 @@
 import { type StateHost, stateRefusal } from '../door/state.js';
 import type { StepfastError } from '../errors.js';
 import { incrementKey } from '../replay/digest.js';
-import type { StateChange, StateRow } from '../store/store.js';
+import type { StateChange } from '../store/store.js';
+import { sumOf } from '../values/sum.js';
 import type { Draft, LiveRun } from './live-run.js';
 import type { Recorder } from './recorder.js';
 
@@ -31,7 +32,7 @@ export async function countUp(
     const row = await state.read(key);
     const present = row && (row.expiresAt ?? Infinity) > draft.now ? row : undefined;
     run.increments = run.increments.filter((other) => other !== increment);
-    const value = sumOf(present, change);
+    const value = sumOf(present?.value, change.by);
     if (value === undefined) {
       increment.reject(notANumber(change));
       continue;
@@ -51,13 +52,6 @@ export function refuseIncrements(run: LiveRun, reason: () => unknown, key?: stri
   const over = run.increments.filter(isOver);
   run.increments = run.increments.filter((each) => !isOver(each));
   for (const { reject } of over) reject(reason());
-}
-
-/** What an increment of a row that has not expired gives; `undefined` where the store would refuse it. */
-export function sumOf(row: StateRow | undefined, { by }: { readonly by: number }): number | undefined {
-  const before = row ? row.value : 0;
-  const sum = typeof before === 'number' ? before + by : Number.NaN;
-  return Number.isFinite(sum) ? sum : undefined;
 }
 
 export const notANumber = (change: StateChange): StepfastError =>

@@ -1,3 +1,4 @@
+import { sumOf } from '../../values/sum.js';
 import { isAhead } from '../due.js';
 import type { CommitOutcome, RunChange, RunRow, StateChange, StateOutcome } from '../store.js';
 import type { Scope } from './scope.js';
@@ -29,11 +30,9 @@ export function* changeState(
       scope.writes.state.set(key, undefined);
       return {};
     case 'increment': {
-      const before = row ? row.value : 0;
-      if (typeof before !== 'number') return refuse('NOT_A_NUMBER');
       const { expiresAt = row?.expiresAt } = change;
-      const value = before + change.by;
-      if (!Number.isFinite(value)) return refuse('NOT_A_NUMBER');
+      const value = sumOf(row?.value, change.by);
+      if (value === undefined) return refuse('NOT_A_NUMBER');
       scope.putState({ key, value, ...(expiresAt !== undefined && { expiresAt }) });
       return { value };
     }

@@ -41,6 +41,13 @@ fact('D8: an increment of what is no number is refused with the whole batch', as
   equal(await store.load('x'), undefined, 'the started run');
 });
 
+fact('D8: -0, which JSON can not say, is counted with like 0', async ({ open }) => {
+  const store = await open();
+  await change(store, set('k', { $: ['number', '-0'] }));
+  equal(await change(store, add('k', 3)), [{ value: 3 }], 'the outcome');
+  equal(await valueAt(store, 'k'), 3, 'the value');
+});
+
 fact('D8: a sum that is no finite number is refused', async ({ open }) => {
   const store = await open();
   await change(store, set('k', Number.MAX_VALUE));
