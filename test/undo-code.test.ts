@@ -131,6 +131,29 @@ everyWay('undo without its code', (open) => {
     expect(await engine.runs.get('o')).not.toHaveProperty('undoing');
   });
 
+  it('R5: a run that has failed, and can not be undone, says why, and why it failed', async () => {
+    const w = open();
+    const failing = (has: boolean) =>
+      defineJob('order', { retry: { maxAttempts: 1 } }, async ({ step }: HandlerContext<undefined>) => {
+        await step.run('a', () => 'A', has ? { undo: () => void w.log.push('undo A') } : {});
+        if (has) await step.waitForEvent('go', { timeout: '1h' });
+        await step.run('b', fatal);
+      });
+    const first = w.engine((stepfast) => stepfast.register(failing(true)));
+    const run = await first.start('order', undefined, { id: 'o' });
+    await w.clock.idle();
+    first.register(failing(false), { replace: true });
+    await w.clock.advance('2h');
+    await blockedAfterPatience(first);
+    const blocked = await first.runs.get('o');
+    expect(blocked).toMatchObject({ status: 'blocked', undoing: true, error: { code: 'REPLAY_MISMATCH', step: 'a' } });
+    expect(blocked!.attempts).toMatchObject([{ step: 'b', error: { name: 'FatalError' } }]);
+    await expect(run.result()).rejects.toMatchObject({ code: 'STEP_FAILED', step: 'b' });
+    first.register(failing(true), { replace: true });
+    await w.clock.idle();
+    expect([w.log, (await first.runs.get('o'))!.error?.code]).toEqual([['undo A'], 'STEP_FAILED']);
+  });
+
   it('F7, R5: where the step is gone from the code, the run is blocked, nothing is lost', async () => {
     const w = open();
     await cancelled(w);

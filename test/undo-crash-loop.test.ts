@@ -74,8 +74,8 @@ everyWay('an undo that kills its context', (open) => {
       stepfast.job('order', { maxInterruptions: 2 }, async ({ step }) => {
         for (const name of ['a', 'b'])
           await step.run(name, () => name, {
-            undo: ({ result }) => {
-              w.log.push(`bite ${result}`);
+            undo: ({ result, attempt }) => {
+              w.log.push(`bite ${result} ${attempt}`);
               return never();
             },
           });
@@ -87,7 +87,7 @@ everyWay('an undo that kills its context', (open) => {
     await expect.poll(() => w.log.length).toBe(1);
     w.crash(first);
     const { engine } = await dieAgainAndAgain(w, define, hasEnded('o'));
-    expect(w.log).toEqual(['bite b', 'bite b', 'bite a', 'bite a']);
+    expect(w.log).toEqual(['bite b 1', 'bite b 2', 'bite a 1', 'bite a 2']); // spec R2: what was cut off has a higher attempt
     expect(await kindsOf(engine, 'o', /^undo(ne|-failed)/)).toEqual(['undo-failed b', 'undo-failed a']);
   });
 

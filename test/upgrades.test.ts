@@ -479,6 +479,9 @@ onEveryStore('O6, F7: runs that ended before code of the later version has claim
 onEveryStore('stepfast/testing: replay of an exported run against new code', (medium) => {
   const exported = async (w: World) => {
     await begun(w);
+    return stored(w);
+  };
+  const stored = async (w: World) => {
     const store = w.store();
     await store.open({ owner: 'reader', now: 0, leaseMs: 1, mode: 'use', onError: () => undefined });
     const { row, journal } = (await store.load('r'))!;
@@ -494,6 +497,25 @@ onEveryStore('stepfast/testing: replay of an exported run against new code', (me
       replayed: [{ kind: 'run', name: 'make', occurrence: 1 }],
       next: [{ kind: 'wait', name: 'go', occurrence: 1 }],
     });
+  });
+
+  it('F7: an undo that the code no longer has is named, unless the run has completed', async () => {
+    const w = world(medium);
+    const order = (undo: object) =>
+      defineJob('flow', async ({ step }) => {
+        await step.run('make', () => 1, undo);
+        await step.waitForEvent('go');
+      });
+    const engine = w.engine((stepfast) => stepfast.register(order({ undo: () => undefined })));
+    await engine.start('flow', undefined, { id: 'r' });
+    await w.clock.idle();
+    const waiting = await stored(w);
+    expect(await replay(waiting, order({ undo: () => undefined }))).toMatchObject({ fits: true, problems: [] });
+    const problems = [expect.stringMatching(/"make".*no undo/)];
+    expect(await replay(waiting, order({}))).toMatchObject({ fits: false, problems });
+    await engine.dispatch('go');
+    await w.clock.idle();
+    expect(await replay(await stored(w), order({}))).toMatchObject({ fits: true });
   });
 
   it('a removed step is named in words', async () => {

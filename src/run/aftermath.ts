@@ -3,7 +3,7 @@ import { StepfastError } from '../errors.js';
 import { LIMITS } from '../limits.js';
 import type { Platform } from '../platform.js';
 import type { FunctionCommand } from '../replay/command.js';
-import { undosLeft } from '../replay/digest.js';
+import { type Digest, undosLeft } from '../replay/digest.js';
 import { type Identity, identityKey, type JournalEntry } from '../store/journal.js';
 import type { RunState } from '../store/store.js';
 import type { Codec } from '../values/codec.js';
@@ -73,17 +73,24 @@ export interface AftermathOptions {
 
 type Followed = Extract<JournalEntry, { readonly kind: 'undone' | 'undo-failed' | 'undo-attempt-failed' }>;
 
+const failuresOf = ({ undoFailures }: Digest, key: string): number => undoFailures.get(key)?.count ?? 0;
+
+/** The number of an attempt that begins now: every failure, and every interruption since the one before was over (spec R2). */
+function undoAttemptOf(digest: Digest, key: string): number {
+  const isOver = digest.entries.map(({ kind }) => /^(failed|cancelled|undone|undo-failed)$/.test(kind));
+  return 1 + failuresOf(digest, key) + digest.interruptedAt.filter((index) => index > isOver.lastIndexOf(true)).length;
+}
+
 /** Does one of the things that follow, and tells how it went; `undefined`: the code for it is not there. */
 async function follow(
   { host, run, job, recorder }: AftermathOptions,
   { key, id }: Following,
+  attempt: number,
   signal: AbortSignal,
   late: Json | undefined,
 ): Promise<Followed | undefined> {
   const { codec, platform, report } = host;
   const { digest } = run;
-  const failures = digest.undoFailures.get(key)?.count ?? 0;
-  const attempt = failures + 1;
   const command = run.undos.get(key);
   const call = key === TOLD_KEY ? () => tell(run, job, codec, signal) : command && undoOf(command);
   if (!call) return undefined;
@@ -100,7 +107,7 @@ async function follow(
   const at = platform.clock.now();
   if ('value' in outcome) return { kind: 'undone', at, id, attempt };
   const error = codec.encodeError(outcome.error);
-  const delayMs = recorder.retryDelay(outcome.error, command?.retry, attempt);
+  const delayMs = recorder.retryDelay(outcome.error, command?.retry, failuresOf(digest, key) + 1);
   if (delayMs !== undefined) return { kind: 'undo-attempt-failed', at, id, attempt, error, retryAt: at + delayMs };
   report(outcome.error);
   return { kind: 'undo-failed', at, id, attempt, error };
@@ -169,13 +176,13 @@ export function createAftermath(options: AftermathOptions): () => Promise<void> 
     if (going.isOver() || !(await commits.isConfirmed()) || going.isOver()) return;
     const { maxInterruptions = 10 } = job.options;
     const isLooping = run.digest.interruptions >= maxInterruptions;
-    const attempt = (run.digest.undoFailures.get(next.key)?.count ?? 0) + 1;
+    const attempt = undoAttemptOf(run.digest, next.key);
     const isDone = done?.key === next.key && done.attempt === attempt;
     const doing = isLooping
       ? givenUp(next, clock.now())
       : isDone
         ? done!.entry
-        : follow(options, next, signal.signal, late ?? undefined);
+        : follow(options, next, attempt, signal.signal, late ?? undefined);
     const entry = await Promise.race([doing, going.promise]);
     if (!entry || going.isOver()) return;
     done = { key: next.key, attempt, entry };

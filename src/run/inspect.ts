@@ -83,7 +83,8 @@ const waitOf = ({ events, key, deadline }: OpenWait) => ({
 export function snapshotOf(run: StoredRun, codec: Codec, blockedBy?: Error): RunSnapshot {
   const { row, journal } = run;
   const end = endOf(journal);
-  const error = end?.kind === 'failed' ? errorOf(end.error) : blockedBy && errorOf(codec.encodeError(blockedBy));
+  // Why it can not go on comes before why it failed, which attempts and timeline tell as well (spec R5).
+  const failure = blockedBy ? codec.encodeError(blockedBy) : end?.kind === 'failed' && end.error;
   const attempts = journal.flatMap((entry) => {
     if (entry.kind !== 'attempt-failed' && entry.kind !== 'step-failed') return [];
     return [{ step: entry.id[0], attempt: entry.attempt, error: errorOf(entry.error), at: entry.at }];
@@ -98,7 +99,7 @@ export function snapshotOf(run: StoredRun, codec: Codec, blockedBy?: Error): Run
     createdAt: row.createdAt,
     tags: row.tags ?? [],
     ...(end?.kind === 'completed' && { result: codec.decode(end.value) }),
-    ...(error && { error }),
+    ...(failure && { error: errorOf(failure) }),
     ...(row.progress !== undefined && { progress: codec.decode(row.progress) }),
     ...(row.undoing && { undoing: true }),
     ...(row.startedAt !== undefined && { startedAt: row.startedAt }),

@@ -1,10 +1,11 @@
 import { type AnyJob, checkJob } from '../door/job.js';
 import type { State } from '../door/state.js';
 import { StepfastError } from '../errors.js';
-import { digestOf } from '../replay/digest.js';
+import { digestOf, undosLeft } from '../replay/digest.js';
 import { mismatch } from '../replay/mismatch.js';
 import { type Ask, createReplay, type Turn } from '../replay/replay.js';
 import { createStep } from '../replay/step.js';
+import { undoMissing } from '../run/aftermath.js';
 import { upgradeOf } from '../run/upgrade.js';
 import { FORMAT_VERSION, type JournalEntry, namespaceOf } from '../store/journal.js';
 import type { RunRow } from '../store/store.js';
@@ -28,7 +29,7 @@ export interface ReplayedAsk {
 
 /** How code fits a run that other code has begun. */
 export interface ReplayReport {
-  /** The code goes on where the run stands, and asks for all that is recorded. */
+  /** The code goes on where the run stands, asks for all that is recorded, and can undo what may be to be undone. */
   readonly fits: boolean;
   /** In words: which step, what is recorded, what the code asks for instead, what to do about it. */
   readonly problems: readonly string[];
@@ -109,12 +110,13 @@ export async function replay(exported: ReplayableRun, job: AnyJob, options: Repl
 
   async function replayOver(over: typeof digest): Promise<ReplayReport> {
     const replayed: ReplayedAsk[] = [];
+    const undoable = new Set<string>();
     const context = {
       payload: codec.decode(over.payload) as never,
       step: createStep({
         host: { codec, platform, start: nothing, dispatch: nothing },
         replay: () => pass,
-        undoable: () => undefined,
+        undoable: (key) => undoable.add(key),
       }),
       state: stateOf(options.state ?? {}),
       log: { debug() {}, info() {}, warn() {}, error() {} },
@@ -165,6 +167,10 @@ export async function replay(exported: ReplayableRun, job: AnyJob, options: Repl
       const problem = unasked(entry, job.name);
       if (!problems.includes(problem)) problems.push(problem);
     }
+    // Its end may have come already, or may come: then the run is blocked (spec F7).
+    if (!turn.fault && over.end?.kind !== 'completed')
+      for (const key of undosLeft(over))
+        if (!undoable.has(key)) problems.push(undoMissing(job.name, over.undos.get(key)!.id).message);
     const next = [...opened.values()].map(askedOf);
     return { fits: !problems.length, problems, replayed, next, ...(ending && { ending: ending.kind }) };
   }
