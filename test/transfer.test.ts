@@ -367,6 +367,7 @@ const telling = (stepfast: Stepfast) =>
         .run('fails', () => {
           throw Object.assign(new Error('secret failure', { cause: new RangeError('secret root') }), {
             data: { card: 'secret card' },
+            code: 'secret@example.com',
           });
         })
         .catch(() => undefined);
@@ -457,6 +458,7 @@ describe('redacted exports', () => {
         'stack Error',
         'error RangeError',
         'stack RangeError',
+        'code Error',
         'data Error',
         'log',
         'log value',

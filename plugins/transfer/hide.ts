@@ -60,10 +60,15 @@ function apart(): (json: Json) => Json {
   return (json) => (typeof json !== 'string' ? hidden(json) : ++count === 1 ? HIDDEN : `${HIDDEN} ${count}`);
 }
 
-/** Names, codes and steps stay. */
+/** What somebody wrote into code, not what somebody typed: `ENOENT`, 404. */
+export const isConstant = (code: RecordedError['code']): boolean =>
+  typeof code !== 'string' || /^[A-Z][A-Z0-9_]*$/.test(code);
+
+/** Names and steps stay, and codes that are constants. */
 export const hiddenError = ({ message: _, stack, data, cause, errors, ...rest }: RecordedError): RecordedError => ({
   ...rest,
   message: HIDDEN,
+  ...(!isConstant(rest.code) && { code: HIDDEN }),
   ...(stack !== undefined && { stack: HIDDEN }),
   ...(cause && { cause: hiddenError(cause) }),
   ...(errors && { errors: errors.map(hiddenError) }),

@@ -3,7 +3,7 @@ import type { ExportOptions, RedactPlace } from '../../src/engine/words.js';
 import type { RecordedError } from '../../src/store/journal.js';
 import { check } from '../../src/values/check.js';
 import { type Codec, createCodec } from '../../src/values/codec.js';
-import { HIDDEN, hidden, hiddenError } from './hide.js';
+import { HIDDEN, hidden, hiddenError, isConstant } from './hide.js';
 import type { Visit } from './parts.js';
 
 /** What `redact` and the format make of a run's parts on their way out. */
@@ -74,12 +74,14 @@ function asking(ask: (value: unknown, place: RedactPlace) => unknown, codec: Cod
     const root = codec.decodeError(recorded);
     const set = (live: object, key: string, value: unknown) =>
       Object.defineProperty(live, key, { value, configurable: true, writable: true });
-    for (const [{ name, message, stack, data }, live] of levels(recorded, root)) {
+    for (const [{ name, message, stack, data, code }, live] of levels(recorded, root)) {
       const text = ask(message, { kind: 'error', name });
       check(typeof text === 'string', said({ kind: 'error', name }), text, 'a text');
       set(live, 'message', text);
       const place = { kind: 'stack', name } as const;
       set(live, 'stack', stack === undefined ? undefined : optionOf(ask(stack, place), place));
+      const coded = { kind: 'code', name } as const;
+      if (!isConstant(code)) set(live, 'code', optionOf(ask(code, coded), coded));
       if (data === undefined) continue;
       const of = { kind: 'data', name } as const;
       const answer = ask(live.data, of);

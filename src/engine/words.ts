@@ -111,6 +111,8 @@ export interface RedactPlace {
     | 'error'
     | 'stack'
     | 'data'
+    /** The code of an error, unless it is a constant (`ENOENT`): text, or `undefined` to leave it out. */
+    | 'code'
     /** A log line, and its data; why an event was skipped: text, any value, text. */
     | 'log'
     | 'log-data'
@@ -121,8 +123,9 @@ export interface RedactPlace {
 export interface ExportOptions {
   /**
    * Called for each value, message and key; what it returns takes its place, and must fit there. `true`: every text in
-   * them becomes `[redacted]`, bytes become zeros, and the shape stays. Names, ids, numbers, dates and keys of objects
-   * stay. Code whose correlation keys are made of what was redacted no longer fits the run.
+   * them becomes `[redacted]`, bytes become zeros, and the shape stays. Names, ids, numbers, dates, keys of objects and
+   * constants as codes of errors (`ENOENT`) stay. Code whose correlation keys are made of what was redacted no longer fits
+   * the run.
    */
   readonly redact?: boolean | ((value: unknown, place: RedactPlace) => unknown);
 }
