@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Encryption, EncryptionOptions } from '../plugins/encryption/index.js';
+import { transfer } from '../plugins/transfer/index.js';
 import type { RunSnapshot, Stepfast } from '../src/index.js';
 import { keyBytes, keyVault, plugin } from './encryption-kit.js';
 import { onboard } from './fixtures/onboarding.js';
@@ -252,6 +253,53 @@ onEveryStore('encryption', (medium) => {
     await second.ready();
     await w.clock.idle();
     expect(await second.runs.get(id)).toMatchObject({ status: 'completed', result: ['quick', 'long'] });
+  });
+
+  it('B, D3: an engine without the plug-in sees sealed runs as blocked, and can do nothing to them', async () => {
+    const w = world(medium);
+    let isBad = true;
+    const define = (stepfast: Stepfast) => {
+      visits(w)(stepfast);
+      stepfast.job('bad', { retry: { maxAttempts: 1 } }, ({ step }) =>
+        step.run('a', () => {
+          if (isBad) throw new Error('no');
+          return 'mended';
+        }),
+      );
+    };
+    const sealed = engineOf(w, before, define);
+    await visit(sealed, 'ada', { id: 'good' });
+    await sealed.start('bad', undefined, { id: 'bad' });
+    await w.clock.idle();
+    expect((await byId(sealed)).bad?.status).toBe('failed');
+    await sealed.close();
+
+    const plain = w.engine(define, { use: [transfer()] });
+    const refused = code('MISSING_PLUGIN');
+    expect(await plain.runs.get('bad')).toMatchObject({
+      id: 'bad',
+      status: 'blocked',
+      error: { code: 'MISSING_PLUGIN' },
+    });
+    expect(Object.values(await byId(plain)).map(({ status }) => status)).toEqual(['blocked', 'blocked']);
+    for (const id of ['good', 'bad']) {
+      await expect(plain.runs.retry(id)).rejects.toEqual(refused);
+      await expect(plain.runs.cancel(id)).rejects.toEqual(refused);
+      await expect(plain.runs.delete(id)).rejects.toEqual(refused);
+      await expect(plain.runs.timeline(id)).rejects.toEqual(refused);
+      await expect(plain.runs.export(id)).rejects.toEqual(refused);
+      await expect(plain.runs.fork(id, { before: 'a' })).rejects.toEqual(refused);
+    }
+    await expect(plain.start('bad', undefined, { id: 'bad' })).rejects.toEqual(code('IDEMPOTENCY_CONFLICT'));
+    await plain.close();
+
+    isBad = false;
+    const again = engineOf(w, before, define);
+    await again.runs.retry('bad');
+    await open(again, 'ada', 'home');
+    await w.clock.idle();
+    const { good, bad } = await byId(again);
+    expect([good?.result, bad?.result]).toEqual([{ page: 'home' }, 'mended']);
   });
 
   it('forget removes every run of a key, with the key or without it, and no other', async () => {

@@ -1,5 +1,6 @@
 import { lostBy } from '../../src/door/start.js';
 import type { Plugin, PluginHost } from '../../src/engine/plugin.js';
+import { assertReadable } from '../../src/engine/readable.js';
 import type { ExportedRow, ExportedRun, ExportOptions, ImportOptions, Transfer } from '../../src/engine/words.js';
 import { StepfastError } from '../../src/errors.js';
 import { FORMAT_VERSION, type JournalEntry } from '../../src/store/journal.js';
@@ -54,6 +55,7 @@ async function exportRun(host: PluginHost, runId: string, options: ExportOptions
   await host.open();
   const found = await host.store.load(runId);
   if (!found) throw new StepfastError('RUN_NOT_FOUND', `There is no run ${quoted(runId)}.`, { runId });
+  assertReadable(found.row);
   const visit = visitFor(redact, host, host.store.capabilities.blobs);
   const run = visitRow(portableRow(found), visit);
   const journal = visitJournal(found.journal, visit);

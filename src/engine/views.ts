@@ -16,6 +16,7 @@ import type { Codec } from '../values/codec.js';
 import type { Json } from '../values/json.js';
 import { sameJson } from '../values/same.js';
 import { heard } from './heard.js';
+import { assertReadable } from './readable.js';
 import type { Scheduler } from './scheduler.js';
 
 /*
@@ -80,6 +81,10 @@ export interface Views extends RunsSeen {
   changed(runId: string | undefined, row?: RunRow): void;
 }
 
+/** Nothing of the run can be told but that it is there: it is damaged, or another engine's to read. */
+const isLost = (error: unknown): error is StepfastError =>
+  isStepfastError(error, 'STORE_CORRUPT') || isStepfastError(error, 'MISSING_PLUGIN');
+
 export function createViews({
   platform,
   codec,
@@ -95,7 +100,9 @@ export function createViews({
 
   const load = async (runId: string) => {
     checkText(runId, 'runId', 'INVALID_ID');
-    return read(runId);
+    const run = await read(runId);
+    if (run) assertReadable(run.row);
+    return run;
   };
 
   const changed = (runId: string | undefined, row?: RunRow) => {
@@ -114,9 +121,10 @@ export function createViews({
   /** What can not be read is shown as damaged, and hides nothing else (spec D3). */
   const view = (run: StoredRun): RunSnapshot => {
     try {
+      assertReadable(run.row);
       return snapshotOf(run, codec, scheduler.blockedBy(run.row));
     } catch (error) {
-      if (!isStepfastError(error, 'STORE_CORRUPT')) throw error;
+      if (!isLost(error)) throw error;
       const { runId, job, createdAt, tags = [] } = run.row;
       return { ...lostSnapshotOf(Object.assign(error, { runId, job }), codec), createdAt, tags };
     }
@@ -131,7 +139,7 @@ export function createViews({
       const run = await load(runId);
       return run ? [view(run), run] : [];
     } catch (error) {
-      if (isStepfastError(error, 'STORE_CORRUPT') && error.runId === runId) return [lostSnapshotOf(error, codec)];
+      if (isLost(error) && error.runId === runId) return [lostSnapshotOf(error, codec)];
       throw error;
     }
   };
