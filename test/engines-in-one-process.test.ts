@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { expect, it, vi } from 'vitest';
+import { memoryStore } from '../adapters/memory/index.js';
 import { createStepfast } from '../src/index.js';
 import { simulatedClock } from '../src/testing/index.js';
 import { media } from './harness.js';
@@ -25,6 +26,20 @@ it('R9: an engine inside the step of another is outside of it, and its own steps
   expect(await clock.skipUntil(run.result())).toEqual(['NESTED_STEP', 'own']);
   await outer.close();
   await inner.close();
+});
+
+it('O1: a store is one engine’s: another is refused it, also when the first is closed, and a refused one keeps none', async () => {
+  const store = memoryStore();
+  expect(() => createStepfast({ store, leaseMs: -1 })).toThrow('leaseMs');
+  const engine = createStepfast({ store });
+  const refusal = expect.objectContaining({
+    code: 'INVALID_OPTION',
+    message: expect.stringContaining('another engine'),
+  });
+  expect(() => createStepfast({ store })).toThrow(refusal);
+  expect(await engine.state.increment('n')).toBe(1); // nothing has happened to it
+  await engine.close();
+  expect(() => createStepfast({ store })).toThrow(refusal);
 });
 
 /** The core as a process loads it first, with every `AsyncLocalStorage` that it makes. */

@@ -1,93 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { type Ask, createReplay, type Recorded, type ReplayOptions } from '../src/replay/replay.js';
-import { type Identity, identityKey, type Namespace, namespaceOf, type OutcomeEntry } from '../src/store/journal.js';
+import { createReplay } from '../src/replay/replay.js';
+import { type Identity, identityKey, type OutcomeEntry } from '../src/store/journal.js';
+import { done, failed, gate, type Handler, names, pass, slept, taken, ticks } from './replay-kit.js';
 
 // Pins: the heart alone, a function of handler and journal. Spec R4 (identity), R5 (faults), R6 (promises of a dropped
 // pass stay pending), R7 (order of release, `asked`, stall).
-
-type AskFor = (name: string, namespace?: Namespace) => Promise<unknown>;
-type Handler = (ask: AskFor, trace: (word: unknown) => void) => unknown;
-
-/** A completed step; its value is its name and occurrence unless one is given. */
-const done = (name: string, asked: number, more: { occurrence?: number; value?: string; before?: number } = {}) => {
-  const { occurrence = 1, value = `${name}${occurrence}`, before } = more;
-  const rest = before === undefined ? {} : { before };
-  return { kind: 'step-completed', at: 0, id: [name, occurrence], attempt: 1, value, asked, ...rest } as const;
-};
-const failed = (name: string, asked: number): OutcomeEntry => ({
-  kind: 'step-failed',
-  at: 0,
-  id: [name, 1],
-  attempt: 5,
-  error: { name: 'Error', message: `${name} failed` },
-  asked,
-});
-const slept = (name: string, asked: number): OutcomeEntry => ({ kind: 'sleep-ended', at: 0, id: [name, 1], asked });
-const taken = (name: string, asked: number, payload: string): OutcomeEntry => ({
-  kind: 'event-taken',
-  at: 0,
-  id: [name, 1],
-  seq: 1,
-  eventId: 'e',
-  event: name,
-  payload,
-  acceptedAt: 0,
-  asked,
-});
-
-const recordedAs = (entry: OutcomeEntry, index: number): Recorded => ({
-  key: identityKey(namespaceOf(entry), entry.id),
-  index,
-  entry,
-});
-const outcomeValue = (entry: OutcomeEntry) => {
-  if (entry.kind === 'step-failed') throw new Error(entry.error.message);
-  return entry.kind === 'step-completed' ? entry.value : entry.kind === 'event-taken' ? entry.payload : entry.kind;
-};
-
-/** A pass of `handler` over a journal that begins with `started` (index 0) and then holds these outcomes. */
-function pass(handler: Handler, entries: readonly OutcomeEntry[] = [], options: Partial<ReplayOptions> = {}) {
-  const trace: unknown[] = [];
-  let outside = 0;
-  const ask: AskFor = (name, namespace = 'step') => {
-    const promise = new Promise<unknown>((resolve, reject) => {
-      const settle = (entry: OutcomeEntry) => {
-        try {
-          resolve(outcomeValue(entry));
-        } catch (error) {
-          reject(error);
-        }
-      };
-      replay.ask(namespace, name, { kind: 'sleep', until: (now) => now }, settle);
-    });
-    promise.catch(() => undefined);
-    return promise;
-  };
-  const replay = createReplay({
-    outcomes: entries.map((entry, at) => recordedAs(entry, at + 1)),
-    aside: new Set(),
-    slack: 0,
-    hop: (callback) => void setImmediate(callback),
-    invoke: () => handler(ask, (word) => trace.push(word)),
-    check: () => undefined,
-    onAsk: () => void outside++,
-    ...options,
-  });
-  return { replay, trace, ask, outside: () => outside };
-}
-
-const names = (asks: readonly Ask[]) => asks.map(({ id: [name, occurrence] }) => `${name}${occurrence}`);
-const ticks = async (count: number) => {
-  for (let tick = 0; tick < count; tick++) await null;
-};
-/** A promise that this test settles itself: an import, a fetch. */
-function gate() {
-  let open = (): void => undefined;
-  const promise = new Promise<void>((resolve) => {
-    open = resolve;
-  });
-  return { promise, open };
-}
 
 const oneByOne: Handler = async (ask, trace) => {
   trace(await ask('a'));

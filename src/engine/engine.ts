@@ -20,7 +20,7 @@ import { missingNow, type Schedule } from './words.js';
 
 /** How an engine is made. */
 export interface EngineOptions {
-  /** Where runs are kept. */
+  /** Where runs are kept. Made for this engine, which closes it. */
   readonly store: Store;
   /** Time. Default: that of the platform. `stepfast/testing` has a simulated one. */
   readonly clock?: Clock;
@@ -97,11 +97,24 @@ function checkEngine(options: EngineOptions, clock: Clock): void {
   checkUse(use);
 }
 
+/** Stores that engines have: each tells who lives by the one that opened it, and is closed with it (spec O1). */
+const taken = new WeakSet<Store>();
+
+function takeStore(store: Store): void {
+  if (taken.has(store))
+    throw new StepfastError(
+      'INVALID_OPTION',
+      'This store has been given to another engine. Make one for each, also where the other engine is closed: two stores of one name or folder share their runs.',
+    );
+  taken.add(store);
+}
+
 /** Wires the parts; decides little. */
 export function createEngine(platform: Platform, options: EngineOptions): Stepfast {
   const { clock } = platform;
   checkEngine(options, clock);
   const leaseMs = options.leaseMs === undefined ? LEASE_MS : positiveMs(options.leaseMs, 'leaseMs');
+  takeStore(options.store);
   const owner = platform.newId();
   const jobs = new Map<string, AnyJob>();
   const undo: (() => void)[] = [];

@@ -1,0 +1,256 @@
+import { describe, expect, it } from 'vitest';
+import { identityKey } from '../src/store/journal.js';
+import { done, gate, type Handler, names, pass, ticks } from './replay-kit.js';
+
+// Pins: the heart alone, between and around its turns: when it tells that somebody has asked, what of a turn is left for
+// the next one, what is withdrawn, and that what comes after the end, or after `drop`, is nobody's.
+
+const keyOf = (name: string, occurrence = 1) => identityKey('step', [name, occurrence]);
+
+describe('who asks outside of a turn is told of', () => {
+  it('asks, losers and an end are told once each, those within a turn not at all', async () => {
+    const first = gate();
+    const second = gate();
+    const { replay, ask, outside } = pass(async () => {
+      void ask('within');
+      await first.promise;
+      void ask('outside');
+      await second.promise;
+      return 'end';
+    });
+    await replay.turn();
+    expect(outside()).toBe(0);
+    first.open();
+    await ticks(5);
+    expect(outside()).toBe(1);
+    replay.withdraw(keyOf('within'));
+    expect(outside()).toBe(2);
+    replay.withdraw(keyOf('within')); // gone already
+    replay.withdraw(keyOf('nothing'));
+    expect(outside()).toBe(2);
+    second.open();
+    await ticks(5);
+    expect(outside()).toBe(3);
+    const turn = await replay.turn();
+    expect(turn).toMatchObject({ withdrawn: [keyOf('within')], ending: { kind: 'returned', value: 'end' } });
+    expect(names(turn.opened)).toEqual(['outside1']);
+  });
+
+  it('bad arguments between two turns are told of, within a turn they are its fault', async () => {
+    const between = pass((ask) => ask('a'));
+    await between.replay.turn();
+    between.replay.refuse(new Error('bad'));
+    expect(between.outside()).toBe(1);
+    expect((await between.replay.turn()).fault).toEqual(new Error('bad'));
+    const within = pass((ask) => {
+      within.replay.refuse(new Error('bad'));
+      within.replay.refuse(new Error('worse'));
+      return ask('a');
+    });
+    const turn = await within.replay.turn();
+    expect([turn.fault, turn.opened, within.outside()]).toEqual([new Error('bad'), [], 0]);
+  });
+
+  it('before its first turn nothing is under way: an ask is told of', () => {
+    const { ask, outside } = pass(() => undefined);
+    void ask('early');
+    expect(outside()).toBe(1);
+  });
+});
+
+describe('what a turn leaves behind', () => {
+  it('is handed over once, a loser within the turn is never open, and is named once', async () => {
+    const { replay } = pass(
+      async (ask) => {
+        await ask('a');
+        void ask('b');
+        void ask('c');
+        replay.withdraw(keyOf('b'));
+        await ask('d');
+      },
+      [done('a', 1)],
+    );
+    const turn = await replay.turn();
+    expect([names(turn.opened), turn.withdrawn]).toEqual([['c1', 'd1'], [keyOf('b')]]);
+    const next = await replay.turn();
+    expect([next.opened, next.withdrawn]).toEqual([[], []]);
+  });
+
+  it('each ask says how many outcomes came before it', async () => {
+    const { replay } = pass(
+      async (ask) => {
+        void ask('first');
+        await ask('a');
+        await ask('b');
+        void ask('last');
+      },
+      [done('a', 2), done('b', 3)],
+    );
+    const { opened } = await replay.turn();
+    expect(opened.map(({ id, released }) => [id[0], released])).toEqual([
+      ['first', 0],
+      ['last', 2],
+    ]);
+  });
+
+  it('a loser whose outcome is recorded is passed over, also where others are recorded behind it', async () => {
+    const handler: Handler = async (ask, trace) => {
+      void ask('lost').then(trace);
+      await ask('a');
+      replay.withdraw(keyOf('lost'));
+      trace(await ask('b'));
+    };
+    const { replay, trace } = pass(handler, [done('a', 2), done('lost', 3), done('b', 3)]);
+    const turn = await replay.turn();
+    expect([trace, turn.isStalled]).toEqual([['b1'], false]);
+  });
+
+  it('what was released stalls nothing', async () => {
+    const { replay, ask } = pass(async () => {
+      await ask('a');
+      await ask('b');
+    }, [done('a', 1), done('gone', 2)]);
+    expect((await replay.turn()).isStalled).toBe(false);
+  });
+
+  it('a fault within a turn ends its releases: what is recorded behind it is not told to the handler', async () => {
+    const handler: Handler = async (ask, trace) => {
+      const b = ask('b').then(trace);
+      await ask('a');
+      replay.refuse(new Error('bad'));
+      await b;
+    };
+    const { replay, trace } = pass(handler, [done('a', 2), done('b', 2)]);
+    expect([(await replay.turn()).fault, trace]).toEqual([new Error('bad'), []]);
+  });
+
+  it('so does its end, and what `drop` leaves', async () => {
+    const ended: Handler = async (ask, trace) => {
+      void ask('b').then(trace);
+      await ask('a');
+      return 'end';
+    };
+    const one = pass(ended, [done('a', 2), done('b', 2)]);
+    expect([(await one.replay.turn()).ending?.kind, one.trace]).toEqual(['returned', []]);
+    const dropped: Handler = async (ask, trace) => {
+      void ask('b').then(trace);
+      await ask('a');
+      two.replay.drop();
+    };
+    const two = pass(dropped, [done('a', 2), done('b', 2)]);
+    expect([(await two.replay.turn()).ending, two.trace]).toEqual([undefined, []]);
+  });
+});
+
+describe('quiet', () => {
+  it('is a handler that has asked for nothing since the last release: not one that has not begun, nor one that ended', async () => {
+    const later = gate();
+    const { replay, ask } = pass(async () => {
+      await ask('a');
+      await later.promise;
+      await ask('b');
+    }, [done('a', 1)]);
+    expect(replay.isQuiet()).toBe(false);
+    await replay.turn();
+    expect(replay.isQuiet()).toBe(true);
+    later.open();
+    await ticks(5);
+    expect(replay.isQuiet()).toBe(false);
+    replay.feed(keyOf('b'), done('b', 2));
+    expect(replay.isQuiet()).toBe(true);
+    await replay.turn();
+    expect(replay.isQuiet()).toBe(false);
+  });
+});
+
+describe('positions', () => {
+  it('an outcome that comes now stands before the next recorded one, if it is asked for', async () => {
+    const { replay, ask } = pass(async () => {
+      void ask('a');
+      void ask('fresh');
+      await gate().promise;
+    }, [done('late', 3)]);
+    await replay.turn();
+    expect(replay.position(keyOf('fresh'))).toEqual({ asked: 2, before: 1 });
+    expect(replay.position(keyOf('unasked'))).toEqual({ asked: 2 });
+    expect(replay.position()).toEqual({ asked: 2, before: 1 });
+  });
+
+  it('one that is fed without a place of its own has the index -1', async () => {
+    const { replay } = pass(() => gate().promise);
+    await replay.turn();
+    replay.feed(keyOf('a'), done('a', 1));
+    expect(replay.unasked().map(({ index }) => index)).toEqual([-1]);
+  });
+
+  it('one that is fed for what is asked for leaves the other asks open', async () => {
+    const work = gate();
+    const { replay, ask } = pass(async () => {
+      await work.promise;
+      void ask('a');
+      void ask('b');
+    });
+    await replay.turn();
+    work.open();
+    await ticks(5);
+    replay.feed(keyOf('a'), done('a', 2));
+    expect(names((await replay.turn()).opened)).toEqual(['b1']);
+  });
+});
+
+describe('skip', () => {
+  it('has nothing to skip once what stalled has lost its race', async () => {
+    const { replay, ask } = pass(async () => {
+      await ask('c');
+    }, [done('gone', 1), done('c', 2)]);
+    expect((await replay.turn()).isStalled).toBe(true);
+    replay.withdraw(keyOf('c'));
+    expect(replay.skip()).toEqual({ ids: [], slack: 0 });
+    expect(replay.unasked().map(({ key }) => key)).toEqual([keyOf('gone'), keyOf('c')]);
+  });
+
+  it('does not look at what was released, and counts slack that was given before', async () => {
+    const handler: Handler = async (ask, trace) => {
+      trace(await ask('a'));
+      trace(await ask('b'));
+      trace(await ask('b'));
+    };
+    const second = done('b', 6, { occurrence: 2 });
+    const { replay, trace } = pass(handler, [done('a', 2), done('b', 3), second], { slack: 1 });
+    expect((await replay.turn()).isStalled).toBe(true);
+    expect(trace).toEqual(['a1', 'b1']);
+    expect(replay.skip()).toEqual({ ids: [], slack: 2 }); // 6 - 1 - 3
+    expect(replay.unasked()).toEqual([]); // it is asked for
+    await replay.turn();
+    expect(trace).toEqual(['a1', 'b1', 'b2']);
+  });
+});
+
+describe('after the end', () => {
+  it('nothing takes its place, neither another end nor bad arguments', async () => {
+    const { replay, outside } = pass(() => {
+      replay.restart('again');
+      return 'returned later';
+    });
+    const turn = await replay.turn();
+    expect(turn.ending).toEqual({ kind: 'restarts', payload: 'again' });
+    replay.restart('and again');
+    replay.refuse(new Error('late'));
+    expect(outside()).toBe(0);
+    const next = await replay.turn();
+    expect([next.ending, next.fault]).toEqual([{ kind: 'restarts', payload: 'again' }, undefined]);
+  });
+
+  it('after `drop` nothing is told, fed, refused or ended', async () => {
+    const { replay, outside } = pass(() => gate().promise);
+    await replay.turn();
+    replay.drop();
+    replay.refuse(new Error('late'));
+    replay.restart('late');
+    replay.feed(keyOf('a'), done('a', 1));
+    expect(outside()).toBe(0);
+    expect(replay.unasked()).toEqual([]);
+    const turn = await replay.turn();
+    expect([turn.ending, turn.fault]).toEqual([undefined, undefined]);
+  });
+});
