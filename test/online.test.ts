@@ -183,6 +183,30 @@ onEveryStore('when: online', (medium) => {
         await close(engine);
       });
 
+      it('F8, Q2: back online, those that waited go one after the other through the slots, at once', async () => {
+        const { w, net, close } = open();
+        // Those that are refused the slot are let go of when the one that has it has ended.
+        const store = w.store();
+        const { commit } = store;
+        store.commit = async (batch) => {
+          if (batch.run?.state?.status === 'queued')
+            for (let turn = 0; turn < 100; turn++) await new Promise((resolve) => setImmediate(resolve));
+          return commit.call(store, batch);
+        };
+        const engine = net.engine((stepfast) => {
+          stepfast.job<number>('form', { queue: { name: 'forms', concurrency: 1 } }, ({ payload, step }) =>
+            step.run('send', () => void w.log.push(String(payload)), { when: 'online' }),
+          );
+        }, store);
+        for (let n = 0; n < 5; n++) await engine.start('form', n);
+        await w.clock.idle();
+        expect(w.log).toEqual([]);
+        net.set(true);
+        await w.clock.idle();
+        expect(w.log.sort()).toEqual(['0', '1', '2', '3', '4']);
+        await close(engine);
+      });
+
       it('F8: what stands beside it goes on meanwhile: steps, events, and the race that it may lose', async () => {
         const { w, net, close } = open();
         const job: Define = (stepfast) =>

@@ -136,8 +136,13 @@ export function createScheduler(options: SchedulerOptions) {
       } catch (error) {
         return options.refused(error);
       }
-      const { retryAt } = outcome.kind === 'no-slot' ? outcome : {};
-      if (retryAt !== undefined) lanes.fill(run.state!.slot!, retryAt, true);
+      if (outcome.kind === 'no-slot') {
+        // Known from here on: a slot that becomes free before the run is let go of ends it. Where other contexts hold them,
+        // look again when they have committed something, or in a while (hints may be lost).
+        const { retryAt = clock.now() + LIVENESS_MS } = outcome;
+        lanes.fill(run.state!.slot!, retryAt, outcome.retryAt !== undefined);
+        hasMore = true;
+      }
       if (outcome.kind === 'committed' && run.raise && run.state?.slot !== undefined && lanes.freed(run.state.slot))
         look();
       const end =
@@ -167,11 +172,10 @@ export function createScheduler(options: SchedulerOptions) {
       shows(driver);
       if (why === 'lost') look();
       if (why !== 'no-slot') return freed(driver);
-      const { queue } = driver.row();
-      // Other contexts hold the slots: look again when they have committed something, or in a while (hints may be lost).
-      if (!lanes.full().has(queue)) lanes.fill(queue, clock.now() + LIVENESS_MS, false);
       hasMore = true;
-      alarm.ring(lanes.full().get(queue)!);
+      const until = lanes.full().get(driver.row().queue);
+      if (until === undefined) look();
+      else alarm.ring(until);
     },
     idle: unfit.idle,
     blocked(row, error, journal) {
