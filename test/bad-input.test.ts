@@ -761,6 +761,16 @@ onEveryStore('bad input', (medium) => {
       expect(await run.result()).toBe('first');
     });
 
+    it('replace is true or false, and a text replaces nothing', async () => {
+      const engine = working(world(medium));
+      const register = () =>
+        engine.register(
+          defineJob('work', async () => 'other'),
+          { replace: as('no') },
+        );
+      expectRefusal(await thrownBy(register), { code: 'INVALID_OPTION', quotes: ['replace', '"no"'], advice: /Give/ });
+    });
+
     it('with replace the new code is what runs from then on', async () => {
       const w = world(medium);
       const engine = working(w);

@@ -1,5 +1,5 @@
 import { type IDBPDatabase, unwrap, wrap } from 'idb';
-import { StepfastError } from '../../src/errors.js';
+import { isStepfastError, StepfastError } from '../../src/errors.js';
 import { check } from '../../src/values/check.js';
 import { createFactory } from './factory.js';
 import { addStores, assertFormat, assertStores, type Database, reading, storeError } from './schema.js';
@@ -47,6 +47,21 @@ function track(native: IDBDatabase, open: Set<IDBTransaction>, ended: () => void
     for (const kind of ['complete', 'abort']) tx.addEventListener(kind, end);
     return tx;
   };
+}
+
+/** What the app's function opens. Whatever it fails with comes out with a code (spec B). */
+async function openedBy(open: () => IDBDatabase | PromiseLike<IDBDatabase>): Promise<IDBDatabase> {
+  try {
+    return await open();
+  } catch (cause) {
+    if (cause instanceof DOMException || isStepfastError(cause)) throw cause; // its name says more
+    throw new StepfastError(
+      'STORE_UNAVAILABLE',
+      'The function given as `database` has failed, which is the `cause`. It is called again at the next call.',
+      {},
+      { cause },
+    );
+  }
 }
 
 export function connectionTo(options: {
@@ -123,7 +138,7 @@ export function connectionTo(options: {
   };
 
   const openApps = async (drop: () => void): Promise<Database> => {
-    const given = typeof database === 'function' ? await database() : database!;
+    const given = typeof database === 'function' ? await openedBy(database) : database!;
     check(
       typeof given?.transaction === 'function',
       'database',

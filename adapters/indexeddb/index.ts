@@ -75,6 +75,14 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
   check(['relaxed', 'strict'].includes(durability), 'durability', durability, '"relaxed" or "strict"');
   if (options.name !== undefined) checkText(options.name, 'name', 'INVALID_OPTION');
   check(!fallback || typeof fallback === 'function', 'fallback', fallback, 'a function that makes a store');
+  check(persist === undefined || typeof persist === 'boolean', 'persist', persist, 'true or false');
+  const isDatabase = typeof database === 'function' || typeof database?.transaction === 'function';
+  check(
+    isDatabase || database === undefined,
+    'database',
+    database,
+    'an open IDBDatabase, or a function that opens one',
+  );
   if (fallback && !hasIndexedDB()) return fallback();
   const { fallback: _, ...own } = options;
   if (fallback) return orFallback(indexedDBStore(own), fallback);

@@ -3,6 +3,7 @@ import { StepfastError } from '../../src/errors.js';
 import { FORMAT_VERSION, type JournalEntry } from '../../src/store/journal.js';
 import type { EventRow, RunRow, StateRow } from '../../src/store/store.js';
 import type { StoreClock } from '../../src/store/transition/scope.js';
+import { check } from '../../src/values/check.js';
 
 /*
  * What the database holds. The version of our own is 1 for ever: an upgrade that one frozen tab holds up blocks `open()`
@@ -104,6 +105,7 @@ export const chunksOf = (runId: string): IDBKeyRange => IDBKeyRange.bound([runId
  * request.onupgradeneeded = () => addStores(request.result);
  */
 export function addStores(db: IDBDatabase): void {
+  check(typeof db?.createObjectStore === 'function', 'What addStores is given', db, 'the native IDBDatabase');
   const create = (name: StoreName, keyPath?: string) =>
     db.objectStoreNames.contains(name) ? undefined : db.createObjectStore(name, keyPath ? { keyPath } : {});
   const runs = create('stepfast:runs', 'row.runId');

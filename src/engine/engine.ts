@@ -264,6 +264,7 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
     checkJob(job);
     checkOptions(options, ['replace'], 'The options of register');
     const { replace = false } = options;
+    check(typeof replace === 'boolean', 'replace', replace, 'true or false');
     if (jobs.has(job.name) && jobs.get(job.name) !== job && !replace)
       throw new StepfastError(
         'DUPLICATE_JOB',

@@ -12,7 +12,7 @@ export function quoted(value: unknown): string {
   if (typeof value === 'string')
     return JSON.stringify(value.length > MAX_QUOTE ? `${value.slice(0, MAX_QUOTE)}...` : value);
   if (typeof value === 'function') return 'a function';
-  if (Array.isArray(value)) return 'an array';
+  if (Array.isArray(value)) return value.length ? 'an array' : 'an empty array';
   return typeof value === 'object' && value ? 'an object' : String(value);
 }
 

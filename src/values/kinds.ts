@@ -14,7 +14,7 @@ export const MAX_CAUSES = 64;
 export type Bag = Record<PropertyKey, unknown>;
 
 /** The classes of typed arrays, in full: a tag in a damaged file can ask for no other part of the global object. */
-export const VIEWS = /^(((Big)?(Int|Uint)\d+|Float(32|64)|Uint8Clamped)Array|DataView)$/;
+export const VIEWS = /^(((Big)?(Int|Uint)\d+|Float(16|32|64)|Uint8Clamped)Array|DataView)$/;
 
 export const tagOf = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
 export const isError = (value: unknown): value is object => value instanceof Error || tagOf(value) === 'Error';

@@ -147,7 +147,7 @@ it('O2: who has a connection that the app has closed for good keeps no run from 
   await vi.waitFor(async () => expect(await look()).toMatchObject({ runs: [{ interrupted: true }] }));
 });
 
-it('an error of the function that opens the database reaches the caller, and the next call tries again', async () => {
+it('B: an error of the function that opens the database has a code, and the next call tries again', async () => {
   const database = await openApp(freshName());
   let failures = 1;
   const store = indexedDBStore({
@@ -156,7 +156,8 @@ it('an error of the function that opens the database reaches the caller, and the
       return database;
     },
   });
-  await expect(opened(store)).rejects.toThrow('not yet');
+  const refusal = { code: 'STORE_UNAVAILABLE', cause: { message: 'not yet' } };
+  await expect(opened(store)).rejects.toMatchObject(refusal);
   await opened(store);
   expect(await store.commit({ now, starts: [newRun('run')] })).toMatchObject({ kind: 'committed' });
 });
@@ -172,7 +173,15 @@ it('a database that the package idb has opened will do, wrapped or not', async (
 });
 
 it('B: a name or a durability that makes no sense is refused before anything is opened', () => {
-  for (const options of [{ name: '' }, { name: 5 }, { durability: 'never' }])
+  const bad = [
+    { name: '' },
+    { name: 5 },
+    { durability: 'never' },
+    { persist: 'yes' },
+    { database: null },
+    { database: 5 },
+  ];
+  for (const options of bad)
     expect(() => indexedDBStore(options as never)).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
 });
 
@@ -180,7 +189,8 @@ it('a name and a database, or something that is no database, are refused', async
   const database = await openApp(freshName());
   expect(() => indexedDBStore({ name: 'x', database })).toThrow(/name is "x".*\[INVALID_OPTION\]/);
   const nonsense = 'app' as unknown as IDBDatabase;
-  await expect(opened(indexedDBStore({ database: nonsense }))).rejects.toMatchObject({ code: 'INVALID_OPTION' });
+  expect(() => indexedDBStore({ database: nonsense })).toThrow(/database is "app".*\[INVALID_OPTION\]/);
+  expect(() => addStores(null as unknown as IDBDatabase)).toThrow(/null.*\[INVALID_OPTION\]/);
   const nothing = (() => undefined) as unknown as () => IDBDatabase;
   await expect(opened(indexedDBStore({ database: nothing }))).rejects.toMatchObject({ code: 'INVALID_OPTION' });
 });
