@@ -18,7 +18,19 @@ const DIGEST = [
 const FOUND = ['late-answers', 'late-commands', 'late-wakes', 'mutate/seeds'];
 /** What a handler asks for, live and again. */
 const REPLAY = [
-  ...['replay', 'race', 'races', 'combinators', 'nested', 'made-values', 'resume', 'restart', 'undo', 'step-dispatch'],
+  ...[
+    'replay',
+    'replay-turns',
+    'race',
+    'races',
+    'combinators',
+    'nested',
+    'made-values',
+    'resume',
+    'restart',
+    'undo',
+    'step-dispatch',
+  ],
   ...['code-changes', 'undo-code', 'log', ...FOUND],
 ];
 const WAITS = ['wait-for-event', 'early-events', 'match', 'race', 'defined-events', 'code-changes', 'bad-input'];
