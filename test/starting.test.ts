@@ -55,6 +55,26 @@ onEveryStore('starting', (medium) => {
     expect((await engine.start('keep', 1, options)).created).toBe(true);
   });
 
+  it('Q1: a start that a store was asked for twice, its answer being lost, has created its run; a later one has not', async () => {
+    const w = world(medium);
+    const store = w.store();
+    const { commit } = store;
+    store.commit = async (batch) => {
+      if (batch.starts) await commit.call(store, batch); // as a guest does whose owner has died before it answered
+      return commit.call(store, batch);
+    };
+    const engine = w.engine(keep, { store });
+    for (const options of [{ id: 'r' }, { idempotencyKey: 'k' }, {}]) {
+      const first = await engine.start('keep', 1, options);
+      expect(first.created).toBe(true);
+      await w.clock.idle();
+      if ('id' in options || 'idempotencyKey' in options)
+        expect(await engine.start('keep', 1, options)).toMatchObject({ id: first.id, created: false });
+      expect((await engine.runs.timeline(first.id))[0]).not.toHaveProperty('nonce');
+    }
+    await expect(engine.start('keep', 2, { id: 'r' })).rejects.toMatchObject({ code: 'IDEMPOTENCY_CONFLICT' });
+  });
+
   it('Q1: a crash does not make a deleted run forgotten', async () => {
     const w = world(medium);
     const before = w.engine(keep);

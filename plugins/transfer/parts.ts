@@ -37,7 +37,7 @@ function visitEntry(entry: JournalEntry, visit: Visit): JournalEntry {
   const at = (kind: RedactPlace['kind'], of = name): RedactPlace => ({ kind, ...(of !== undefined && { name: of }) });
   switch (entry.kind) {
     case 'started': {
-      const { floors: _, left: _left, ...kept } = entry;
+      const { nonce: _, floors: _floors, left: _left, ...kept } = entry;
       return { ...kept, ...payloads(entry, visit) };
     }
     case 'rescheduled':

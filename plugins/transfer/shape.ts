@@ -101,6 +101,7 @@ function fieldsFor(codec: Codec) {
       payload: value,
       given: maybe(value),
       retry: maybe(value),
+      nonce: maybe(text),
       generation: maybe(count),
       floors: maybe(list(tuple(text, count))),
       left: maybe(list(tuple(text, list(count)))),

@@ -167,10 +167,11 @@ export const payloadOf = (codec: Codec, job: AnyJob | undefined, name: string, p
 export function createStart({ platform, codec, jobs, commit, load, look }: StartHost) {
   const { clock } = platform;
 
-  /** Whether a start that met a run is the same start again. Absent: the run is gone meanwhile. */
-  const isSame = async ({ runId, fingerprint }: StartOutcome, name: string, raw: Json) => {
+  /** Whether a start that met a run is the same start again; `own`: it has made that run. Absent: the run is gone meanwhile. */
+  const isSame = async ({ runId, fingerprint }: StartOutcome, name: string, raw: Json, nonce: string | undefined) => {
     if (fingerprint !== undefined) return fingerprint === printOf(name, raw);
     const old = await load(runId);
+    if (nonce !== undefined && (old?.journal[0] as StartedEntry | undefined)?.nonce === nonce) return 'own';
     return old && old.row.job === name && codec.isSame(givenOf(old.journal), raw);
   };
 
@@ -195,10 +196,14 @@ export function createStart({ platform, codec, jobs, commit, load, look }: Start
     const { delayMs, unique } = placeOf(job, () => codec.decode(said.payload));
     const now = clock.now();
     const dueAt = Math.max(dueOf(options, now), now + delayMs);
+    const ownId = id ?? platform.newId();
+    // A run whose id was made here is known by that.
+    const nonce = id === undefined ? undefined : platform.newId();
     const entry: JournalEntry = {
       kind: 'started',
       at: now,
       ...said,
+      ...(nonce !== undefined && { nonce }),
       ...(retry && { retry: codec.encode(retry) }),
       ...(inner.schedule && { schedule: inner.schedule }),
     };
@@ -207,7 +212,6 @@ export function createStart({ platform, codec, jobs, commit, load, look }: Start
     const keyUntil = now + durationMs(idempotencyTtl, 'idempotencyTtl');
     // Not ticks of a schedule: none is started again, and there may be one each minute.
     const isRemembered = unique && !inner.schedule && (id ?? idempotencyKey) !== undefined;
-    const ownId = id ?? platform.newId();
     const start: NewRun = {
       runId: ownId,
       job: name,
@@ -238,8 +242,8 @@ export function createStart({ platform, codec, jobs, commit, load, look }: Start
       const created = kind === 'created' || (runId === ownId && id === undefined);
       if (created || kind === 'moved') look();
       if (created || (found.isUnique && found.fingerprint === undefined)) return { runId, created };
-      const same = await isSame(found, name, said.given ?? said.payload);
-      if (same) return { runId, created };
+      const same = await isSame(found, name, said.given ?? said.payload, nonce);
+      if (same) return { runId, created: created || same === 'own' };
       if (same === undefined && tries)
         throw new StepfastError(
           'STORE_CORRUPT',

@@ -80,7 +80,7 @@ export function forkJournal(recorded: readonly JournalEntry[], { runId, before, 
     if ('id' in entry) return index < (outcomeAt.get(identityKey(namespaceOf(entry), entry.id)) ?? 0);
     return entry.kind === 'drift';
   };
-  const { payload: _old, given: _given, ...rest } = first;
+  const { payload: _old, given: _given, nonce: _nonce, ...rest } = first;
   const entries: JournalEntry[] = [
     { ...rest, at, ...(said ?? whatCounts(journal, first, payload)), forkedFrom: { runId, before } },
   ];

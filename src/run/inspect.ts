@@ -143,6 +143,7 @@ export const timelineOf = (run: StoredRun, codec: Codec): TimelineEntry[] =>
       retry,
       error,
       given: _,
+      nonce: _nonce,
       floors: _floors,
       left: _left,
       ...rest

@@ -94,6 +94,8 @@ export type JournalEntry =
       /** The payload as given, when the job's schema changed it. */
       readonly given?: Json;
       readonly retry?: Json;
+      /** Tells a start that a store was asked for twice, its answer being lost, from another one of the same id. */
+      readonly nonce?: string;
       /** How often the run was begun anew before (`step.restart`). Absent: never. */
       readonly generation?: number;
       /** Events that earlier generations have taken: all of a pair up to `floors`, but for what they left. */
