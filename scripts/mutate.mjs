@@ -33,9 +33,28 @@ const REPLAY = [
   ],
   ...['code-changes', 'undo-code', 'log', ...FOUND],
 ];
-const WAITS = ['wait-for-event', 'early-events', 'match', 'race', 'defined-events', 'code-changes', 'bad-input'];
+const WAITS = [
+  'matching',
+  'wait-for-event',
+  'early-events',
+  'match',
+  'race',
+  'defined-events',
+  'code-changes',
+  'bad-input',
+];
 /** What a store does with a batch, on two of them. */
-const STORE = ['stores/memory', 'stores/indexeddb', 'golden', 'wait-for-event', 'early-events', 'queues', ...FOUND];
+const STORE = [
+  'due',
+  'matching',
+  'stores/memory',
+  'stores/indexeddb',
+  'golden',
+  'wait-for-event',
+  'early-events',
+  'queues',
+  ...FOUND,
+];
 
 /**
  * Small files whose every operator matters, and the tests that are to notice. What is known to survive, and why: docs/reliability.md.
@@ -47,6 +66,7 @@ const TESTS = {
   'src/replay/replay.ts': REPLAY,
   'src/replay/wait.ts': [...WAITS, ...FOUND],
   'src/replay/mismatch.ts': [
+    'matching',
     'code-changes',
     'upgrades',
     'combinators',
