@@ -77,7 +77,8 @@ const TESTS = {
   ],
   'src/store/due.ts': [...STORE, 'clock', 'time', 'resume'],
   'src/store/transition/scope.ts': STORE,
-  'src/engine/alarm.ts': [...FOUND, 'clock', 'time', 'resume', 'schedules'],
+  'src/engine/alarm.ts': ['alarm', ...FOUND, 'clock', 'time', 'resume', 'schedules'],
+  'src/engine/turns.ts': ['alarm', 'crash-loop', 'undo-crash-loop'],
   'src/engine/unfit.ts': ['code-changes', 'upgrades', 'undo-code', 'children-trouble'],
 };
 
