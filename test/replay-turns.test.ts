@@ -60,7 +60,7 @@ describe('who asks outside of a turn is told of', () => {
 
 describe('what a turn leaves behind', () => {
   it('is handed over once, a loser within the turn is never open, and is named once', async () => {
-    const { replay } = pass(
+    const { replay, outside } = pass(
       async (ask) => {
         await ask('a');
         void ask('b');
@@ -72,6 +72,7 @@ describe('what a turn leaves behind', () => {
     );
     const turn = await replay.turn();
     expect([names(turn.opened), turn.withdrawn]).toEqual([['c1', 'd1'], [keyOf('b')]]);
+    expect(outside()).toBe(0);
     const next = await replay.turn();
     expect([next.opened, next.withdrawn]).toEqual([[], []]);
   });
