@@ -9,6 +9,7 @@ import { ensurePackages, run } from './setup.mjs';
 
 /** What a journal adds up to. */
 const DIGEST = [
+  'digest',
   ...['replay', 'resume', 'retries', 'retry-runs', 'crash-loop', 'step-state', 'code-changes', 'upgrades', 'restart'],
   ...['restart-events', 'early-events', 'wait-for-event', 'children', 'children-life', 'undo', 'undo-failures'],
   ...['on-failed', 'transfer', 'fork'],
