@@ -1,3 +1,5 @@
+import type { Duration } from './values/duration.js';
+
 /**
  * Every code a `StepfastError` can carry. A closed list; codes never change once released.
  */
@@ -116,8 +118,8 @@ export class RetryableError extends Error {
     RetryableError.prototype.name = 'RetryableError';
   }
   /** Milliseconds, or a duration such as `'30s'`. */
-  readonly after: number | string | undefined;
-  constructor(message: string, options: ErrorOptions & { readonly after?: number | string } = {}) {
+  readonly after: Duration | undefined;
+  constructor(message: string, options: ErrorOptions & { readonly after?: Duration } = {}) {
     super(message, options);
     this.after = options.after;
   }

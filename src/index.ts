@@ -24,12 +24,13 @@ export type {
   MigratedRun,
   Migration,
   RetentionOptions,
+  SchemaIssue,
   StandardSchema,
 } from './door/job.js';
 // Jobs and steps
 export { defineJob } from './door/job.js';
 export type { QueueOptions } from './door/queue.js';
-export type { StartOptions } from './door/start.js';
+export type { Start, Started, StartInner, StartOptions } from './door/start.js';
 export type { Expiry, Lock, State } from './door/state.js';
 // The engine and its runs
 export type { EngineOptions, Stepfast } from './engine/engine.js';
@@ -48,15 +49,16 @@ export type {
 export type { ErrorCode, ErrorPlace } from './errors.js';
 // Errors
 export { EventTimeoutError, FatalError, isStepfastError, RetryableError, StepError, StepfastError } from './errors.js';
-export type { Clock } from './platform.js';
-export type { StepContext, StepOptions } from './replay/command.js';
+export type { Clock, Platform } from './platform.js';
+export type { StepContext, StepOptions, UndoContext } from './replay/command.js';
 export type { ChildOptions, Step } from './replay/language.js';
 export type { ReceivedEvent, TimedOut, WaitOptions } from './replay/wait.js';
-export type { RunError, RunSnapshot, RunStatus, TimelineEntry } from './run/inspect.js';
+export type { RunError, RunSnapshot, RunStatus, TimelineEntry, WaitingFor } from './run/inspect.js';
 export type { Log } from './run/log.js';
-export type { JournalEntry } from './store/journal.js';
+export type { JournalEntry, RecordedError } from './store/journal.js';
 // For authors of stores and platforms
 export type * from './store/store.js';
+export type { Codec } from './values/codec.js';
 export type { Duration } from './values/duration.js';
 export type { Json } from './values/json.js';
 export type { RetryOptions } from './values/retry.js';

@@ -353,6 +353,10 @@ describe('O5: who else is on the port', () => {
     expect(() => serveStepfast(engine, { postMessage: () => undefined })).toThrow(/INVALID_OPTION/);
     expect(() => serveStepfast({} as never, channel().port1)).toThrow(/The engine is an object/);
     expect(() => connectStepfast(channel().port1, { heartbeat: '24 parsecs' as never })).toThrow(/INVALID_DURATION/);
+    expect(() => connectStepfast(channel().port1, { clock: {} as never })).toThrow(
+      /clock is an object.*INVALID_OPTION/,
+    );
+    expect(() => serveStepfast(engine, channel().port1, { clock: {} as never })).toThrow(/clock.*INVALID_OPTION/);
     expect(() => connectStepfast(channel().port1, { onLost: 1 as never })).toThrow(/onLost is 1/);
   });
 

@@ -134,6 +134,8 @@ everyWay('children in trouble', (open) => {
       ['child', undefined, { name: '' }],
       [undefined, undefined, {}],
       ['child', undefined, { allowUnregistered: true }],
+      ['child', undefined, { prioriti: 1 }],
+      ['elsewhere', undefined, {}],
     ];
     const engine = w.engine((stepfast) => {
       stepfast.job('child', () => void w.log.push('child'));
@@ -143,6 +145,9 @@ everyWay('children in trouble', (open) => {
       const run = await engine.start('parent', index);
       await w.clock.idle();
       expect(await run.status(), `arguments ${index}`).toBe('blocked');
+      const { message } = (await engine.runs.get(run.id))!.error!;
+      if (index === 4 || index === 5) expect(message).toMatch(/Give name, id, .*, tags, retry\. \[/);
+      if (index === 6) expect(message).toMatch(/Register it, or load this run where it is\. \[UNKNOWN_JOB\]/);
     }
     expect(w.log).toEqual([]);
   });

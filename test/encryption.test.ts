@@ -290,13 +290,16 @@ onEveryStore('encryption', (medium) => {
       await expect(plain.runs.export(id)).rejects.toEqual(refused);
       await expect(plain.runs.fork(id, { before: 'a' })).rejects.toEqual(refused);
     }
-    await expect(plain.start('bad', undefined, { id: 'bad' })).rejects.toEqual(code('IDEMPOTENCY_CONFLICT'));
+    await expect(plain.start('bad', undefined, { id: 'bad' })).rejects.toEqual(refused);
+    // It would go to the store in plain text, and be heard by nobody.
+    const forOne = plain.dispatch('page.opened', { page: 'plain' }, { correlationKey: 'ada', runId: 'good' });
+    await expect(forOne).rejects.toEqual(code('RUN_NOT_FOUND'));
     await plain.close();
 
     isBad = false;
     const again = engineOf(w, before, define);
     await again.runs.retry('bad');
-    await open(again, 'ada', 'home');
+    await again.dispatch('page.opened', { page: 'home' }, { correlationKey: 'ada', runId: 'good' });
     await w.clock.idle();
     const { good, bad } = await byId(again);
     expect([good?.result, bad?.result]).toEqual([{ page: 'home' }, 'mended']);

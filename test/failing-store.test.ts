@@ -63,6 +63,10 @@ describe('faults that make no sense', () => {
     expect(() => store.fail(fault)).toThrow(said);
     expect(() => failingStore(store, [fault])).toThrow(said);
   });
+
+  it('so is what is no store', () => {
+    for (const store of [{}, null, undefined]) expect(() => failingStore(store as never)).toThrow('Give a store');
+  });
 });
 
 storeConformance(

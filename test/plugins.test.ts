@@ -132,6 +132,18 @@ onEveryStore('plug-ins', (medium) => {
   });
 });
 
+it('B: what is no plug-in is refused, with the hook that is none', () => {
+  const made = (plugin: unknown) => () => createStepfast({ store: memoryStore(), use: [plugin as Plugin] });
+  const refusal = (said: RegExp) =>
+    expect.objectContaining({ code: 'INVALID_OPTION', message: expect.stringMatching(said) });
+  for (const plugin of [null, 'x', {}, { name: '' }, { name: 5 }])
+    expect(made(plugin)).toThrow(refusal(/entry of use.*Give a plug-in, with a name/));
+  for (const hook of ['store', 'words', 'registered', 'opened', 'closed', 'committed'])
+    expect(made({ name: 'x', [hook]: 5 })).toThrow(
+      refusal(new RegExp(`^${hook} of plug-in "x" is 5. Give a function`)),
+    );
+});
+
 it('a word whose plug-in is not used says what to import, and opens nothing', async () => {
   const store: Store = memoryStore();
   store.open = () => Promise.reject(new Error('opened'));

@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
 import {
+  type Duration,
   FatalError,
   type HandlerContext,
   RetryableError,
@@ -276,7 +277,7 @@ onEveryStore('retries', (medium) => {
     ['a duration', '5m', 300_000],
     ['milliseconds', 1_234, 1_234],
     ['zero', 0, 0],
-  ])('a RetryableError sets its own delay, given as %s, even beyond maxDelay', async (_, after, gap) => {
+  ] as const)('a RetryableError sets its own delay, given as %s, even beyond maxDelay', async (_, after, gap) => {
     const w = world(medium);
     const at: number[] = [];
     const engine = w.engine((stepfast) => {
@@ -315,7 +316,7 @@ onEveryStore('retries', (medium) => {
     const engine = w.engine((stepfast) => {
       stepfast.job('limited', { retry: { ...FIXED, maxAttempts: 2 } }, ({ step }) =>
         step.run('call', () => {
-          throw new RetryableError('too many requests', { after: 'soon' });
+          throw new RetryableError('too many requests', { after: 'soon' as Duration });
         }),
       );
     });

@@ -389,6 +389,11 @@ async function told(medium: Medium = media.memory!) {
 }
 
 describe('redacted exports', () => {
+  it.each([[''], ['x'.repeat(257)], [5], [undefined]])('B: the id %j is refused', async (id) => {
+    const engine = moving(world(media.memory!), telling);
+    await expect(engine.runs.export(id as string)).rejects.toMatchObject({ code: 'INVALID_ID' });
+  });
+
   it('V4: with redact: true no text of the user is left, and the shape is', async () => {
     const { w, engine, id } = await told();
     expect(JSON.stringify(await engine.runs.export(id))).toContain('secret');

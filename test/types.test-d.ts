@@ -197,7 +197,13 @@ async function waits() {
   expectType<{ code: string }>()(cancelling.payload);
   expectType<unknown>()((await step.waitForEvent('go')).payload);
   expectType<unknown>()((await step.waitForEvent(['go', 'stop'])).payload);
-  expectType<string>()((await step.waitForEvent(['go', 'stop'])).name);
+  expectType<'go' | 'stop'>()((await step.waitForEvent(['go', 'stop'])).name);
+  const several: string[] = ['go', 'stop'];
+  expectType<ReceivedEvent<unknown>>()(await step.waitForEvent(several));
+  expectType<{ n: number }>()((await step.waitForEvent<{ n: number }>(['go', 'stop'])).payload);
+  expectType<{ n: number }>()((await step.waitForEvent<{ n: number }>(several)).payload);
+  // @ts-expect-error none of them is called so
+  if ((await step.waitForEvent(['go', 'stop'])).name === 'stp') return;
 
   const event = await step.waitForEvent<{ code: string }>('go', { timeout: '24h', onTimeout: 'continue' });
   expectType<ReceivedEvent<{ code: string }> | TimedOut>()(event);

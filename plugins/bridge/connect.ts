@@ -198,6 +198,7 @@ function onLeaving(leave: () => void, { tell, greet }: Calls, notes: () => reado
 export function connectStepfast(port: BridgePort, options: ConnectOptions = {}): Stepfast {
   checkOptions(options, ['heartbeat', 'clock', 'onLost', 'onError'], 'The options of connectStepfast');
   const { heartbeat = '15s', clock = systemClock, onLost, onError } = options;
+  check(typeof clock?.setTimer === 'function', 'clock', clock, 'a clock, or leave it out');
   const everyMs = checkBridge(port, heartbeat);
   for (const [option, fn] of Object.entries({ onLost, onError }))
     check(fn === undefined || typeof fn === 'function', option, fn, 'a function, or leave it out');

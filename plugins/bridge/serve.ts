@@ -71,6 +71,7 @@ export function serveStepfast(stepfast: Stepfast, port: BridgePort, options: Ser
   check(typeof stepfast?.dispatch === 'function', 'The engine', stepfast, 'what createStepfast returns');
   checkOptions(options, ['heartbeat', 'clock', 'onError'], 'The options of serveStepfast');
   const { heartbeat = '1m', clock = systemClock, onError } = options;
+  check(typeof clock?.setTimer === 'function', 'clock', clock, 'a clock, or leave it out');
   const everyMs = checkBridge(port, heartbeat);
   check(onError === undefined || typeof onError === 'function', 'onError', onError, 'a function, or leave it out');
   const report = reporter(onError);

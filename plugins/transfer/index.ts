@@ -1,6 +1,6 @@
+import { assertReadable } from '../../src/door/readable.js';
 import { lostBy } from '../../src/door/start.js';
 import type { Plugin, PluginHost } from '../../src/engine/plugin.js';
-import { assertReadable } from '../../src/engine/readable.js';
 import type { ExportedRow, ExportedRun, ExportOptions, ImportOptions, Transfer } from '../../src/engine/words.js';
 import { StepfastError } from '../../src/errors.js';
 import { FORMAT_VERSION, type JournalEntry } from '../../src/store/journal.js';
@@ -52,6 +52,7 @@ async function exportRun(host: PluginHost, runId: string, options: ExportOptions
   checkOptions(options, ['redact'], 'The options of export');
   const { redact = false } = options;
   check(typeof redact === 'boolean' || typeof redact === 'function', 'redact', redact, 'true or a function');
+  checkText(runId, 'runId', 'INVALID_ID');
   await host.open();
   const found = await host.store.load(runId);
   if (!found) throw new StepfastError('RUN_NOT_FOUND', `There is no run ${quoted(runId)}.`, { runId });

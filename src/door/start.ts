@@ -12,6 +12,7 @@ import { checkRetry, type RetryOptions } from '../values/retry.js';
 import { sameJson } from '../values/same.js';
 import { type AnyJob, type StandardSchema, validate } from './job.js';
 import { checkPriority, placeOf, queueOf } from './queue.js';
+import { assertReadable } from './readable.js';
 import { stateRefusal } from './state.js';
 
 /*
@@ -102,14 +103,15 @@ export const conflict = (what: string, key: unknown) =>
     `${what} ${quoted(key)} was used before, with another payload. Use a new key for new work, or the old payload to get the old answer.`,
   );
 
-const OPTIONS = [
-  ...['id', 'idempotencyKey', 'idempotencyTtl', 'queue', 'startAt', 'delay', 'priority', 'tags', 'retry'],
-  'allowUnregistered',
-];
+/** What every start may be given; one of an app, also this. */
+const OPTIONS = ['id', 'idempotencyKey', 'idempotencyTtl', 'queue', 'startAt', 'delay', 'priority', 'tags', 'retry'];
+const OWN = [...OPTIONS, 'allowUnregistered'];
+/** And a child. */
+export const CHILD_OPTIONS = ['name', ...OPTIONS];
 
 /** Refuses options that can not be started with. */
-export function checkStart(options: StartOptions, what = 'The options of start'): void {
-  checkOptions(options, OPTIONS, what);
+export function checkStart(options: StartOptions, what = 'The options of start', known: readonly string[] = OWN): void {
+  checkOptions(options, known, what);
   const { id, idempotencyKey, idempotencyTtl, tags = [], retry, startAt, delay, queue, priority } = options;
   const { allowUnregistered = false } = options;
   if (id !== undefined) checkText(id, 'id', 'INVALID_ID');
@@ -171,6 +173,7 @@ export function createStart({ platform, codec, jobs, commit, load, look }: Start
   const isSame = async ({ runId, fingerprint }: StartOutcome, name: string, raw: Json, nonce: string | undefined) => {
     if (fingerprint !== undefined) return fingerprint === printOf(name, raw);
     const old = await load(runId);
+    if (old) assertReadable(old.row);
     if (nonce !== undefined && (old?.journal[0] as StartedEntry | undefined)?.nonce === nonce) return 'own';
     return old && old.row.job === name && codec.isSame(givenOf(old.journal), raw);
   };
@@ -188,7 +191,7 @@ export function createStart({ platform, codec, jobs, commit, load, look }: Start
     if (!job && !options.allowUnregistered)
       throw new StepfastError(
         'UNKNOWN_JOB',
-        `Job "${name}" is not registered here. Register it, or start it with allowUnregistered for a context that has it.`,
+        `Job "${name}" is not registered here. Register it${inner.parentId === undefined ? ', or start it with allowUnregistered for a context that has it' : ', or load this run where it is'}.`,
         { job: name },
       );
     const { id, idempotencyKey = inner.key, idempotencyTtl = IDEMPOTENCY_TTL_MS, tags = [], retry } = options;

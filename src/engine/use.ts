@@ -8,10 +8,18 @@ import type { Committed, Plugin, PluginHost } from './plugin.js';
  * the caller is still there to be told.
  */
 
+const HOOKS = ['store', 'words', 'registered', 'opened', 'closed', 'committed'] satisfies (keyof Plugin)[];
+
 export function checkUse(use: unknown): void {
   check(Array.isArray(use), 'use', use, 'a list of plug-ins');
-  for (const plugin of use)
-    check(typeof plugin === 'object' && typeof plugin?.name === 'string', 'An entry of use', plugin, 'a plug-in');
+  for (const plugin of use) {
+    const isNamed = typeof plugin?.name === 'string' && plugin.name !== '';
+    check(typeof plugin === 'object' && isNamed, 'An entry of use', plugin, 'a plug-in, with a name');
+    for (const hook of HOOKS) {
+      const fits = plugin[hook] === undefined || typeof plugin[hook] === 'function';
+      check(fits, `${hook} of plug-in "${plugin.name}"`, plugin[hook], 'a function, or leave it out');
+    }
+  }
 }
 
 export function createUse(plugins: readonly Plugin[], report: (error: unknown) => void) {

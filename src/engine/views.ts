@@ -1,3 +1,4 @@
+import { assertReadable } from '../door/readable.js';
 import { isStepfastError, StepfastError } from '../errors.js';
 import type { Platform } from '../platform.js';
 import { endOf } from '../replay/glance.js';
@@ -16,7 +17,6 @@ import type { Codec } from '../values/codec.js';
 import type { Json } from '../values/json.js';
 import { sameJson } from '../values/same.js';
 import { heard } from './heard.js';
-import { assertReadable } from './readable.js';
 import type { Scheduler } from './scheduler.js';
 
 /*

@@ -103,7 +103,10 @@ export interface RedactPlace {
     | 'child'
     /** The payload of an event. */
     | 'event'
-    /** A correlation key (by event), an idempotency key or unique key: text, or `undefined` to leave the latter two out. */
+    /**
+     * A correlation key (by event), a key of the shared state (`state`), an idempotency key or unique key: text, or `undefined`
+     * to leave the latter two out.
+     */
     | 'key'
     /** Text, or `undefined` to leave it out. */
     | 'tag'
@@ -140,7 +143,7 @@ export interface Transfer {
   /**
    * The run as it is now, without anything live in it.
    *
-   * @throws {StepfastError} `MISSING_PLUGIN`, `RUN_NOT_FOUND`, `INVALID_OPTION`, and `NOT_SERIALIZABLE` for a `Blob`, with
+   * @throws {StepfastError} `MISSING_PLUGIN`, `INVALID_ID`, `RUN_NOT_FOUND`, `INVALID_OPTION`, and `NOT_SERIALIZABLE` for a `Blob`, with
    * its path: let `redact` replace it.
    * @example await upload(JSON.stringify(await stepfast.runs.export(runId, { redact: true })));
    */

@@ -28,7 +28,8 @@ type ReceivedOf<Given> = Given extends readonly (infer Event)[]
     : ReceivedEvent<unknown, Given & string>;
 type PayloadOf<Given> = ReceivedOf<Given>['payload'];
 /** `Payload` comes from elsewhere: it was named, or a `schema` or `match` of the wait says it. Else it is `never`. */
-type ListedAs<Payload> = readonly (string | EventType<NoInfer<Payload>>)[];
+type ListedAs<Payload> = [Payload] extends [never] ? never : NamedAs<Payload> | readonly NamedAs<Payload>[];
+type NamedAs<Payload> = string | EventType<NoInfer<Payload>>;
 type NotContinued = { readonly onTimeout?: 'fail' | 'cancel' };
 
 /** The words a handler has. Each is recorded under its name; what is recorded never runs again. */
@@ -73,23 +74,23 @@ export interface Step {
    * @example const { payload } = await step.waitForEvent<{ code: string }>('email.verified', { correlationKey: userId, timeout: '24h' });
    */
   waitForEvent<Payload = unknown>(
-    event: string | EventType<Payload> | readonly string[],
+    event: string | EventType<Payload>,
     options?: WaitOptions<Payload> & NotContinued,
   ): Promise<ReceivedEvent<Payload>>;
   /** With `onTimeout: 'continue'`, or where the type leaves that open, the deadline may have passed: look at `timedOut`. */
   waitForEvent<Payload = unknown>(
-    event: string | EventType<Payload> | readonly string[],
+    event: string | EventType<Payload>,
     options: WaitOptions<Payload>,
   ): Promise<ReceivedEvent<Payload> | TimedOut>;
   /** Of several events, whose payload is named or checked here. */
   waitForEvent<Payload = never>(
     events: ListedAs<Payload>,
     options?: WaitOptions<Payload> & NotContinued,
-  ): Promise<ReceivedEvent<Payload>>;
+  ): Promise<ReceivedEvent<NoInfer<Payload>>>;
   waitForEvent<Payload = never>(
     events: ListedAs<Payload>,
     options: WaitOptions<Payload>,
-  ): Promise<ReceivedEvent<Payload> | TimedOut>;
+  ): Promise<ReceivedEvent<NoInfer<Payload>> | TimedOut>;
   /** Of several events: it is one of them, and its `name` says which payload it has. That of a plain name is unknown. */
   waitForEvent<const Given extends GivenEvent | readonly GivenEvent[]>(
     events: Given,

@@ -2,7 +2,7 @@ import { checkDispatch, type Dispatch, type DispatchOptions } from '../door/disp
 import { type EventType, eventName } from '../door/event.js';
 import type { AnyJob } from '../door/job.js';
 import { positiveMs } from '../door/queue.js';
-import { checkStart, type Start, type StartOptions } from '../door/start.js';
+import { CHILD_OPTIONS, checkStart, type Start } from '../door/start.js';
 import { EventTimeoutError, isStepfastError, StepError, StepfastError } from '../errors.js';
 import type { Platform } from '../platform.js';
 import type { MadeWord, OutcomeEntry } from '../store/journal.js';
@@ -140,14 +140,7 @@ export function createStep({ host, replay, undoable }: StepPass): Step {
     return entered(name, () => {
       checkName(jobName, 'a job');
       checkGiven(options, kind);
-      checkStart(start, `The options of step.${kind}`);
-      const { allowUnregistered: any } = start as StartOptions;
-      check(
-        any === undefined,
-        'allowUnregistered',
-        any,
-        'left out: a run waits for a context that has the job of its child',
-      );
+      checkStart(start, `The options of step.${kind}`, CHILD_OPTIONS);
       return {
         kind,
         job: jobName,

@@ -91,6 +91,7 @@ function checkFault(fault: StoreFault): void {
  * store.heal();
  */
 export function failingStore(store: Store, faults: readonly StoreFault[] = []): FailingStore {
+  check(typeof store?.commit === 'function', 'store', store, 'a store, for example memoryStore()');
   const counts = new Map<StoreCall, number>();
   let pending: { readonly fault: StoreFault; left: number }[] = [];
   const fail = (fault: StoreFault = {}) => {

@@ -2,6 +2,7 @@
 export { type SimulatedClock, simulatedClock } from './clock.js';
 export {
   type ConformanceCase,
+  type ConformanceEnv,
   type ConformanceResult,
   conformanceCases,
   type FreshMedium,

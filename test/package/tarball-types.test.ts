@@ -88,6 +88,35 @@ const required = project.write(
   `,
 );
 
+const library = project.write(
+  'library.ts',
+  `import type * as all from 'stepfast';
+   import type { ConformanceCase, CrashReport, FailingStore, ReplayReport, Scenario, TestedRun } from 'stepfast/testing';
+   import { serveStepfast, connectStepfast } from 'stepfast/bridge';
+   import { encryption } from 'stepfast/encryption';
+   // What is made of public types has types that can be written down.
+   export const parts = {
+     waits: (run: all.RunSnapshot) => run.waitingFor[0],
+     attempts: (run: all.RunSnapshot) => run.attempts[0],
+     undo: (context: Parameters<NonNullable<all.StepOptions<number>['undo']>>[0]) => context,
+     checked: (schema: all.StandardSchema<number>) => schema['~standard'].validate(1),
+     failure: (entry: all.JournalEntry) => (entry.kind === 'failed' ? entry.error : undefined),
+     host: (host: all.PluginHost) => [host.codec, host.platform, host.start] as const,
+     run: (each: ConformanceCase) => each.run,
+     reports: (crash: CrashReport, replay: ReplayReport, tested: TestedRun<number>) => [crash.violations, replay.next, tested] as const,
+     scenario: (scenario: Scenario) => scenario,
+     failing: (store: FailingStore) => store.fail,
+     migrated: (run: all.MigratedRun) => run,
+     failed: (context: all.FailedContext) => context.error,
+     handler: (context: all.HandlerContext<number>) => [context.run, context.state, context.log, context.step] as const,
+     words: (engine: all.Stepfast) => [engine.runs, engine.state, engine.schedule, engine.start, engine.dispatch] as const,
+     bridge: [serveStepfast, connectStepfast] as const,
+     sealed: encryption,
+     store: (store: all.Store) => [store.commit, store.due, store.list, store.transact] as const,
+   };
+  `,
+);
+
 const { ModuleKind, ModuleResolutionKind, ScriptTarget } = ts;
 const ways = {
   node16: { module: ModuleKind.Node16, moduleResolution: ModuleResolutionKind.Node16 },
@@ -139,6 +168,10 @@ describe.each(Object.entries(ways))('types under moduleResolution %s', (_, way) 
 
   it('payload and result are inferred from zod schemas', () => {
     expect(errorsIn([withZod], { ...way, lib: dom, exactOptionalPropertyTypes: true })).toEqual([]);
+  });
+
+  it('types of a library that is made of stepfast can be declared', () => {
+    expect(errorsIn([library], { ...way, lib: dom, declaration: true })).toEqual([]);
   });
 
   it('an import that is not in the export map is refused', () => {

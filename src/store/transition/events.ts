@@ -2,6 +2,8 @@ import type { CommitOutcome, EventOutcome, EventRow, NewEvent } from '../store.j
 import { mayTake, pairKey, type Scope } from './scope.js';
 import { read, type Work } from './work.js';
 
+const isOurs = (name: string) => name.startsWith('stepfast:');
+
 /** Accepts an event, and wakes the runs that wait for it (spec E1, E4, E7, E8). */
 export function* dispatch(scope: Scope, event: NewEvent, index: number): Work<EventOutcome | CommitOutcome> {
   const { reads, writes, now } = scope;
@@ -14,7 +16,9 @@ export function* dispatch(scope: Scope, event: NewEvent, index: number): Work<Ev
   }
   if (event.runId !== undefined) {
     const row = yield* scope.run(event.runId);
-    if (!row || row.endedAt !== undefined) return { kind: 'refused', code: 'RUN_NOT_FOUND', index };
+    // One that a plug-in has written (`stepfast/encryption`) hears of no event that has not gone through it as well.
+    const isOther = row && isOurs(row.job) !== isOurs(event.name);
+    if (!row || row.endedAt !== undefined || isOther) return { kind: 'refused', code: 'RUN_NOT_FOUND', index };
   }
   const change = scope.fresh(pair).reduce((sum, { taken }) => sum + (taken ? -1 : 1), 0);
   if ((yield* read(reads.backlog(pair))) + change >= event.maxBacklog) {
