@@ -57,6 +57,32 @@ everyWay('log', (open) => {
     ]);
   });
 
+  it('V2: what a step has said stands before its end, and after what came before it', async () => {
+    const w = open();
+    let failures = 1;
+    const engine = w.engine((stepfast) => {
+      stepfast.job('told', { retry: { initialDelay: '1s', jitter: false } }, async ({ step, log }) => {
+        log.info('begin');
+        await step.run('a', ({ log: own }) => own.info('in a'));
+        log.info('between');
+        await step.run('b', ({ log: own, attempt }) => {
+          own.info(`in b ${attempt}`);
+          if (failures-- > 0) throw new Error('once');
+        });
+        log.info('behind');
+        await step.waitForEvent('go');
+      });
+    });
+    await engine.start('told', undefined, { id: 'r' });
+    await w.clock.advance('1s');
+    const timeline = await engine.runs.timeline('r');
+    expect(timeline.map(({ kind, name, message }) => message ?? `${kind} ${name ?? ''}`)).toEqual([
+      ...['started ', 'claimed ', 'begin', 'in a', 'step-completed a', 'between'],
+      ...['in b 1', 'attempt-failed b', 'in b 2', 'step-completed b', 'wait-set go', 'behind'],
+    ]);
+    expect(timeline.map(({ at }) => at)).toEqual(timeline.map(({ at }) => at).sort((one, other) => one - other));
+  });
+
   it('V3: silent while replaying: reloads add no line', async () => {
     const w = open();
     let engine = w.engine(chatty);

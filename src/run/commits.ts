@@ -7,6 +7,7 @@ import { rowWith } from '../store/transition/scope.js';
 import { sameJson } from '../values/same.js';
 import type { DriverHost } from './host.js';
 import { type Draft, forgetGeneration, hear, type LiveRun } from './live-run.js';
+import { asSaid, linesIn, ofEarlier } from './log.js';
 import type { Pass } from './pass.js';
 import { isOffered } from './questions.js';
 import type { Recorder } from './recorder.js';
@@ -37,7 +38,7 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
   /** One atomic commit of the round. False: it did not happen, and memory was set back to what is durable. */
   const commit = async (draft: Draft, state: RunState): Promise<boolean> => {
     if (!draft.isReset) recorder.claim(draft);
-    const logs = run.logs.splice(0).map((line) => (draft.isReset ? { ...line, earlier: true as const } : line));
+    const logs = run.logs.splice(0).map(draft.isReset ? ofEarlier : asSaid);
     draft.entries.push(...logs);
     extend(run.digest, logs);
     const { entries: append, takes, unless } = draft;
@@ -93,11 +94,8 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
     return false;
   };
 
-  /** What a commit that did not happen, or may not have, was to carry: said, or asked for, only once. */
-  const takeBack = ({ entries, counted = [] }: Draft) => {
-    for (const entry of entries) if (entry.kind === 'logged' && entry.id) run.logs.push(entry);
-    run.increments.push(...counted);
-  };
+  /** What a commit that did not happen, or may not have, was to carry: asked for only once. */
+  const takeBack = ({ counted = [] }: Draft) => void run.increments.push(...counted);
 
   const adopt = (row: RunRow, at: number) => {
     run.row = row;
@@ -138,9 +136,11 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
   const rebuild = () => {
     pass.drop();
     run.nextAt = Infinity;
-    run.digest = digestOf(run.digest.entries.slice(0, run.row.length));
+    const { entries } = run.digest;
+    run.digest = digestOf(entries.slice(0, run.row.length));
     run.handlerLogs = run.digest.handlerLogs;
-    run.logs = run.logs.filter(({ id }) => id);
+    // What functions have said, they have said once; the handler says it again.
+    run.logs = [...linesIn(entries.slice(run.row.length)).map(asSaid), ...run.logs].filter(({ id }) => id);
   };
 
   /** After a commit whose answer was lost: memory as the store has it. False: the run is not ours any more. */
@@ -153,7 +153,7 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
     if (!found || isOver || (found.row.fence !== run.row.fence && !isClaimed)) return false;
     if (isAnew) forgetGeneration(run);
     // Said already, and only the answer was lost.
-    const said = found.journal.slice(isAnew ? 0 : run.row.length);
+    const said = linesIn(found.journal.slice(isAnew ? 0 : run.row.length)).map(asSaid);
     run.logs = run.logs.filter((line) => !said.some((entry) => sameJson(entry as never, line as never)));
     if (isClaimed) run.isInterrupted = false;
     run.isOwner ||= isClaimed;

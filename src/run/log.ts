@@ -13,6 +13,14 @@ export interface Log {
 
 export type LogLine = Extract<JournalEntry, { readonly kind: 'logged' }>;
 
+/** The lines among entries. */
+export const linesIn = (entries: readonly JournalEntry[]): LogLine[] =>
+  entries.filter((entry) => entry.kind === 'logged');
+
+/** As it stands in a journal that was begun anew since it was said; and as it was said. */
+export const ofEarlier = (line: LogLine): LogLine => ({ ...line, earlier: true });
+export const asSaid = ({ earlier: _, ...line }: LogLine): LogLine => line;
+
 /** A message longer than this is cut. */
 const MAX_MESSAGE = 4_096;
 

@@ -10,6 +10,7 @@ import { perform } from '../store/transition/work.js';
 import { carriesFailure, createRetries, isOutage } from './failures.js';
 import type { DriverHost } from './host.js';
 import type { Draft, Fact, LiveRun } from './live-run.js';
+import { linesIn, ofEarlier } from './log.js';
 import { type Due, nextDue, openWaits, passedOver, unjudged, verdictKey } from './questions.js';
 
 /*
@@ -129,6 +130,7 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
 
   const takeFact = (draft: Draft, fact: Fact, isLater: boolean): Promise<void> | undefined => {
     const { ask, attempt, at, outcome } = fact;
+    for (const line of run.logs.splice(0)) record(draft, line); // said before it ended
     const { id, key } = ask;
     const { kind, retry: own, job: child } = ask.command as FunctionCommand;
     const word = kind === 'run' ? undefined : kind;
@@ -257,7 +259,8 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
       const seqs = digest.left.get(pair);
       return seqs ? [[pair, seqs.slice(-LIMITS.carried)] as const] : [];
     });
-    draft.entries.splice(0, Infinity, {
+    const lines = linesIn(draft.entries).map(ofEarlier); // said in the journal before, they are told in this one
+    const started: JournalEntry = {
       ...first,
       at: draft.now,
       payload,
@@ -265,7 +268,8 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
       generation: nextGeneration(digest),
       ...(floors.length && { floors }),
       ...(left.length && { left }),
-    });
+    };
+    draft.entries.splice(0, Infinity, started, ...lines);
     draft.isReset = true;
   };
 
