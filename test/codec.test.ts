@@ -458,6 +458,17 @@ describe('errors', () => {
     );
   });
 
+  test('R10: a plain object that was thrown, and looks like an error, is told as one, and is its data', () => {
+    const thrown = { name: 'PostgrestError', message: 'duplicate key', code: '23505', details: 'k' };
+    const recorded = codec.encodeError(thrown);
+    expect(recorded).toStrictEqual({ name: 'PostgrestError', message: 'duplicate key', code: '23505', data: thrown });
+    expect(codec.decodeError(recorded)).toMatchObject({ ...recorded, data: thrown });
+    expect(codec.encodeError({ message: 'only that', name: 5 })).toMatchObject({ name: 'Error', message: 'only that' });
+    expect(codec.encodeError({ message: 5 })).toMatchObject({ name: 'Error', message: '[object Object]' });
+    expect(codec.encodeError('text')).toStrictEqual({ name: 'Error', message: 'text', data: 'text' });
+    expect(codec.encodeError(undefined)).toMatchObject({ name: 'Error', message: 'undefined' });
+  });
+
   test('what was left out does not shift the references after it', () => {
     const shared = { a: 1 };
     const error = Object.assign(new Error('m'), { data: [shared, {}, () => {}] });

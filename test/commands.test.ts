@@ -713,6 +713,21 @@ onEveryStore('runs seen from outside', (medium) => {
     unsubscribe();
   });
 
+  it('V1: a subscriber in another context gets no snapshot twice in a row', async () => {
+    const w = world(medium);
+    const engine = w.engine(waiting);
+    await engine.start('waiting', undefined, { id: 'r' });
+    await w.clock.idle();
+    const other = w.engine();
+    const seen: RunSnapshot[] = [];
+    other.runs.subscribe('r', (snapshot) => seen.push(snapshot));
+    await expect.poll(() => seen.length).toBe(1);
+    await other.dispatch('go', 'now');
+    await w.clock.idle();
+    await expect.poll(() => seen.at(-1)?.status).toBe('completed');
+    for (const [index, snapshot] of seen.entries()) expect(snapshot).not.toEqual(seen[index - 1]);
+  });
+
   it('a listener that throws is reported, and breaks neither the run nor other listeners', async () => {
     const w = world(medium);
     const engine = w.engine(waiting);

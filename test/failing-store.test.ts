@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { StepfastError } from '../src/index.js';
 import { failingStore, storeConformance } from '../src/testing/index.js';
 import { media, onEveryStore, world } from './harness.js';
 
@@ -26,6 +27,40 @@ onEveryStore('a failing store', (medium) => {
     const run = await engine.start('greet', undefined, { id: 'r' });
     expect(run.created).toBe(true);
     expect(await w.clock.skipUntil(run.result())).toBe('hello');
+  });
+
+  it('D5, O3: where nothing can be written, what is there can be read; once it can, all goes on', async () => {
+    const w = world(medium);
+    const before = w.engine(
+      (stepfast) => void stepfast.job('waits', ({ step }) => step.waitForEvent('go', { timeout: '1s' })),
+    );
+    await before.start('waits', undefined, { id: 'r' });
+    await before.state.set('k', 'v');
+    await w.clock.idle();
+    await before.close();
+    await w.clock.advance('1m');
+    const store = w.store();
+    const { open } = store;
+    let isFull = true;
+    store.open = async (options) => {
+      if (isFull && options.mode === 'drive') throw new StepfastError('QUOTA_EXCEEDED', 'The disk is full.');
+      return open.call(store, options);
+    };
+    const engine = w.engine(
+      (stepfast) => void stepfast.job('waits', ({ step }) => step.waitForEvent('go', { timeout: '1s' })),
+      {
+        store,
+      },
+    );
+    expect(await engine.runs.get('r')).toMatchObject({ status: 'waiting' });
+    expect((await engine.runs.list()).runs).toHaveLength(1);
+    expect((await engine.runs.timeline('r')).length).toBeGreaterThan(1);
+    expect(await engine.state.get('k')).toBe('v');
+    await expect(engine.ready()).rejects.toEqual(code('QUOTA_EXCEEDED'));
+    expect(w.errors).toContainEqual(code('QUOTA_EXCEEDED'));
+    isFull = false;
+    await w.clock.advance('10s');
+    expect(await engine.runs.get('r')).toMatchObject({ status: 'failed', error: { code: 'EVENT_TIMEOUT' } });
   });
 
   it('S8: a commit whose answer is lost has happened', async () => {

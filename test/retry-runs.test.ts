@@ -142,11 +142,30 @@ everyWay('runs.retry', (open) => {
       w.log.push('mended');
       await engine.runs.retry(run.id, from === undefined ? {} : { from });
       await w.clock.advance('1h');
-      // Named alone, what has failed beside it stays so, and the run ends as before.
-      const attempts = from === undefined ? ['weak', 'weak', 'weak'] : ['weak'];
-      expect(w.log).toEqual(['weak', 'weak', 'mended', ...attempts]);
+      // What has ended the run is forgotten in any case: kept, it would end it again.
+      expect(w.log).toEqual(['weak', 'weak', 'mended', 'weak', 'weak', 'weak']);
       await engine.close();
     }
+  });
+
+  it('F6: retried from a step, also what has ended the run is tried again, though it was recorded before that', async () => {
+    const w = open();
+    const engine = w.engine((stepfast) => {
+      stepfast.job('parcel', { retry: { maxAttempts: 1 } }, async ({ step }: HandlerContext<undefined>) => {
+        const charge = step.run('charge', fragile(w, 'charge'));
+        await step.sleep('later', '1m');
+        const label = await step.run('label', () => w.log.push('label'));
+        return [label, await charge];
+      });
+    });
+    const run = await engine.start('parcel', undefined, { id: 'r' });
+    await w.clock.advance('2m');
+    expect([await run.status(), w.log]).toEqual(['failed', ['charge', 'label']]);
+    w.log.push('mended');
+    await engine.runs.retry('r', { from: 'label' });
+    await w.clock.idle();
+    expect(await run.result()).toEqual([expect.any(Number), 'charge']);
+    expect(w.log.slice(3).sort()).toEqual(['charge', 'label']);
   });
 
   it('F6: a failure inside a child is not mistaken for a step of the parent that has the same name', async () => {

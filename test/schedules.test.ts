@@ -341,7 +341,7 @@ onEveryStore('schedules', (medium) => {
     expect(w.errors).toEqual([]);
   });
 
-  it('declares, stops and reads a schedule at once, and touches the store only when the engine is opened', async () => {
+  it('declares, stops and reads a schedule at once, and opens the engine by itself, as any call does', async () => {
     const w = world(medium);
     const start = w.clock.now();
     const engine = scheduled(w, (stepfast) => void stepfast.job('tidy', () => undefined));
@@ -349,14 +349,10 @@ onEveryStore('schedules', (medium) => {
     const daily = engine.schedule('daily', { cron: '0 6 * * *' }, 'tidy');
     expect(hourly.next()).toBeUndefined();
     expect(daily.next()).toEqual(new Date(start + 6 * HOUR));
-    await w.clock.advance('2h');
-    expect(w.commits()).toBe(0);
-    await engine.ready();
-    await w.clock.idle();
-    expect(hourly.next()).toEqual(new Date(start + 3 * HOUR));
+    await expect.poll(() => hourly.next()).toEqual(new Date(start + HOUR));
     const late = engine.schedule('late', { every: '90m' }, 'tidy');
     await w.clock.idle();
-    expect(late.next()).toEqual(new Date(start + 210 * MINUTE));
+    expect(late.next()).toEqual(new Date(start + 90 * MINUTE));
     hourly.stop();
     hourly.stop();
     expect(hourly.next()).toBeUndefined();
@@ -365,9 +361,28 @@ onEveryStore('schedules', (medium) => {
     engine.schedule('hourly', { every: '1h' }, 'tidy');
     await w.clock.advance('10m');
     expect(await ticksOf(engine, start)).toEqual([
-      [3 * HOUR, 0],
-      [210 * MINUTE, 0],
+      [HOUR, 0],
+      [90 * MINUTE, 0],
     ]);
+    await engine.close();
+  });
+
+  it('a schedule of an engine that is closed at once, or whose store fails, is told of once, and harms nothing', async () => {
+    const w = world(medium);
+    const closed = scheduled(w, tidying({ every: '1h' }));
+    await closed.close();
+    await w.clock.idle();
+    expect(w.errors).toEqual([]);
+    const store = w.store();
+    const { open } = store;
+    store.open = () => Promise.reject(new Error('no store'));
+    const failing = scheduled(w, tidying({ every: '1h' }), { store });
+    await w.clock.idle();
+    await expect.poll(() => w.errors).toMatchObject([{ message: 'no store' }]);
+    store.open = open;
+    await failing.ready();
+    await w.clock.advance('1h');
+    expect(await ticksOf(failing)).toHaveLength(1);
   });
 
   it('Q4: does not poll: between ticks the store hears nothing of a schedule', async () => {

@@ -5,12 +5,12 @@ import { transition } from '../../src/store/transition.js';
 import type { Archive } from './archive.js';
 import { notSerializable, type Prepared } from './batch.js';
 import type { Disk } from './disk.js';
-import { APPEND, openRegular, storeError, syncFile, writeAll } from './files.js';
+import { APPEND, exists, openRegular, storeError, syncFile, writeAll } from './files.js';
 import type { Image, Removed } from './image.js';
 import { type Located, locate, storedRuns } from './journals.js';
 import type { Lock } from './lock.js';
 import { type Adopted, adopt, readsOf, removalsOf } from './reads.js';
-import { type Cut, cutBack, recover, rewrite } from './recovery.js';
+import { type Cut, cutBack, recover, rewrite, rewriteSound } from './recovery.js';
 import { CORRUPT, reading, retire, type Segment } from './segments.js';
 import { stage } from './stage.js';
 
@@ -150,6 +150,26 @@ export function createOwner(options: OwnerOptions): Owner {
   };
   const ready = async (): Promise<Segment> => segment ?? open();
 
+  /**
+   * Somebody has removed the log under us (a program that cleans up, a quarantine). What it held is in memory, and in the
+   * file, which stays readable as long as it is open: it is written anew, before anything is acknowledged into nothing.
+   */
+  const restored = async (at: Segment): Promise<Segment> => {
+    if (exists(at.path)) return at;
+    const fresh = await rewriteSound(recovery, at);
+    await letGo();
+    segment = fresh;
+    const file = at.image.file.replace(CORRUPT, '');
+    onError(
+      new StepfastError(
+        'STORE_UNAVAILABLE',
+        `"${file}" was removed while in use. It was written anew, with all it held.`,
+        { file },
+      ),
+    );
+    return fresh;
+  };
+
   const write = async (at: Segment, text: string, start: number, isSynced: boolean) => {
     await cut();
     if (appendFd === undefined) appendFd = await openRegular(disk, at.path, APPEND);
@@ -198,6 +218,7 @@ export function createOwner(options: OwnerOptions): Owner {
     try {
       at = await ready();
       assertHeld();
+      at = await restored(at);
     } catch (error) {
       for (const { reject } of group) reject(storeError(error, 'opening', dir));
       return new Map();
@@ -268,6 +289,9 @@ export function createOwner(options: OwnerOptions): Owner {
         if (segment === old && isWanted()) await dropArchived(stock, swept);
       });
     },
-    close: letGo,
+    async close() {
+      if (segment && lock.isHeld()) await restored(segment).catch(onError);
+      await letGo();
+    },
   };
 }

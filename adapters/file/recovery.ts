@@ -87,7 +87,7 @@ export async function rewrite(
 }
 
 /** Damage of a run found while its journal is copied puts it aside, and the copy is tried again without it. */
-async function rewriteSound(recovery: Recovery, from: Segment): Promise<Segment> {
+export async function rewriteSound(recovery: Recovery, from: Segment): Promise<Segment> {
   for (;;)
     try {
       const { tables, removed } = from.image;

@@ -2,7 +2,7 @@ import type { AnyJob } from '../../src/door/job.js';
 import { checkStart } from '../../src/door/start.js';
 import type { Plugin, PluginHost } from '../../src/engine/plugin.js';
 import type { Schedule, Scheduled, ScheduleOptions, ScheduleStartOptions } from '../../src/engine/words.js';
-import { StepfastError } from '../../src/errors.js';
+import { isStepfastError, StepfastError } from '../../src/errors.js';
 import { check, checkName, checkOptions } from '../../src/values/check.js';
 import { type Clockwork, createClockwork } from './clockwork.js';
 import { type CronClass, ruleOf } from './rule.js';
@@ -70,9 +70,9 @@ export function schedules(options: SchedulesOptions = {}): Plugin<SchedulesWords
   };
 }
 
-/** `stepfast.schedule`: checks everything at the call, and writes nothing. */
+/** `stepfast.schedule`: checks everything at the call, writes nothing, and opens the engine, as any call does. */
 const declaring =
-  ({ platform, codec }: PluginHost, clockwork: Clockwork, cron: CronClass | undefined) =>
+  ({ platform, codec, open, report }: PluginHost, clockwork: Clockwork, cron: CronClass | undefined) =>
   (name: string, when: ScheduleOptions, given: string | AnyJob, payload?: unknown, options = {}): Scheduled => {
     if (clockwork.isClosed()) throw new StepfastError('CLOSED', 'This engine is closed. Create a new one to go on.');
     checkName(name, 'a schedule');
@@ -91,5 +91,12 @@ const declaring =
         'INVALID_NAME',
         `Schedule "${name}" is declared already in this engine. Give one another name, or call stop() of the first.`,
       );
-    return clockwork.add({ name, rule, job, payload: encoded, options });
+    const added = clockwork.add({ name, rule, job, payload: encoded, options });
+    // Behind the registrations of this turn: with a job it is opened for driving.
+    void Promise.resolve()
+      .then(open)
+      .catch((error: unknown) => {
+        if (!isStepfastError(error, 'CLOSED')) report(error);
+      });
+    return added;
   };

@@ -165,7 +165,10 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
       return true;
     } catch (error) {
       if (outdated || isStepfastError(error, 'STORE_LOCKED')) return false;
-      throw error;
+      // A full disk, or one that can only be read: what is there can be seen, and driving is tried again at each look (D5).
+      if (!isStepfastError(error, 'QUOTA_EXCEEDED') && !isStepfastError(error, 'STORE_UNAVAILABLE')) throw error;
+      report(error);
+      return false;
     }
   };
   const refuseClosed = () => {

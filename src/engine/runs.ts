@@ -141,8 +141,12 @@ export function createRuns(options: RunsOptions) {
     const at = clock.now();
     const isKnown = from === undefined || recordedNames(digest).has(from);
     check(isKnown, 'from', from, `the name of a step that run ${runId} has recorded`);
-    const forgets = forgetsFor(digest, from, at);
-    const rejoins = from === undefined ? await rejoinedBy(digest, forgets) : [];
+    const failures = forgetsFor(digest, undefined, at);
+    const again = from === undefined ? [] : forgetsFor(digest, from, at);
+    const isAgain = (one: (typeof failures)[number]) => again.some((other) => other.join() === one.join());
+    const left = failures.filter((one) => !isAgain(one));
+    const forgets = [...again, ...left];
+    const rejoins = await rejoinedBy(digest, left);
     const append = [{ kind: 'retried', at, forgets, ...(rejoins.length && { rejoins }) }] as const;
     const unique = singletonOf(row.job, digest.payload);
     // A step whose undoing was given up is still done: should the run end from outside, it is to be undone again.

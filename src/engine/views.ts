@@ -1,7 +1,7 @@
 import { assertReadable } from '../door/readable.js';
 import { isStepfastError, StepfastError } from '../errors.js';
 import type { Platform } from '../platform.js';
-import { endOf } from '../replay/glance.js';
+import { endOf, payloadIn } from '../replay/glance.js';
 import {
   lostSnapshotOf,
   type RunSnapshot,
@@ -26,7 +26,8 @@ import type { Scheduler } from './scheduler.js';
 export interface ListFilter {
   /**
    * `blocked`: as seen from here. Its pages may hold fewer than `limit`. Runs whose stored data is damaged are among them,
-   * and those that have ended and whose steps can not be undone, both beyond the limit, on the first page.
+   * and those that have ended and whose steps can not be undone, both beyond the limit, on the first page. Damage of a run
+   * that has ended may show only where it is read: in `get`, and in lists without a status.
    */
   readonly status?: RunStatus | readonly RunStatus[];
   readonly job?: string;
@@ -144,9 +145,14 @@ export function createViews({
     }
   };
   const get = async (runId: string) => (await seen(runId))[0];
-  /** Changes with a run, and with why it can not go on here; of an error without its stack, which tells who looked. */
-  const markOf = ({ status, error }: RunSnapshot, run?: StoredRun) =>
-    [run?.row, (run?.journal[0] as { generation?: number })?.generation, status, error?.message] as unknown as Json;
+  /** All that a snapshot shows and that changes: values as they are stored, an error without its stack, which tells who looked. */
+  const markOf = ({ status, error, attempts, waitingFor, undoing }: RunSnapshot, run?: StoredRun) => {
+    const { startedAt, endedAt, progress } = run?.row ?? {};
+    const { generation } = (run?.journal[0] ?? {}) as { readonly generation?: number };
+    const payload = run && payloadIn(run.journal);
+    const shown = { status, message: error?.message, attempts: attempts.length, waitingFor, undoing, generation };
+    return { ...shown, startedAt, endedAt, progress, payload } as unknown as Json;
+  };
 
   /** That have ended, and whose steps can not be undone here: no status of the store tells them from others that have ended. */
   const blockedEnds = async ({ job, tag }: ListFilter): Promise<StoredRun[]> => {

@@ -50,6 +50,13 @@ export function attempt<T>(read: () => T): T | undefined {
   } catch {} // left out
 }
 
+/** What was thrown and is no error. Some libraries throw plain objects that look like one. */
+function thrown(value: unknown): object {
+  const [name, message, code] = ['name', 'message', 'code'].map((key) => attempt(() => (value as Bag)[key]));
+  if (typeof message !== 'string') return { message: value, data: value };
+  return { message, code, data: value, ...(typeof name === 'string' && { name }) };
+}
+
 /** A class, because one is made for each value: its words are made once. */
 export class Writer {
   readonly #options: WriterOptions;
@@ -175,7 +182,7 @@ export class Writer {
 
   /** An error that stands in a value has a number (C2); those that it carries (`level` > 0) have none. */
   record(error: unknown, depth: number, level: number): RecordedError {
-    const source: object = isError(error) ? error : { message: error, data: error };
+    const source: object = isError(error) ? error : thrown(error);
     if (level === 0) {
       this.#causes = MAX_CAUSES;
       this.#seen.set(source, this.#seen.size);

@@ -1,4 +1,13 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  truncateSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { nodeDisk } from '../../adapters/file/disk.js';
@@ -375,5 +384,30 @@ describe('a log of a newer version', () => {
     expect(readdirSync(dir, { recursive: true }).sort()).toEqual(files);
     expect(readFileSync(logOf(dir, 2), 'utf8')).toBe(line);
     expect(existsSync(logOf(dir, 1))).toBe(true);
+  });
+});
+
+describe('a log that somebody removes under its owner', () => {
+  it.each([
+    ['at the next commit', true],
+    ['when it closes', false],
+  ])('D1: is written anew %s, with all that it held, and that is told', async (_, commits) => {
+    const dir = await threeRuns();
+    const { store, errors } = await openStore({ dir });
+    await committed(store, dispatchOf('kept'));
+    unlinkSync(logOf(dir));
+    expect((await store.load('a'))?.journal).toHaveLength(3); // what is open can be read
+    if (commits) await committed(store, stepOf('a', 3));
+    if (commits) await committed(store, startOf('new'));
+    await store.close();
+    expect(errors).toMatchObject([{ code: 'STORE_UNAVAILABLE', file: expect.stringMatching(/log\/\d+\.jsonl/) }]);
+    const after = await openStore({ dir });
+    expect(after.errors).toEqual([]);
+    expect((await after.store.load('a'))?.journal).toHaveLength(commits ? 4 : 3);
+    expect((await after.store.load('c'))?.journal).toHaveLength(3);
+    expect(await after.store.load('new')).toEqual(commits ? expect.anything() : undefined);
+    const again = await after.store.commit(dispatchOf('kept'));
+    expect(again).toMatchObject({ events: [{ kind: 'deduplicated' }] });
+    await after.store.close();
   });
 });
