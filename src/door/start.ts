@@ -188,12 +188,15 @@ export function createStart({ platform, codec, jobs, commit, load, look }: Start
     checkName(name, 'a job');
     checkStart(options);
     const job = jobs.get(name);
-    if (!job && !options.allowUnregistered)
-      throw new StepfastError(
-        'UNKNOWN_JOB',
-        `Job "${name}" is not registered here. Register it${inner.parentId === undefined ? ', or start it with allowUnregistered for a context that has it' : ', or load this run where it is'}.`,
-        { job: name },
-      );
+    if (!job && !options.allowUnregistered) {
+      const other =
+        inner.parentId === undefined
+          ? 'start it with allowUnregistered for a context that has it'
+          : 'load this run where it is';
+      throw new StepfastError('UNKNOWN_JOB', `Job "${name}" is not registered here. Register it, or ${other}.`, {
+        job: name,
+      });
+    }
     const { id, idempotencyKey = inner.key, idempotencyTtl = IDEMPOTENCY_TTL_MS, tags = [], retry } = options;
     const said = await payloadOf(codec, job, name, payload);
     const { delayMs, unique } = placeOf(job, () => codec.decode(said.payload));

@@ -147,11 +147,11 @@ export function createViews({
   const get = async (runId: string) => (await seen(runId))[0];
   /** All that a snapshot shows and that changes: values as they are stored, an error without its stack, which tells who looked. */
   const markOf = ({ status, error, attempts, waitingFor, undoing }: RunSnapshot, run?: StoredRun) => {
-    const { startedAt, endedAt, progress } = run?.row ?? {};
+    const { createdAt, startedAt, endedAt, progress } = run?.row ?? {};
     const { generation } = (run?.journal[0] ?? {}) as { readonly generation?: number };
     const payload = run && payloadIn(run.journal);
     const shown = { status, message: error?.message, attempts: attempts.length, waitingFor, undoing, generation };
-    return { ...shown, startedAt, endedAt, progress, payload } as unknown as Json;
+    return { ...shown, createdAt, startedAt, endedAt, progress, payload } as unknown as Json;
   };
 
   /** That have ended, and whose steps can not be undone here: no status of the store tells them from others that have ended. */
