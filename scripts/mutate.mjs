@@ -78,6 +78,8 @@ const TESTS = {
   ],
   'src/store/due.ts': [...STORE, 'clock', 'time', 'resume'],
   'src/store/transition/scope.ts': STORE,
+  'src/run/questions.ts': ['questions', ...WAITS, 'children', 'online', 'queues', 'undo', 'retries', ...FOUND],
+  'src/run/offers.ts': ['questions', 'early-events'],
   'src/engine/alarm.ts': ['alarm', ...FOUND, 'clock', 'time', 'resume', 'schedules'],
   'src/engine/turns.ts': ['alarm', 'crash-loop', 'undo-crash-loop'],
   'src/engine/unfit.ts': ['code-changes', 'upgrades', 'undo-code', 'children-trouble'],
