@@ -7,82 +7,22 @@ import { ensurePackages, run } from './setup.mjs';
  * stryker.config.json. Its packages (test/mutate) are installed by this command alone.
  */
 
-/** What a journal adds up to. */
-const DIGEST = [
-  'digest',
-  ...['replay', 'resume', 'retries', 'retry-runs', 'crash-loop', 'step-state', 'code-changes', 'upgrades', 'restart'],
-  ...['restart-events', 'early-events', 'wait-for-event', 'children', 'children-life', 'undo', 'undo-failures'],
-  ...['on-failed', 'transfer', 'fork'],
-];
-
-/** What the simulation has found, and a part of it. */
-const FOUND = ['late-answers', 'late-commands', 'late-wakes', 'mutate/seeds'];
-/** What a handler asks for, live and again. */
-const REPLAY = [
-  ...[
-    'replay',
-    'replay-turns',
-    'race',
-    'races',
-    'combinators',
-    'nested',
-    'made-values',
-    'resume',
-    'restart',
-    'undo',
-    'step-dispatch',
-  ],
-  ...['code-changes', 'undo-code', 'log', ...FOUND],
-];
-const WAITS = [
-  'matching',
-  'wait-for-event',
-  'early-events',
-  'match',
-  'race',
-  'defined-events',
-  'code-changes',
-  'bad-input',
-];
-/** What a store does with a batch, on two of them. */
-const STORE = [
-  'due',
-  'matching',
-  'stores/memory',
-  'stores/indexeddb',
-  'golden',
-  'wait-for-event',
-  'early-events',
-  'queues',
-  ...FOUND,
-];
-
 /**
- * Small files whose every operator matters, and the tests that are to notice. What is known to survive, and why: docs/reliability.md.
+ * Files whose every operator matters, and the tests that are to notice: those that are about the file alone, for whole flows
+ * notice less and take a hundred times as long. What is known to survive, and why: docs/reliability.md.
  */
 const TESTS = {
   'src/values/duration.ts': ['duration'],
-  'src/replay/digest.ts': DIGEST,
-  'src/replay/forget.ts': DIGEST,
-  'src/replay/replay.ts': REPLAY,
-  'src/replay/wait.ts': [...WAITS, ...FOUND],
-  'src/replay/mismatch.ts': [
-    'matching',
-    'code-changes',
-    'upgrades',
-    'combinators',
-    'children-life',
-    'undo-code',
-    'transaction',
-    'fork',
-  ],
-  'src/store/due.ts': [...STORE, 'clock', 'time', 'resume'],
-  'src/store/transition/scope.ts': STORE,
-  'src/run/questions.ts': ['questions', ...WAITS, 'children', 'online', 'queues', 'undo', 'retries', ...FOUND],
-  'src/run/offers.ts': ['questions', 'early-events'],
-  'src/engine/alarm.ts': ['alarm', ...FOUND, 'clock', 'time', 'resume', 'schedules'],
-  'src/engine/turns.ts': ['alarm', 'crash-loop', 'undo-crash-loop'],
-  'src/engine/unfit.ts': ['code-changes', 'upgrades', 'undo-code', 'children-trouble'],
+  'src/replay/replay.ts': ['replay', 'replay-turns'],
+  'src/replay/digest.ts': ['digest'],
+  'src/replay/forget.ts': ['digest'],
+  'src/replay/wait.ts': ['matching', 'match'],
+  'src/replay/mismatch.ts': ['matching'],
+  'src/store/transition/scope.ts': ['matching', 'stores/memory'],
+  'src/store/due.ts': ['due', 'stores/memory'],
+  'src/run/questions.ts': ['questions'],
+  'src/engine/alarm.ts': ['alarm'],
+  'src/engine/turns.ts': ['alarm'],
 };
 
 ensurePackages();

@@ -118,6 +118,7 @@ describe('outcomes', () => {
       { kind: 'logged', ...id('c'), level: 'info', message: 'm' },
       { kind: 'state-incremented', ...id('d'), key: 'k', nth: 1, value: 1 },
       { kind: 'sleep-set', ...id('e'), dueAt: 5 },
+      { kind: 'undo-attempt-failed', ...id('f'), attempt: 1, error: error('E'), retryAt: 9 },
     );
     expect([...shapes].map(([each, { kind }]) => [each, kind])).toEqual([
       [key('a'), 'step-completed'],
@@ -128,6 +129,7 @@ describe('outcomes', () => {
   it('F1: failed attempts are counted, and the last one is known', () => {
     const { failures } = digest(attemptFailed('a'), { ...attemptFailed('a'), attempt: 2, retryAt: 77 });
     expect(failures.get(key('a'))).toMatchObject({ count: 2, attempt: 2, retryAt: 77, at });
+    expect(digest(failed('a')).failures.size).toBe(0); // it has an outcome
   });
 
   it('F3: the handler’s own failures are counted until something has an outcome', () => {
@@ -252,15 +254,22 @@ describe('a retry', () => {
     expect(originOf(over, key('b'), ['b', 1])).toEqual([0, ['b', 1]]);
   });
 
+  it('forgets nothing else: what it names and has no outcome takes none along', () => {
+    expect(names(digest(done('a'), attemptFailed('b'), retried([['step', 'b', 1]])))).toEqual(['a']);
+    expect(names(digest(done('a'), retried([['step', 'nothing', 1]])))).toEqual(['a']);
+  });
+
   it('R2: what has sent something gets new keys, so that it is sent anew', () => {
     for (const [entry, generation] of [
       [done('a', { word: 'dispatch' }), 1],
       [done('a', { word: 'start' }), 1],
       [done('a', { word: 'transaction' }), 0],
       [done('a'), 0],
+      [{ ...attemptFailed('a'), word: 'dispatch' }, 0],
       [{ kind: 'child-set', ...id('a'), runId: 'c', job: 'j' } as const, 1],
     ] as const)
       expect(originOf(digest(entry, retried([['step', 'a', 1]])), key('a'), ['a', 1])[0]).toBe(generation);
+    expect(generationsUsed(digest(done('a', { word: 'dispatch' }), retried([['step', 'a', 1]])))).toBe(1);
   });
 
   it('F6: a call whose child goes on is joined again: its outcome alone is forgotten', () => {
@@ -292,6 +301,8 @@ describe('what a retry names', () => {
     ]);
     expect(forgetsFor(digest(failed('a'), reached(['step', 'b', 1])), undefined, at)).toEqual([]);
     expect(forgetsFor(digest(failed('a'), { kind: 'cancelled' }), undefined, at)).toEqual([]);
+    expect(forgetsFor(digest(failed('a')), undefined, at)).toEqual([]);
+    expect(forgetsFor(digest(failed('a'), reached(['step', 'a', 1])), undefined, at)).toEqual([['step', 'a', 1]]);
     const deep = runFailed({ cause: error('E', { cause: error('E', { identity: ['step', 'c', 1] }) }) });
     expect(forgetsFor(digest(failed('a'), failed('c'), deep), undefined, at)).toEqual([['step', 'c', 1]]);
   });
@@ -305,6 +316,13 @@ describe('what a retry names', () => {
     ]);
     expect(forgetsFor(over, 'slow', at)).toEqual([['step', 'slow', 1]]);
     expect(forgetsFor(digest(attemptFailed('a'), done('a')), 'a', at)).toEqual([['step', 'a', 1]]);
+    expect(forgetsFor(digest(attemptFailed('other'), attemptFailed('slow')), 'slow', at)).toEqual([
+      ['step', 'slow', 1],
+    ]);
+    expect(forgetsFor(digest(done('b'), attemptFailed('slow')), 'b', at).map(([, name]) => name)).toEqual([
+      'b',
+      'slow',
+    ]);
   });
 
   it('F6: waits and sleeps whose instants have passed, and from a step those behind it', () => {
@@ -328,6 +346,8 @@ describe('what a retry names', () => {
     expect(plain).toEqual(['w1', 's1']);
     expect(forgetsFor(over, 'a', at).map(([, name]) => name)).toEqual(['a', 'w1', 'w4', 's1', 's4']);
     expect(forgetsFor(over, 'w2', at).map(([, name]) => name)).toEqual(['w1', 'w2', 's1']);
+    const behind = digest(failed('a'), wait('w', at + 9), reached(['step', 'a', 1]));
+    expect(forgetsFor(behind, undefined, at)).toEqual([['step', 'a', 1]]); // it keeps its deadline
   });
 });
 
@@ -351,6 +371,19 @@ describe('an upgrade', () => {
       ...[['a', 1], ['b', 1], [key('other')]],
     ]);
     expect(recordedNames(over)).toEqual(new Set(['b', 'a', 'other']));
+  });
+
+  it('O6: what is undone stays so under its new name, and what is not said stays as it is', () => {
+    const over = digest(
+      undoSet('a'),
+      done('a'),
+      { kind: 'cancelled' },
+      undone('a'),
+      upgraded({ renames: [['a', 'b']] }),
+    );
+    expect([over.undone.get(key('b')), undosLeft(over)]).toEqual(['undone', []]);
+    const silent = digest({ kind: 'cancelled' }, upgraded({}));
+    expect([silent.payload, silent.forgotten]).toEqual(['p', []]);
   });
 
   it('R2: outside a renamed step is known by its first name; what is new under an old name by a key never used', () => {
@@ -379,6 +412,7 @@ describe('attempts', () => {
     expect(attemptOf(over, key('b'), 1)).toBe(1 + 1 + 2);
     expect(attemptOf(over, key('c'), 1)).toBe(1 + 2);
     expect(attemptOf(over, key('c'), 0)).toBe(1 + 3);
+    expect(attemptOf(over, key('c'), 99)).toBe(1 + 3);
   });
 });
 

@@ -8,6 +8,7 @@ import {
   isOffered,
   isOffline,
   isSameState,
+  mayBeDue,
   nextDue,
   offered,
   openChildren,
@@ -45,8 +46,9 @@ function live(
   asks: readonly Ask[] = [],
   offers: readonly EventRow[] = [],
   over = {},
+  more = {},
 ): LiveRun {
-  const journal = [{ kind: 'started', at, payload: null }, ...entries.map((entry) => ({ at, ...entry }))];
+  const journal = [{ kind: 'started', at, payload: null, ...more }, ...entries.map((entry) => ({ at, ...entry }))];
   const stored = { row: row({ length: journal.length, ...over }), journal: journal as unknown as JournalEntry[] };
   const run = liveRunOf(stored, { offers, interrupted: false });
   for (const ask of asks) run.asks.set(ask.key, ask);
@@ -139,6 +141,18 @@ describe('the event that a wait takes', () => {
     expect(one(back)).toBe(1);
   });
 
+  it('E3: is none that an earlier generation of the run has taken, but one that it left', () => {
+    const ask = asked('wait', 'w');
+    const anew = { generation: 1, floors: [['["a"]', 7]] };
+    const left = { ...anew, left: [['["a"]', [3]]] };
+    const taking = (more: object, ...events: EventRow[]) => one(live([wait('w')], [ask], events, {}, more));
+    expect(taking(left, event(3))).toBe(3);
+    expect(taking(left, event(5), event(7), event(8))).toBe(8);
+    const back = (more: object, seq: number) =>
+      one(live([wait('w', { lookbackFrom: 0 })], [ask], [event(seq)], { seq: 2 }, more));
+    expect([back(anew, 5), back(anew, 7), back(anew, 8), back(anew, 1)]).toEqual([undefined, undefined, 8, 1]);
+  });
+
   it('E9: is asked about first where the wait looks into it; what it made of the payload is what is taken', () => {
     const judge = async () => ({ kind: 'other' }) as const;
     const run = live([wait('w')], [asked('wait', 'w', { judge })], [event(4), event(5), event(6)]);
@@ -203,6 +217,10 @@ describe('what is due next', () => {
     const events = [event(5, { acceptedAt: at - 9 }), event(4, { name: 'b' })];
     const both = live([wait('one'), wait('two', { events: ['b'] })], two, events, shown('one', 'two'));
     expect(due(both)).toEqual(['two', at, 4]); // whatever clocks said
+    const first = live([wait('one'), wait('two', { events: ['b'] })], two, [event(3), events[1]!], shown('one', 'two'));
+    expect(due(first)).toEqual(['one', at, 3]);
+    const same = live([sleep('x', at), sleep('y', at)], [asked('sleep', 'y'), asked('sleep', 'x')]);
+    expect(due(same)).toEqual(['y', at, undefined]); // in the order of asking
   });
 
   it('E12: the end of a child, once it is read', () => {
@@ -211,6 +229,17 @@ describe('what is due next', () => {
     run.ended.set('run of kid', { at: at - 3, value: 7 });
     expect(due(run)).toEqual(['kid', at - 3, 'run of kid']);
     expect(isOffered(run)).toBe(true);
+  });
+
+  it('is nothing where there is no sleep, wait or child', () => {
+    const some = [[sleep('s', at)], [wait('w')], [child('kid')], [sleep('s', at), wait('w'), child('kid')]];
+    expect([mayBeDue(live([])), ...some.map((entries) => mayBeDue(live(entries)))]).toEqual([
+      false,
+      true,
+      true,
+      true,
+      true,
+    ]);
   });
 
   it('is nothing that this very commit records, nor a wait that the row does not show', () => {
@@ -269,6 +298,8 @@ describe('functions to enter', () => {
     const of = emptyDraft(at);
     of.facts.add(fact);
     expect(names(run, true, of)).toEqual(['a']);
+    run.facts = [{ ...fact, ask: asked('run', 'other') }];
+    expect(names(run)).toEqual(['a']);
   });
 
   it('Q4: a backoff that was set by a clock that was ahead is over', () => {
@@ -298,6 +329,9 @@ describe('the row as the next commit leaves it', () => {
     expect(state).toMatchObject({ status: 'running', owner: 'me', dueAt: 0, slot: 'q', version: 2, startedAt: at });
     expect(nextAt).toBe(at + 7);
     expect(stateOf(run, 1, around({ deadline: at + 5 })).nextAt).toBe(at + 5);
+    const now = resting(live([sleep('s', at)], [asked('sleep', 's')]));
+    expect(stateOf(now, 1, around({ deadline: at + 9 })).nextAt).toBe(at + 9); // what is due is taken by this round
+    for (const absent of ['progress', 'awaits']) expect(state).not.toHaveProperty(absent);
     expect(stateOf(resting(live([])), 0, around()).state.status).toBe('running'); // it has asked for nothing yet
   });
 
@@ -335,6 +369,11 @@ describe('the row as the next commit leaves it', () => {
     expect(state).toMatchObject({ status: 'retrying', dueAt: at + 4, setAt: at });
     const handler: Given = { kind: 'handler-failed', attempt: 1, error, retryAt: at + 6 };
     expect(stateOf(live([handler]), 0, around()).state).toMatchObject({ status: 'retrying', dueAt: at + 6, setAt: at });
+    const again = resting(live([handler, wait('w')], [asked('wait', 'w')]));
+    expect(stateOf(again, 0, around()).state.status).toBe('waiting'); // it is being tried
+    const over = resting(live([entry], [asked('run', 'a')]));
+    over.ending = { kind: 'returned', value: null };
+    expect(stateOf(over, 0, around()).state.status).toBe('waiting'); // pending retries are withdrawn (spec R8)
   });
 
   it('F7: of one that has ended is held on as long as something follows', () => {
@@ -345,6 +384,15 @@ describe('the row as the next commit leaves it', () => {
     expect(ended({ followsAt: at }).state).not.toHaveProperty('setAt');
     expect(ended({ followsAt: at + 5 }).state).toMatchObject({ undoing: true, dueAt: at + 5, setAt: at });
     expect(ended({ followsAt: at + 5 }).nextAt).toBe(at + 5);
+  });
+
+  it('O6: has a later version once code of it says what is undone', () => {
+    const entries: Given[] = [{ kind: 'cancelled' }, { kind: 'upgraded', from: 1, to: 2 }];
+    const version = (length: number, upTo = entries) =>
+      stateOf(live(upTo, [], [], { length }), 0, around()).state.version;
+    expect([version(2), version(3), version(2, entries.slice(0, 1)), version(1, entries.slice(0, 1))]).toEqual([
+      2, 1, 1, 1,
+    ]);
   });
 
   it('keeps what is known: version, start, progress, and that steps can be undone', () => {
