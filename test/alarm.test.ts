@@ -76,6 +76,7 @@ it('Q4: due, and not called, as the clock was set forward: whoever asks next set
 });
 
 it('closed, it is silent', () => {
+  handClock().alarm.close(); // also one that was never set
   const { alarm, open, timers } = handClock();
   alarm.ring(2_000);
   alarm.close();

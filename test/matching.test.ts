@@ -133,6 +133,15 @@ describe('what a wait is given', () => {
     });
   });
 
+  it('takes each of its options, and names a duration that is none', () => {
+    expect(make(['a'], { onTimeout: 'cancel', lookback: '1h' })).toMatchObject({
+      onTimeout: 'cancel',
+      lookbackMs: 3_600_000,
+    });
+    expect(() => make(['a'], { timeout: 'soon' })).toThrow(refusal('INVALID_DURATION', '^timeout'));
+    expect(() => make(['a'], { lookback: 'soon' })).toThrow(refusal('INVALID_DURATION', '^lookback'));
+  });
+
   it('names it: after its event, or all of them; what is no name is left to be refused', () => {
     expect(waitName('a', eventNames('a'))).toBe('a');
     expect(waitName(['a', 'b'], eventNames(['a', 'b']))).toBe('["a","b"]');
