@@ -399,6 +399,9 @@ describe('a log that somebody removes under its owner', () => {
     expect((await store.load('a'))?.journal).toHaveLength(3); // what is open can be read
     if (commits) await committed(store, stepOf('a', 3));
     if (commits) await committed(store, startOf('new'));
+    // What is acknowledged is on disk before it closes: a process that is killed here has lost nothing.
+    const files = readdirSync(join(dir, 'log')).map((name) => readFileSync(join(dir, 'log', name), 'utf8'));
+    expect(files.some((text) => text.includes('"new"'))).toBe(commits);
     await store.close();
     expect(errors).toMatchObject([{ code: 'STORE_UNAVAILABLE', file: expect.stringMatching(/log\/\d+\.jsonl/) }]);
     const after = await openStore({ dir });
