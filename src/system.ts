@@ -129,8 +129,38 @@ function newUuid(): string {
 
 const ID_ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
 
-/** 21 characters of 6 random bits each: fewer than those of a UUID, and as hard to guess. */
-const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(21)), (byte) => ID_ALPHABET[byte & 63]).join('');
+const ID_LENGTH = 21;
+
+/** 21 characters of 6 random bits each: fewer than those of a UUID, and as hard to guess. Asking for random bytes costs far more than using them. */
+function createNewId(): Platform['newId'] {
+  const random = new Uint8Array(ID_LENGTH * 64);
+  let used = random.length;
+  return () => {
+    if (used === random.length) {
+      crypto.getRandomValues(random);
+      used = 0;
+    }
+    let id = '';
+    for (const end = used + ID_LENGTH; used < end; used++) id += ID_ALPHABET[random[used]! & 63];
+    return id;
+  };
+}
+
+/** A controller is made when somebody asks for its signal: it costs more than all else of a step, and few do. */
+class LazyAbort {
+  #controller: AbortController | undefined;
+  #aborted: { readonly reason: unknown } | undefined;
+
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController();
+    if (this.#aborted) this.#controller.abort(this.#aborted.reason);
+    return this.#controller.signal;
+  }
+  abort(reason: unknown): void {
+    this.#aborted ??= { reason };
+    this.#controller?.abort(reason);
+  }
+}
 
 /** What the platform gives, with another clock if one is handed in. */
 export function systemPlatform(clock: Clock = systemClock): Platform {
@@ -138,26 +168,12 @@ export function systemPlatform(clock: Clock = systemClock): Platform {
     clock,
     hop: createHop(),
     patience: timer,
-    newId,
+    newId: createNewId(),
     newUuid,
     ...stepContext(),
     isOnline: () => (globalThis as { navigator?: { readonly onLine?: boolean } }).navigator?.onLine !== false,
     random: Math.random,
-    newAbort() {
-      let controller: AbortController | undefined;
-      let isAborted: { readonly reason: unknown } | undefined;
-      return {
-        get signal() {
-          controller ??= new AbortController();
-          if (isAborted) controller.abort(isAborted.reason);
-          return controller.signal;
-        },
-        abort(reason) {
-          isAborted ??= { reason };
-          controller?.abort(reason);
-        },
-      };
-    },
+    newAbort: () => new LazyAbort(),
     onWake,
     warn: (message) => {
       if (!isProduction()) console.warn(`stepfast: ${message}`);

@@ -121,7 +121,7 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
 
   const enqueue = (prepared: Prepared, isForeign?: true): Promise<CommitOutcome> =>
     new Promise((resolveCommit, reject) => {
-      pending.push({ ...prepared, resolve: resolveCommit, reject, ...(isForeign && { isForeign }) });
+      pending.push(Object.assign(prepared, { resolve: resolveCommit, reject }, isForeign && { isForeign }));
       if (isFlushQueued) return;
       isFlushQueued = true;
       alone(flush).catch((error) => {

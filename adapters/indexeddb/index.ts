@@ -2,7 +2,7 @@ import { isStepfastError, StepfastError } from '../../src/errors.js';
 import { withOffers } from '../../src/store/due.js';
 import { FORMAT_VERSION } from '../../src/store/journal.js';
 import type { OpenOptions, SharedWork, Store, StoreListener } from '../../src/store/store.js';
-import { check, checkOptions, checkText } from '../../src/values/check.js';
+import { check, checkOptions, checkText, isOurs } from '../../src/values/check.js';
 import { type AppDatabase, connectionTo } from './connection.js';
 import { createWarning, requestPersistence } from './eviction.js';
 import { orFallback } from './fallback.js';
@@ -168,7 +168,7 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
       use((db): WriteTx => {
         for (const name of names)
           check(
-            db.objectStoreNames.contains(name as never) && !name.startsWith('stepfast:'),
+            db.objectStoreNames.contains(name as never) && !isOurs(name),
             'The scope of a transaction',
             name,
             `names of the app's own object stores in "${db.name}"`,

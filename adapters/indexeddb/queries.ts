@@ -81,7 +81,7 @@ export async function pickDue(
     const last = page.at(-1);
     if (!last || page.length < PAGE || picked.runs.length >= query.limit) return picked;
     const { rank, row } = last;
-    const unlimited = selectDue(lanes.get(rank) ?? [], { ...query, limit: Infinity }, isAlive);
+    const unlimited = selectDue(lanes.get(rank) ?? [], query, isAlive, Infinity);
     // Lists come after all numbers: `[rank, []]` is behind every row of the rank.
     from = unlimited.isOver ? [rank, []] : [rank, row.dueAt!, row.seq];
   }

@@ -9,7 +9,7 @@ import type {
   StateChange,
   Store,
 } from '../../src/store/store.js';
-import { checkText } from '../../src/values/check.js';
+import { checkText, isOurs } from '../../src/values/check.js';
 import type { KeyRing } from './keys.js';
 import { hashUnique, hashWait, keyIdOfRow, sealEntry, sealEvent, sealStart, sealState, unmarked } from './rows.js';
 import { Bounded, type Vault } from './seal.js';
@@ -39,7 +39,7 @@ export type KeyOf = (subject: KeySubject) => string | undefined;
 /** A key of the shared state as the store has it. Those of the library stay readable: the transition looks for them. */
 export async function stateKey(vault: Vault, key: string): Promise<string> {
   if (key.startsWith(LOCK)) return LOCK + (await vault.hash('lock', key.slice(LOCK.length)));
-  return key.startsWith('stepfast:') ? key : vault.hash('state', key);
+  return isOurs(key) ? key : vault.hash('state', key);
 }
 
 interface SealingOptions {

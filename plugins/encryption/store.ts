@@ -11,6 +11,7 @@ import type {
   Store,
   StoredRun,
 } from '../../src/store/store.js';
+import { isOurs } from '../../src/values/check.js';
 import { createSealing, type KeyOf, stateKey } from './batch.js';
 import { commitCounting } from './count.js';
 import type { KeyRing } from './keys.js';
@@ -98,7 +99,7 @@ export function sealedStore(inner: Store, { ring, hash, keyOf }: SealedStoreOpti
     const at = await stateKey(vault, key);
     const row = await inner.state(at);
     // What a transition writes by itself: locks, counters, and the remembrance of deleted runs.
-    const isPlain = row?.token !== undefined || (key.startsWith('stepfast:') && typeof row?.value !== 'string');
+    const isPlain = row?.token !== undefined || (isOurs(key) && typeof row?.value !== 'string');
     return row && { ...row, key, ...(!isPlain && { value: await vault.open(['state', at], row.value) }) };
   };
 

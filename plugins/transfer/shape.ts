@@ -2,7 +2,7 @@ import type { ExportedRow, ExportedRun } from '../../src/engine/words.js';
 import { StepfastError } from '../../src/errors.js';
 import { endOf } from '../../src/replay/glance.js';
 import { FORMAT_VERSION, type JournalEntry, type RecordedError } from '../../src/store/journal.js';
-import { quoted } from '../../src/values/check.js';
+import { isOurs, quoted } from '../../src/values/check.js';
 import type { Codec } from '../../src/values/codec.js';
 import type { Json } from '../../src/values/json.js';
 
@@ -20,8 +20,7 @@ type Kinds = { readonly [K in JournalEntry['kind']]: Fields<Omit<EntryOf<K>, 'ki
 const MAX_NAME = 256;
 
 const text: Check = (value) => typeof value === 'string';
-const name: Check = (value) =>
-  typeof value === 'string' && value !== '' && value.length <= MAX_NAME && !value.startsWith('stepfast:');
+const name: Check = (value) => typeof value === 'string' && value !== '' && value.length <= MAX_NAME && !isOurs(value);
 const id: Check = (value) => typeof value === 'string' && value !== '' && value.length <= MAX_NAME;
 /** Of any length. */
 const filled: Check = (value) => typeof value === 'string' && value !== '';

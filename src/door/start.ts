@@ -3,7 +3,7 @@ import type { Platform } from '../platform.js';
 import type { JournalEntry } from '../store/journal.js';
 import type { Batch, CommitOutcome, NewRun, RunChange, StartOutcome, StateChange, StoredRun } from '../store/store.js';
 import { type Awaitable, perform, type Work } from '../store/transition/work.js';
-import { check, checkName, checkOptions, checkText, quoted } from '../values/check.js';
+import { check, checkName, checkOptions, checkOwn, checkText, quoted } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
 import { type Duration, durationMs, instantMs } from '../values/duration.js';
 import { fingerprintOf } from '../values/fingerprint.js';
@@ -117,8 +117,7 @@ export function checkStart(options: StartOptions, what = 'The options of start',
   if (id !== undefined) checkText(id, 'id', 'INVALID_ID');
   if (idempotencyKey !== undefined) {
     checkText(idempotencyKey, 'idempotencyKey', 'INVALID_KEY');
-    const isOurs = idempotencyKey.startsWith('stepfast:');
-    check(!isOurs, 'idempotencyKey', idempotencyKey, 'one that does not start with "stepfast:"', 'INVALID_KEY');
+    checkOwn(idempotencyKey, 'idempotencyKey');
   }
   if (idempotencyTtl !== undefined) durationMs(idempotencyTtl, 'idempotencyTtl');
   checkRetry(retry);

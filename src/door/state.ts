@@ -1,7 +1,7 @@
 import { StepfastError } from '../errors.js';
 import type { Platform } from '../platform.js';
 import type { CommitOutcome, StateChange, StateOutcome, StateRow } from '../store/store.js';
-import { check, checkOptions, checkText, quoted } from '../values/check.js';
+import { check, checkOptions, checkOwn, checkText, quoted } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
 import { type Duration, durationMs, instantMs } from '../values/duration.js';
 
@@ -85,7 +85,7 @@ export function createState({ codec, platform, read, commit, losses, check: refu
   const held = new Map<string, Held>();
   const checked = (word: keyof State, key: string) => {
     checkText(key, 'The key', 'INVALID_KEY');
-    check(!key.startsWith('stepfast:'), 'The key', key, 'one that does not start with "stepfast:"', 'INVALID_KEY');
+    checkOwn(key, 'The key');
     refuse?.(word, key);
   };
   const expiry = (options: Expiry = {}): { readonly expiresAt?: number } => {

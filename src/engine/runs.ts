@@ -3,7 +3,7 @@ import { placeOf } from '../door/queue.js';
 import { fingerprintOfRun, lostBy, payloadOf } from '../door/start.js';
 import { StepfastError } from '../errors.js';
 import { type Digest, digestOf, extend, undosLeft } from '../replay/digest.js';
-import { forgetsFor, recordedNames } from '../replay/forget.js';
+import { recordedNames, retryOf } from '../replay/forget.js';
 import { payloadIn } from '../replay/glance.js';
 import type { RunSnapshot } from '../run/inspect.js';
 import { identityKey } from '../store/journal.js';
@@ -116,7 +116,7 @@ export function createRuns(options: RunsOptions) {
     await command({ runId, fence: 'any', append }, row, { status: 'cancelled', endedAt: at });
   };
   /** Calls that have failed with children which go on since, or have completed: their work is not done twice. */
-  const rejoinedBy = async ({ children }: Digest, forgets: ReturnType<typeof forgetsFor>) => {
+  const rejoinedBy = async ({ children }: Digest, forgets: ReturnType<typeof retryOf>['failed']) => {
     const isBack = async ([namespace, ...id]: (typeof forgets)[number]) => {
       const child = children.get(identityKey(namespace, id));
       const row = child && (await load(child.runId))?.row;
@@ -141,12 +141,8 @@ export function createRuns(options: RunsOptions) {
     const at = clock.now();
     const isKnown = from === undefined || recordedNames(digest).has(from);
     check(isKnown, 'from', from, `the name of a step that run ${runId} has recorded`);
-    const failures = forgetsFor(digest, undefined, at);
-    const again = from === undefined ? [] : forgetsFor(digest, from, at);
-    const isAgain = (one: (typeof failures)[number]) => again.some((other) => other.join() === one.join());
-    const left = failures.filter((one) => !isAgain(one));
-    const forgets = [...again, ...left];
-    const rejoins = await rejoinedBy(digest, left);
+    const { forgets, failed } = retryOf(digest, from, at);
+    const rejoins = await rejoinedBy(digest, failed);
     const append = [{ kind: 'retried', at, forgets, ...(rejoins.length && { rejoins }) }] as const;
     const unique = singletonOf(row.job, digest.payload);
     // A step whose undoing was given up is still done: should the run end from outside, it is to be undone again.

@@ -7,6 +7,7 @@ import type { DriverHost } from '../run/host.js';
 import { isHeldBy, stampOf } from '../store/due.js';
 import type { CommitOutcome, DueRun, RunRow, Store, StoredRun } from '../store/store.js';
 import { createAlarm } from './alarm.js';
+import { stopFamily } from './family.js';
 import { createSweep } from './sweep.js';
 import { createTurns } from './turns.js';
 import { createUnfit } from './unfit.js';
@@ -107,24 +108,7 @@ export function createScheduler(options: SchedulerOptions) {
     isIdle: () => !isClosed && !isLooking && ![...drivers.values()].some((driver) => driver.isActive()),
   });
 
-  /** Children were cancelled with their parent (spec F9); of those whose parent is not in memory here the store knows. */
-  const stopChildren = (runId: string) => {
-    const cancelled = new Set([runId]);
-    for (let before = 0; before < cancelled.size; ) {
-      before = cancelled.size;
-      for (const driver of drivers.values()) {
-        const { parentId, endedAt } = driver.row();
-        if (parentId !== undefined && cancelled.has(parentId) && endedAt === undefined) cancelled.add(driver.runId);
-      }
-    }
-    cancelled.delete(runId);
-    const reason = new StepfastError('LEASE_LOST', `The run was cancelled with run ${runId}.`);
-    for (const driver of [...drivers.values()])
-      if (cancelled.has(driver.runId)) {
-        driver.stop(reason);
-        options.changed(driver.runId);
-      } else if (driver.row().parentId !== undefined) driver.verify();
-  };
+  const stopChildren = (runId: string) => stopFamily(drivers, runId, options.changed);
 
   const host: DriverHost = {
     ...options,

@@ -170,16 +170,16 @@ const add = (digest: Digest, entry: JournalEntry): void => {
       digest.handlerFailures = { ...entry, count: (digest.handlerFailures?.count ?? 0) + 1 };
       break;
     case 'sleep-set':
-      digest.sleeps.set(key, { ...entry, index });
+      digest.sleeps.set(key, Object.assign({ index }, entry));
       break;
     case 'wait-set':
-      digest.waits.set(key, { ...entry, index });
+      digest.waits.set(key, Object.assign({ index }, entry));
       break;
     case 'child-set':
       digest.children.set(key, entry);
       break;
     case 'undo-set':
-      digest.undos.set(key, { ...entry, index });
+      digest.undos.set(key, Object.assign({ index }, entry));
       break;
     case 'undone':
     case 'undo-failed':
@@ -308,6 +308,14 @@ export const extend = (digest: Digest, entries: readonly JournalEntry[]): void =
 /** The attempt number of a function that is entered now: every failure and every interruption since it was asked for. */
 export function attemptOf(digest: Digest, key: string, released: number): number {
   const since = released ? (digest.outcomes[released - 1]?.index ?? 0) : 0;
-  const interruptions = digest.interruptedAt.filter((index) => index > since).length;
-  return 1 + (digest.failures.get(key)?.count ?? 0) + interruptions;
+  return 1 + (digest.failures.get(key)?.count ?? 0) + interruptionsSince(digest, since);
 }
+
+/** That of one which undoes: every failure of undoing, and every interruption since the one before was over (spec R2). */
+export function undoAttemptOf(digest: Digest, key: string): number {
+  const isOver = digest.entries.map(({ kind }) => /^(failed|cancelled|undone|undo-failed)$/.test(kind));
+  return 1 + (digest.undoFailures.get(key)?.count ?? 0) + interruptionsSince(digest, isOver.lastIndexOf(true));
+}
+
+const interruptionsSince = ({ interruptedAt }: Digest, since: number): number =>
+  interruptedAt.filter((index) => index > since).length;

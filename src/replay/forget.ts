@@ -131,6 +131,14 @@ export function forgetsFor(digest: Digest, from: string | undefined, now: number
   return [...again.map(({ key }) => JSON.parse(key) as Id), ...begunAnew(digest, from, now, again[0]?.index)];
 }
 
+/** The same with and without `from`. `failed`: what is forgotten only for having failed. */
+export function retryOf(digest: Digest, from: string | undefined, now: number) {
+  const again = from === undefined ? [] : forgetsFor(digest, from, now);
+  const known = new Set(again.map((id) => JSON.stringify(id)));
+  const failed = forgetsFor(digest, undefined, now).filter((id) => !known.has(JSON.stringify(id)));
+  return { forgets: [...again, ...failed], failed };
+}
+
 /** A step or a wait to forget, and where its outcome stands, if it has one. */
 interface Forgotten {
   readonly key: string;

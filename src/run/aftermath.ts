@@ -3,7 +3,7 @@ import { StepfastError } from '../errors.js';
 import { LIMITS } from '../limits.js';
 import type { Platform } from '../platform.js';
 import type { FunctionCommand } from '../replay/command.js';
-import { type Digest, undosLeft } from '../replay/digest.js';
+import { undoAttemptOf, undosLeft } from '../replay/digest.js';
 import { type Identity, identityKey, type JournalEntry } from '../store/journal.js';
 import type { RunState } from '../store/store.js';
 import type { Codec } from '../values/codec.js';
@@ -67,19 +67,10 @@ export interface AftermathOptions {
   /** A suspect (spec F5) undoes with nothing else of its context in flight: it waits for its turn. */
   readonly functions: Pick<Functions, 'stop' | 'takeTurn'>;
   pump(): void;
-  stateAt(now: number): RunState;
   leave(reason?: unknown): void;
 }
 
 type Followed = Extract<JournalEntry, { readonly kind: 'undone' | 'undo-failed' | 'undo-attempt-failed' }>;
-
-const failuresOf = ({ undoFailures }: Digest, key: string): number => undoFailures.get(key)?.count ?? 0;
-
-/** The number of an attempt that begins now: every failure, and every interruption since the one before was over (spec R2). */
-function undoAttemptOf(digest: Digest, key: string): number {
-  const isOver = digest.entries.map(({ kind }) => /^(failed|cancelled|undone|undo-failed)$/.test(kind));
-  return 1 + failuresOf(digest, key) + digest.interruptedAt.filter((index) => index > isOver.lastIndexOf(true)).length;
-}
 
 /** Does one of the things that follow, and tells how it went; `undefined`: the code for it is not there. */
 async function follow(
@@ -107,7 +98,7 @@ async function follow(
   const at = platform.clock.now();
   if ('value' in outcome) return { kind: 'undone', at, id, attempt };
   const error = codec.encodeError(outcome.error);
-  const delayMs = recorder.retryDelay(outcome.error, command?.retry, failuresOf(digest, key) + 1);
+  const delayMs = recorder.retryDelay(outcome.error, command?.retry, (digest.undoFailures.get(key)?.count ?? 0) + 1);
   if (delayMs !== undefined) return { kind: 'undo-attempt-failed', at, id, attempt, error, retryAt: at + delayMs };
   report(outcome.error);
   return { kind: 'undo-failed', at, id, attempt, error };
@@ -136,8 +127,9 @@ export const undoMissing = (jobName: string, [name]: Identity): StepfastError =>
   );
 
 /** Makes what drives a run on after its end: call it for each thing that is left. */
-export function createAftermath(options: AftermathOptions): () => Promise<void> {
-  const { host, run, job, pass, recorder, commits, signal, going, functions, pump, stateAt, leave } = options;
+/** @param stateAt What the row of a run that has ended says at an instant. */
+export function createAftermath(options: AftermathOptions, stateAt: (now: number) => RunState): () => Promise<void> {
+  const { host, run, job, pass, recorder, commits, signal, going, functions, pump, leave } = options;
   const { codec, platform, report } = host;
   const { clock } = platform;
   /** What was done, until a commit has made it durable: should that fail, nothing is done again. */

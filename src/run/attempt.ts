@@ -11,6 +11,7 @@ import type { Codec } from '../values/codec.js';
 import type { Json } from '../values/json.js';
 import { sumOf } from '../values/sum.js';
 import { notANumber } from './increments.js';
+import { withLazy } from './lazy.js';
 import type { LiveRun } from './live-run.js';
 import { createLog, type Log } from './log.js';
 
@@ -114,25 +115,21 @@ export function beginAttempt(
   };
   let shared: ReturnType<typeof attemptState> | undefined;
   let log: Log | undefined;
-  const context: StepContext = {
+  const given = {
     attempt: call.attempt,
     idempotencyKey,
-    get state() {
-      return (shared ??= attemptState(host, ask, idempotencyKey, refuse, () => isOver)).state;
-    },
-    get log() {
-      return (log ??= stepLog(host, id));
-    },
-    get signal() {
-      return abort.signal;
-    },
-    progress(value) {
+    progress(value: unknown) {
       refuse();
       run.progress = codec.encode(value, `the progress of step "${id[0]}"`);
       run.progressed = ask;
       host.pump();
     },
   };
+  const context: StepContext = withLazy(given, {
+    state: () => (shared ??= attemptState(host, ask, idempotencyKey, refuse, () => isOver)).state,
+    log: () => (log ??= stepLog(host, id)),
+    signal: () => abort.signal,
+  });
   const finish = (outcome: Outcome, changes: readonly StateChange[], error?: Error) => {
     if (isOver) return;
     isOver = true;

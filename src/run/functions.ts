@@ -71,7 +71,7 @@ export function createFunctions({ host, run, isGone, pump, stir, lost }: Functio
     turn = undefined;
   };
 
-  const attempts = { ...host, run, pump };
+  const attempts = { platform, codec: host.codec, state: host.state, run, pump };
 
   const enter = (ask: Ask) => {
     const { key } = ask;

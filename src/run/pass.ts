@@ -1,5 +1,5 @@
 import type { AnyJob } from '../door/job.js';
-import { createState } from '../door/state.js';
+import { createState, type State } from '../door/state.js';
 import { isStepfastError, StepfastError } from '../errors.js';
 import { LIMITS } from '../limits.js';
 import type { Platform } from '../platform.js';
@@ -10,8 +10,9 @@ import { createStep } from '../replay/step.js';
 import type { JournalEntry } from '../store/journal.js';
 import type { DriverHost } from './host.js';
 import { refuseIncrements } from './increments.js';
+import { withLazy } from './lazy.js';
 import type { Draft, LiveRun } from './live-run.js';
-import { createLog } from './log.js';
+import { createLog, type Log } from './log.js';
 
 /*
  * The handler of a run, live in memory: started over its recorded outcomes, told of new ones, dropped when memory must be
@@ -70,41 +71,46 @@ export function createPass({ host, run, job, abort, opened, made, pump }: PassOp
     if (run.held) await new Promise<void>((resolve) => run.held!.push(resolve));
     return use();
   };
-  const state = createState({
-    // The handler may see an outcome before it is durable; the state is asked when the commit that carries it is.
-    read: (key) => durable(() => host.state.read(key)),
-    commit: (changes) => durable(() => host.state.commit(changes)),
-    losses: () => host.state.losses(),
-    codec,
-    platform,
-    check(word) {
-      if (word === 'increment')
-        platform.warn(
-          `Job "${jobName}" increments outside of a step: it counts again at each replay. Do it in a step.`,
-        );
-    },
-  });
+  let state: State | undefined;
+  const handlerState = () =>
+    createState({
+      // The handler may see an outcome before it is durable; the state is asked when the commit that carries it is.
+      read: (key) => durable(() => host.state.read(key)),
+      commit: (changes) => durable(() => host.state.commit(changes)),
+      losses: () => host.state.losses(),
+      codec,
+      platform,
+      check(word) {
+        if (word === 'increment')
+          platform.warn(
+            `Job "${jobName}" increments outside of a step: it counts again at each replay. Do it in a step.`,
+          );
+      },
+    });
 
   const start = () => {
     const { digest, row } = run;
     const { createdAt, tags = [] } = row;
     const { schedule, generation } = digest;
-    const context = {
+    let log: Log | undefined;
+    const given = {
       payload: codec.decode(digest.payload) as never,
       step: createStep({
         host,
         replay: () => replay,
         undoable: (key, command) => void run.undos.set(key, command),
       }),
-      state,
-      log: handlerLog(() => run.replay === replay),
       run: { id: runId, job: jobName, createdAt, tags, generation, ...(schedule && { schedule }) },
-      get signal() {
-        return abort.signal;
-      },
     };
+    const context = withLazy(given, {
+      state: () => (state ??= handlerState()),
+      log: () => (log ??= handlerLog(() => run.replay === replay)),
+      signal: () => abort.signal,
+    });
     const replay = createReplay({
-      ...digest,
+      outcomes: digest.outcomes,
+      aside: digest.aside,
+      slack: digest.slack,
       hop: platform.hop,
       invoke: () => platform.outOfStep(() => job.handler(context)),
       check: (ask) => mismatch(ask, digest),

@@ -16,7 +16,7 @@ import { type Circumstances, isSameState, openWaits, shownIn, startable, stateOf
  * makes one commit of it all (spec R11), and enters the functions that the commit allows.
  */
 
-interface RoundOptions extends Omit<AftermathOptions, 'functions' | 'stateAt'> {
+interface RoundOptions extends Omit<AftermathOptions, 'functions'> {
   readonly functions: Functions;
   /** The driver lets the run go: blocked, or (`lost`) nothing is left to be held. */
   leave(reason?: unknown, why?: 'lost'): void;
@@ -31,10 +31,7 @@ export function createRound(options: RoundOptions): () => Promise<void> {
   const { timeout } = job.options;
   const timeoutMs = timeout === undefined ? Infinity : durationMs(timeout, `timeout of job "${job.name}"`);
   const { advance, block } = createAdvance(options);
-  const finish = createAftermath({
-    ...options,
-    stateAt: (now) => stateOf(run, 0, circumstances(now, platform.isOnline())).state,
-  });
+  const finish = createAftermath(options, (now) => stateOf(run, 0, circumstances(now, platform.isOnline())).state);
 
   /** Blocked, until it is claimed again. */
   const blockedFor = (now: number) => Math.max(0, now - (run.digest.blockedSince ?? now));

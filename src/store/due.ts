@@ -44,14 +44,21 @@ export interface Picked {
 /**
  * Picks what an engine should do next out of rows of one lane in order of (`dueAt`, `seq`). `isOver`: the rest of the lane
  * is ahead.
+ *
+ * @param limit How many at most. Default: that of the query.
  */
-export function selectDue(rows: Iterable<RunRow>, query: DueQuery, isAlive: (owner: string) => boolean): Picked {
+export function selectDue(
+  rows: Iterable<RunRow>,
+  query: DueQuery,
+  isAlive: (owner: string) => boolean,
+  limit = query.limit,
+): Picked {
   const runs: Omit<DueRun, 'offers'>[] = [];
   let foreign = false;
   let nextDueAt = Infinity;
   for (const row of rows) {
     const { dueAt, owner } = row;
-    if (runs.length >= query.limit) break;
+    if (runs.length >= limit) break;
     if (dueAt === undefined || !(row.version <= (query.jobs[row.job] ?? 0))) continue;
     if (!isDue(row, query.now)) {
       nextDueAt = Math.min(nextDueAt, dueAt);
@@ -82,7 +89,7 @@ export function selectByLane(
   let nextDueAt = Infinity;
   let foreign = false;
   for (const rows of lanes) {
-    const picked = selectDue(rows, { ...query, limit: query.limit - runs.length }, isAlive);
+    const picked = selectDue(rows, query, isAlive, query.limit - runs.length);
     runs.push(...picked.runs);
     nextDueAt = Math.min(nextDueAt, picked.nextDueAt ?? Infinity);
     foreign ||= picked.foreign;
@@ -97,7 +104,7 @@ export const withOffers = (reads: Pick<Reads, 'events'>, picked: Picked, now: nu
 
 function* offering(reads: Pick<Reads, 'events'>, picked: Picked, now: number): Work<DuePage> {
   const runs: DueRun[] = [];
-  for (const run of picked.runs)
-    runs.push({ ...run, offers: yield* offersFor(storedEvents(reads), run.row.runId, run.row.waits, now) });
-  return { ...picked, runs };
+  for (const { row, interrupted } of picked.runs)
+    runs.push({ row, interrupted, offers: yield* offersFor(storedEvents(reads), row.runId, row.waits, now) });
+  return Object.assign({}, picked, { runs });
 }

@@ -42,9 +42,16 @@ export function checkOptions(given: unknown, known: readonly string[], what: str
 const isText = (value: unknown, max: number): value is string =>
   typeof value === 'string' && value !== '' && value.length <= max;
 
+/** Names and keys of the library's own: an app can give none. */
+export const isOurs = (name: string): boolean => name.startsWith('stepfast:');
+
+/** Refuses a key that could be one of ours. */
+export const checkOwn = (key: string, option: string): void =>
+  check(!isOurs(key), option, key, 'one that does not start with "stepfast:"', 'INVALID_KEY');
+
 /** The name of a job, step, event, wait or queue. */
 export function checkName(name: unknown, what: string): asserts name is string {
-  const fits = isText(name, MAX_NAME) && !name.startsWith('stepfast:');
+  const fits = isText(name, MAX_NAME) && !isOurs(name);
   check(
     fits,
     `The name of ${what}`,

@@ -49,8 +49,9 @@ export interface CodecOptions {
   readonly blobs?: boolean | undefined;
 }
 
-export function createCodec({ maxBytes = MAX_VALUE_BYTES, ...platform }: CodecOptions = {}): Codec {
-  const writer = (what: string, isApart = false) => new Writer({ ...platform, what, maxBytes, isApart });
+export function createCodec({ URL, blobs, maxBytes = MAX_VALUE_BYTES }: CodecOptions = {}): Codec {
+  const platform = { URL, blobs };
+  const writer = (what: string, isApart = false) => new Writer({ URL, blobs, what, maxBytes, isApart });
   const decode = (json: Json): unknown => {
     try {
       return new Reader(platform).read(json, 0);

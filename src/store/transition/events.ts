@@ -1,8 +1,7 @@
+import { isOurs } from '../../values/check.js';
 import type { CommitOutcome, EventOutcome, EventRow, NewEvent } from '../store.js';
 import { mayTake, pairKey, type Scope } from './scope.js';
 import { read, type Work } from './work.js';
-
-const isOurs = (name: string) => name.startsWith('stepfast:');
 
 /** Accepts an event, and wakes the runs that wait for it (spec E1, E4, E7, E8). */
 export function* dispatch(scope: Scope, event: NewEvent, index: number): Work<EventOutcome | CommitOutcome> {
@@ -30,14 +29,14 @@ export function* dispatch(scope: Scope, event: NewEvent, index: number): Work<Ev
   const seq = scope.tick();
   const acceptedAt = now;
   const { ttlMs, maxBacklog: _, ...given } = event;
-  const accepted: EventRow = { ...given, seq, acceptedAt, expiresAt: acceptedAt + ttlMs, resumed: [] };
   const resumed: string[] = [];
+  const accepted: EventRow = Object.assign(given, { seq, acceptedAt, expiresAt: acceptedAt + ttlMs, resumed });
   for (const row of yield* scope.waiting(pair)) {
     if (!row.waits.some((wait) => mayTake(wait, accepted, row.runId))) continue;
     resumed.push(row.runId);
     scope.wake(row);
   }
-  writes.events.set(seq, { ...accepted, resumed });
+  writes.events.set(seq, accepted);
   return { kind: 'accepted', id: event.id, seq, acceptedAt, resumed };
 }
 

@@ -34,7 +34,7 @@ export function* changeRun(scope: Scope, run: RunChange): Work<CommitOutcome | C
     const event = yield* read(reads.event(seq));
     if (untaken && event?.taken)
       return { kind: 'overtaken', offers: yield* offersFor(storedEvents(reads), row.runId, row.waits, now) };
-    if (event && !event.taken) writes.events.set(seq, { ...event, taken: true });
+    if (event && !event.taken) writes.events.set(seq, Object.assign({}, event, { taken: true } as const));
   }
   if (state.slot !== undefined && state.slot !== row.slot) {
     if (run.concurrency !== undefined && (yield* read(reads.slots(state.slot))) >= run.concurrency)

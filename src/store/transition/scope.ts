@@ -211,7 +211,7 @@ export class Scope {
     return row && (row.expiresAt ?? Infinity) > this.now ? row : undefined;
   }
   putState(row: Omit<StateRow, 'revision'>): void {
-    this.writes.state.set(row.key, { ...row, revision: this.tick() });
+    this.writes.state.set(row.key, Object.assign({}, row, { revision: this.tick() }));
   }
 }
 

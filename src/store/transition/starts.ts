@@ -18,11 +18,17 @@ export function* start(scope: Scope, given: NewRun): Work<StartOutcome> {
     return held;
   }
   const first: RunState = state ?? { status: dueAt > scope.now ? 'scheduled' : 'queued', version, dueAt, waits: [] };
-  const said = Object.entries(Object.assign(rest, { unique })).filter(([, value]) => value !== undefined);
   const counts = { seq: scope.tick(), createdAt: entries[0]!.at, fence: 0, length: entries.length };
-  scope.put(Object.assign(Object.fromEntries(said) as typeof rest, first, counts), entries);
+  scope.put(Object.assign(definedOf(Object.assign(rest, { unique })), first, counts), entries);
   if (state) yield* catchUp(scope, runId, state);
   return { kind: 'created', runId };
+}
+
+/** What of an object is there. */
+function definedOf<T extends object>(given: T): T {
+  const defined: Partial<T> = {};
+  for (const key in given) if (given[key] !== undefined) defined[key] = given[key];
+  return defined as T;
 }
 
 /** A copy may wait for what is there already: nothing else would wake it (rules S3, S9). */

@@ -27,7 +27,7 @@ export const storeFaults = [
   {
     name: 'an event is taken outside of the commit',
     file: 'src/store/transition/runs.ts',
-    find: 'if (event && !event.taken) writes.events.set(seq, { ...event, taken: true });',
+    find: 'if (event && !event.taken) writes.events.set(seq, Object.assign({}, event, { taken: true } as const));',
     instead: '',
     by: CONFORMANCE,
   },
