@@ -140,9 +140,9 @@ function createNewId(): Platform['newId'] {
       crypto.getRandomValues(random);
       used = 0;
     }
-    let id = '';
-    for (const end = used + ID_LENGTH; used < end; used++) id += ID_ALPHABET[random[used]! & 63];
-    return id;
+    const own = random.subarray(used, used + ID_LENGTH);
+    used += ID_LENGTH;
+    return Array.from(own, (byte) => ID_ALPHABET[byte & 63]).join('');
   };
 }
 

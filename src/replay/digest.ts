@@ -8,6 +8,7 @@ import {
 } from '../store/journal.js';
 import { pairKey } from '../store/transition/scope.js';
 import type { Json } from '../values/json.js';
+import { LazyMap, LazySet } from '../values/lazy-map.js';
 import { forgetNames, generationsUsed, rename, retried } from './forget.js';
 import type { Recorded } from './replay.js';
 
@@ -260,21 +261,21 @@ export function digestOf(entries: readonly JournalEntry[]): Digest {
     outcomes: [],
     outcomeKeys: new Set(),
     shapes: new Map(),
-    failures: new Map(),
-    sleeps: new Map(),
-    waits: new Map(),
-    children: new Map(),
-    undos: new Map(),
-    undone: new Map(),
-    undoFailures: new Map(),
-    generations: new Map(),
-    names: new Map(),
-    increments: new Map(),
-    skipped: new Set(),
-    takenSeqs: new Set(),
-    lastTaken: new Map(),
-    left: new Map(),
-    aside: new Set(),
+    failures: new LazyMap(),
+    sleeps: new LazyMap(),
+    waits: new LazyMap(),
+    children: new LazyMap(),
+    undos: new LazyMap(),
+    undone: new LazyMap(),
+    undoFailures: new LazyMap(),
+    generations: new LazyMap(),
+    names: new LazyMap(),
+    increments: new LazyMap(),
+    skipped: new LazySet(),
+    takenSeqs: new LazySet(),
+    lastTaken: new LazyMap(),
+    left: new LazyMap(),
+    aside: new LazySet(),
     forgotten: [],
     slack: 0,
     interruptions: 0,

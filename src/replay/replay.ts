@@ -1,5 +1,6 @@
 import { type Identity, identityKey, type Namespace, type OutcomeEntry } from '../store/journal.js';
 import type { Json } from '../values/json.js';
+import { LazyMap, LazySet } from '../values/lazy-map.js';
 import type { Command } from './command.js';
 
 /*
@@ -76,7 +77,7 @@ export function createReplay(options: ReplayOptions) {
   const occurrences = new Map<string, number>();
   const pending = new Map<string, Ask>();
   const queue: Recorded[] = [];
-  const aside = new Map<string, Recorded>();
+  const aside = new LazyMap<string, Recorded>();
   for (const recorded of options.outcomes)
     if (options.aside.has(recorded.key)) aside.set(recorded.key, recorded);
     else queue.push(recorded);
@@ -89,7 +90,7 @@ export function createReplay(options: ReplayOptions) {
   let opened: Ask[] = [];
   let withdrawn: string[] = [];
   /** All that were withdrawn in this pass. */
-  const lost = new Set<string>();
+  const lost = new LazySet<string>();
   let ending: Ending | undefined;
   let fault: Error | undefined;
   let isDead = false;

@@ -19,6 +19,8 @@ import { shareStep } from './shared-step.js';
 export type Late = ReadonlyMap<string, Promise<Outcome>>;
 
 /** Keeps what is late until it is asked for; the oldest is forgotten where nobody asks. */
+const NOTHING: Late = new Map();
+
 export function createLateness() {
   const kept = new Map<string, Late>();
   return {
@@ -28,7 +30,7 @@ export function createLateness() {
       if (kept.size > LIMITS.late) kept.delete(kept.keys().next().value!);
     },
     take(runId: string): Late {
-      const late = kept.get(runId) ?? new Map();
+      const late = kept.get(runId) ?? NOTHING;
       kept.delete(runId);
       return late;
     },

@@ -5,6 +5,7 @@ import type { Ask, Ending, Replay } from '../replay/replay.js';
 import type { JournalEntry, RecordedError } from '../store/journal.js';
 import type { DueRun, EventRow, OpenWait, RunRow, StateChange, StoredRun } from '../store/store.js';
 import type { Json } from '../values/json.js';
+import { LazyMap, LazySet } from '../values/lazy-map.js';
 import type { Outcome } from './attempt.js';
 import type { Late } from './functions.js';
 import type { LogLine } from './log.js';
@@ -116,13 +117,13 @@ export function liveRunOf({ row, journal }: StoredRun, { offers, interrupted }: 
     asks: new Map(),
     running: new Map(),
     facts: [],
-    late: new Map(),
-    withdrawn: new Set(),
-    undos: new Map(),
+    late: new LazyMap(),
+    withdrawn: new LazySet(),
+    undos: new LazyMap(),
     offers: createOffers(),
-    verdicts: new Map(),
-    ended: new Map(),
-    news: new Set(),
+    verdicts: new LazyMap(),
+    ended: new LazyMap(),
+    news: new LazySet(),
     progress: row.progress,
     progressed: undefined,
     increments: [],
@@ -164,7 +165,7 @@ export const emptyDraft = (now: number): Draft => ({
   entries: [],
   takes: [],
   unless: [],
-  facts: new Set(),
+  facts: new LazySet(),
   later: [],
   state: [],
   stateFacts: [],

@@ -1,5 +1,6 @@
 import type { EventRow } from '../store/store.js';
 import { pairKey } from '../store/transition/scope.js';
+import { LazyMap } from '../values/lazy-map.js';
 
 /** Events that open waits of a run may take, as last read: found by name and key, for there may be as many as waits. */
 export interface Offers {
@@ -12,8 +13,8 @@ export interface Offers {
 }
 
 export function createOffers(): Offers {
-  const pairs = new Map<number, string>();
-  const events = new Map<string, Map<number, EventRow>>();
+  const pairs = new LazyMap<number, string>();
+  const events = new LazyMap<string, Map<number, EventRow>>();
   return {
     add(event) {
       const pair = pairKey(event.name, event.key);

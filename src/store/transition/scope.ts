@@ -1,3 +1,4 @@
+import { LazyMap, LazySet } from '../../values/lazy-map.js';
 import type { JournalEntry } from '../journal.js';
 import type { EventRow, OpenWait, RunRow, RunState, StateRow, Unique } from '../store.js';
 import { type Awaitable, read, type Work } from './work.js';
@@ -158,7 +159,14 @@ export class Scope {
   constructor(reads: Reads, now: number, clock: StoreClock) {
     this.reads = reads;
     this.now = now;
-    this.writes = { runs: new Map(), events: new Map(), drops: new Set(), state: new Map(), deletes: new Set(), clock };
+    this.writes = {
+      runs: new Map(),
+      events: new LazyMap(),
+      drops: new LazySet(),
+      state: new LazyMap(),
+      deletes: new LazySet(),
+      clock,
+    };
   }
   #overlaid(rows: readonly RunRow[], fits: (row: RunRow) => boolean): RunRow[] {
     const found = new Map(rows.map((row) => [row.runId, row]));
