@@ -7,8 +7,10 @@ import type { Clock, Platform } from './platform.js';
 
 /** `setTimeout` fires at once beyond 2^31-1 ms (all engines): longer ones wake early. */
 const MAX_TIMEOUT_MS = 2 ** 30;
-/** How often a timer looks at the clock: a machine that sleeps stops timers, and in Node nobody tells of a clock set forward. */
+/** How often a timer looks at the clock: a machine that sleeps stops timers, and in Node nobody tells of a clock that was set. */
 const LOOK_MS = 60_000;
+/** What timers are late by, or early, where nobody has touched the clock. */
+const SLACK_MS = 1_000;
 
 /** Written so that bundlers, which replace `process.env.NODE_ENV`, can answer it where there is no `process`. */
 const isProduction = () => {
@@ -26,15 +28,34 @@ const timer = (ms: number, callback: () => void, isIdle?: boolean) => {
   return () => clearTimeout(id);
 };
 
+/** Who looks at what is due when the clock may have been set: see `onWake`. */
+const wakers = new Set<() => void>();
+
+/**
+ * A timer ends when the clock says so, or once it has taken as long as it was to take: set by a clock that was ahead and is
+ * corrected since, it might not end for years. What others have computed by that clock they are told to look at.
+ */
 const systemClock: Clock = {
   now: () => Date.now(),
   setTimer(at, callback, isIdle) {
     let unset: () => void = () => undefined;
-    const look = () => (at <= Date.now() ? callback() : wait());
-    const wait = () => {
-      unset = timer(Math.min(at - Date.now(), LOOK_MS), look, isIdle);
+    let leftMs = at - Date.now();
+    /** By how much the clock was set back, as far as others were told. */
+    let toldMs = 0;
+    const wait = (ms: number) => {
+      leftMs -= ms;
+      unset = timer(ms, look, isIdle);
     };
-    wait();
+    const look = () => {
+      const aheadMs = at - Date.now();
+      const backMs = aheadMs - leftMs;
+      if (aheadMs <= 0 || (leftMs <= 0 && backMs > SLACK_MS)) return callback();
+      wait(Math.min(aheadMs, leftMs > 0 ? leftMs : aheadMs, LOOK_MS));
+      if (backMs <= toldMs + SLACK_MS) return;
+      toldMs = backMs;
+      for (const waker of [...wakers]) waker();
+    };
+    wait(Math.min(leftMs, LOOK_MS));
     return () => unset();
   },
 };
@@ -51,8 +72,21 @@ function createHop(): Platform['hop'] {
   };
 }
 
-/** When a page that was hidden, frozen or offline is back, its timers may be late: look at once (spec Q4). */
+/**
+ * When a page that was hidden, frozen or offline is back, its timers may be late; and what was computed by a clock that was
+ * ahead is to be computed anew: look at once (spec Q4).
+ */
 function onWake(callback: () => void): () => void {
+  const own = () => callback(); // the same may be given twice
+  wakers.add(own);
+  const unlisten = listen(callback);
+  return () => {
+    wakers.delete(own);
+    unlisten();
+  };
+}
+
+function listen(callback: () => void): () => void {
   if (typeof addEventListener !== 'function') return () => undefined;
   const targets = [
     [globalThis, 'pageshow'],

@@ -63,6 +63,30 @@ onEveryStore('a failing store', (medium) => {
     expect(await engine.runs.get('r')).toMatchObject({ status: 'failed', error: { code: 'EVENT_TIMEOUT' } });
   });
 
+  it('D5, Q4: where driving fails, it is tried every few seconds, however often the store tells of changes', async () => {
+    const w = world(medium);
+    const store = w.store();
+    const { open, watch } = store;
+    let hint = () => {};
+    let tries = 0;
+    store.watch = (listener) => {
+      hint = () => listener(undefined, false);
+      return watch.call(store, listener);
+    };
+    store.open = async (options) => {
+      if (options.mode !== 'drive') return open.call(store, options);
+      // Trying leaves files behind for a moment, in a folder that this very store looks at.
+      if (++tries < 500) queueMicrotask(hint);
+      throw new StepfastError('QUOTA_EXCEEDED', 'The disk is full.');
+    };
+    const engine = w.engine((stepfast) => void stepfast.job('greet', () => 'hello'), { store });
+    await engine.runs.list();
+    await w.clock.advance('10s');
+    expect(tries).toBeGreaterThan(2);
+    expect(tries).toBeLessThan(9);
+    expect(w.errors).toHaveLength(tries);
+  });
+
   it('S8: a commit whose answer is lost has happened', async () => {
     const { w, store, engine } = open();
     store.fail({ when: 'after' });

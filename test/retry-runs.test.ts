@@ -53,6 +53,53 @@ everyWay('runs.retry', (open) => {
     ]);
   });
 
+  it('F6: a failure that the error of another step carries is forgotten with it', async () => {
+    const w = open();
+    const ways = ['cause', 'rethrown', 'aggregate', 'fatal'] as const;
+    const engine = w.engine((stepfast) => {
+      stepfast.job('carried', { retry: { maxAttempts: 1 } }, async ({ payload, step }: HandlerContext<string>) => {
+        const first = await step.run('first', fragile(w, 'first')).catch((error: StepError) => error);
+        return step.run('second', () => {
+          if (typeof first === 'string') return payload;
+          if (payload === 'rethrown') throw first;
+          if (payload === 'aggregate') throw new AggregateError([new Error('another', { cause: first })]);
+          if (payload === 'fatal') throw new FatalError('second', { cause: first });
+          throw new Error('second', { cause: first });
+        });
+      });
+    });
+    const runs = await Promise.all(ways.map((way) => engine.start('carried', way)));
+    await w.clock.idle();
+    w.log.push('mended');
+    for (const run of runs) {
+      expect(await run.status()).toBe('failed');
+      await run.retry();
+    }
+    await w.clock.idle();
+    expect(await Promise.all(runs.map((run) => run.result()))).toEqual(ways);
+  });
+
+  it('F6: a child that has failed names its own steps: those of the parent with the same names are kept', async () => {
+    const w = open();
+    const engine = w.engine((stepfast) => {
+      const child = stepfast.job('child', { retry: { maxAttempts: 1 } }, ({ step }: HandlerContext<undefined>) =>
+        step.run('work', fragile(w, 'child')),
+      );
+      stepfast.job('parent', { retry: { maxAttempts: 1 } }, async ({ step }: HandlerContext<undefined>) => {
+        await step.run('work', () => Promise.reject(new FatalError('ours'))).catch(() => w.log.push('ours'));
+        return step.call(child);
+      });
+    });
+    const run = await engine.start('parent');
+    await w.clock.idle();
+    w.log.push('mended');
+    await run.retry();
+    await w.clock.idle();
+    expect(await run.result()).toBe('child');
+    const retried = (await engine.runs.timeline(run.id)).find(({ kind }) => kind === 'retried');
+    expect(retried).toMatchObject({ forgets: [['step', 'child', 1]] });
+  });
+
   it('F6: what failed together is done again together: a step, a child and a wait', async () => {
     const w = open();
     const engine = w.engine((stepfast) => {

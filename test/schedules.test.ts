@@ -546,6 +546,23 @@ describe('schedules by cron', () => {
     ]);
   });
 
+  it.each([
+    { every: '1h' },
+    { cron: '0 * * * *' },
+  ] as const)('Q4: %j goes on by the right time while nobody touches it, after its clock was ahead for days', async (rule) => {
+    const w = world(medium);
+    const start = w.clock.now();
+    const engine = scheduled(w, tidying(rule));
+    await engine.ready();
+    await w.clock.advance('1h');
+    w.clock.jump(start + 4 * DAY + HOUR);
+    await w.clock.advance('1m');
+    w.clock.jump(start + HOUR + HOUR / 2);
+    await w.clock.advance('4h');
+    const hours = ['01', '02', '03', '04', '05'].map((hour) => `2026-01-01T${hour}:00:00.000Z`);
+    expect((await instants(engine)).sort()).toEqual([...hours, '2026-01-05T01:00:00.000Z']);
+  });
+
   it('Q4: an open engine that finds its clock corrected starts the tick that passed meanwhile', async () => {
     const w = world(medium);
     const start = w.clock.now();

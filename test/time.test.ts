@@ -301,6 +301,41 @@ onEveryStore('time', (medium) => {
     expect(await after.runs.get('w')).toMatchObject({ status: 'completed', result: 'hello' });
   });
 
+  it('Q4, F8: while nobody touches it, a step times out and a backoff ends after their time, though they began by a clock that was ahead', async () => {
+    const w = world(medium);
+    const start = w.clock.now();
+    const engine = w.engine((stepfast) => {
+      stepfast.job('slow', ({ step }) =>
+        step.run('slow', ({ signal }) => new Promise((resolve) => signal.addEventListener('abort', resolve)), {
+          timeout: '3s',
+          retry: { maxAttempts: 1 },
+        }),
+      );
+      stepfast.job('flaky', ({ step }) =>
+        step.run(
+          'flaky',
+          ({ attempt }) => {
+            w.log.push(`attempt ${attempt}`);
+            if (attempt === 1) throw new Error('again');
+          },
+          { retry: { initialDelay: '4s', jitter: false } },
+        ),
+      );
+    });
+    await engine.ready();
+    w.clock.jump(start + 4 * DAY);
+    const slow = await engine.start('slow');
+    const flaky = await engine.start('flaky');
+    await w.clock.advance('1s');
+    expect(w.log).toEqual(['attempt 1']);
+    w.clock.jump(start + 1_000);
+    await w.clock.advance('2s');
+    expect(await engine.runs.get(slow.id)).toMatchObject({ status: 'failed', error: { step: 'slow' } });
+    await w.clock.advance('1s');
+    expect(w.log).toEqual(['attempt 1', 'attempt 2']);
+    expect(await flaky.status()).toBe('completed');
+  });
+
   it('after a clock was set forward and corrected, an event that comes before the deadline of a wait is taken', async () => {
     const w = world(medium);
     const engine = w.engine((stepfast) => {
@@ -486,4 +521,43 @@ it('Q4: a timer of the platform fires on time, and soon after the clock has pass
   const { length } = setTimeout.mock.calls;
   vi.advanceTimersByTime(DAY);
   expect(setTimeout.mock.calls, 'nothing looks at the clock when nothing is waited for').toHaveLength(length);
+});
+
+it('Q4: a timer of the platform that was set by a clock that was ahead fires after its time, though the clock was corrected', () => {
+  vi.useFakeTimers();
+  const { clock } = systemPlatform();
+  const fired: string[] = [];
+  vi.setSystemTime(Date.now() + 4 * DAY);
+  const start = performance.now();
+  const seconds = () => Math.round((performance.now() - start) / 1_000);
+  clock.setTimer(Date.now() + 3_000, () => void fired.push(`short ${seconds()}`));
+  clock.setTimer(Date.now() + 3_600_000, () => void fired.push(`long ${seconds()}`));
+  vi.advanceTimersByTime(1_000);
+  vi.setSystemTime(Date.now() - 4 * DAY);
+  vi.advanceTimersByTime(3_600_000);
+  expect(fired).toEqual(['short 3', 'long 3600']);
+});
+
+it('Q4: a clock that was set back is told of within a minute, once, as long as somebody waits for something', () => {
+  vi.useFakeTimers();
+  const { clock, onWake } = systemPlatform();
+  const woken = vi.fn();
+  const undo = onWake(woken);
+  const fired = vi.fn();
+  clock.setTimer(Date.now() + DAY, fired);
+  vi.advanceTimersByTime(300_000);
+  expect(woken).not.toHaveBeenCalled();
+  vi.setSystemTime(Date.now() - DAY);
+  vi.advanceTimersByTime(60_000);
+  expect(woken).toHaveBeenCalledOnce();
+  vi.advanceTimersByTime(300_000);
+  expect(woken).toHaveBeenCalledOnce();
+  vi.setSystemTime(Date.now() - DAY);
+  vi.advanceTimersByTime(60_000);
+  expect(woken).toHaveBeenCalledTimes(2);
+  undo();
+  vi.setSystemTime(Date.now() - DAY);
+  vi.advanceTimersByTime(60_000);
+  expect(woken).toHaveBeenCalledTimes(2);
+  expect(fired).not.toHaveBeenCalled();
 });

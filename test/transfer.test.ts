@@ -295,6 +295,48 @@ onEveryStore('runs that are moved', (medium) => {
     expect(await snapshot(engine, 'back')).toMatchObject({ status: 'completed', result: 'done' });
   });
 
+  it('Q1: an id is remembered here as where it comes from, when its run is deleted, and so is one that the import gives', async () => {
+    const here = world(medium);
+    const there = world(medium);
+    const define = (stepfast: Stepfast) => void stepfast.job('charge', () => 'done');
+    const from = moving(here, define);
+    await from.start('charge', 1, { id: 'order' });
+    await here.clock.idle();
+    const exported = posted(await from.runs.export('order'));
+
+    const to = moving(there, define);
+    await to.runs.import(exported);
+    await to.runs.import(exported, { id: 'copy' });
+    for (const id of ['order', 'copy']) {
+      await to.runs.delete(id);
+      expect((await to.start('charge', 1, { id })).created, id).toBe(false);
+      const again = to.runs.import(exported, id === 'copy' ? { id } : {});
+      await expect(again, id).rejects.toMatchObject({ code: 'IDEMPOTENCY_CONFLICT' });
+    }
+    await there.clock.advance('31d');
+    for (const id of ['order', 'copy']) expect((await to.start('charge', 1, { id })).created, id).toBe(true);
+  });
+
+  it('E3: a wait with lookback takes what was dispatched here before the import, any other does not', async () => {
+    const here = world(medium);
+    const there = world(medium);
+    const define = (stepfast: Stepfast) => {
+      stepfast.job('plain', ({ step }) => step.waitForEvent('go'));
+      stepfast.job('back', ({ step }) => step.waitForEvent('go', { lookback: 'any' }));
+    };
+    const from = moving(here, define);
+    const to = moving(there, define);
+    await to.dispatch('go', 'before');
+    for (const job of ['plain', 'back']) {
+      await from.start(job, undefined, { id: job });
+      await here.clock.idle();
+      await to.runs.import(posted(await from.runs.export(job)));
+      await there.clock.idle();
+    }
+    expect((await snapshot(to, 'plain')).status).toBe('waiting');
+    expect((await snapshot(to, 'back')).result).toMatchObject({ payload: 'before' });
+  });
+
   it('Q6: the time that an ended run is kept counts from its import', async () => {
     const here = world(medium);
     const there = world(medium);

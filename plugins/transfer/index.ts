@@ -1,5 +1,5 @@
 import { assertReadable } from '../../src/door/readable.js';
-import { lostBy } from '../../src/door/start.js';
+import { IDEMPOTENCY_TTL_MS, lostBy } from '../../src/door/start.js';
 import type { Plugin, PluginHost } from '../../src/engine/plugin.js';
 import type { ExportedRow, ExportedRun, ExportOptions, ImportOptions, Transfer } from '../../src/engine/words.js';
 import { StepfastError } from '../../src/errors.js';
@@ -99,7 +99,9 @@ function newRun(run: ExportedRow, journal: readonly JournalEntry[], id: string |
     parentId,
     tags,
     priority,
-    ...(id === undefined && { idempotencyKey, keyUntil }),
+    // An id that is given here is one that a start has given (spec Q1).
+    keyUntil: id === undefined ? keyUntil : Math.max(keyUntil ?? 0, now + IDEMPOTENCY_TTL_MS),
+    ...(id === undefined && { idempotencyKey }),
     ...(id === undefined && isUnique && { unique }),
   };
   const set = Object.fromEntries(Object.entries(optional).filter(([, value]) => value !== undefined));

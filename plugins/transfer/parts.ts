@@ -88,7 +88,7 @@ const keyed = ({ key }: { readonly key?: string }, name: string | undefined, vis
 
 /** The row, in the same way. */
 export function visitRow(row: ExportedRow, visit: Visit): ExportedRow {
-  const { idempotencyKey, keyUntil, unique, tags, progress, waits, ...rest } = row;
+  const { idempotencyKey, unique, tags, progress, waits, ...rest } = row;
   const option = (text: string | undefined, name: string) =>
     text === undefined ? undefined : visit.option(text, { kind: 'key', name });
   const key = option(idempotencyKey, 'idempotencyKey');
@@ -96,7 +96,7 @@ export function visitRow(row: ExportedRow, visit: Visit): ExportedRow {
   return {
     ...rest,
     waits: waits.map((wait) => ({ ...wait, ...keyed(wait, wait.events[0], visit) })),
-    ...(key !== undefined && { idempotencyKey: key, ...(keyUntil !== undefined && { keyUntil }) }),
+    ...(key !== undefined && { idempotencyKey: key }),
     ...(unique && uniqueKey !== undefined && { unique: { ...unique, key: uniqueKey } }),
     ...(tags && { tags: tags.flatMap((tag) => visit.option(tag, { kind: 'tag' }) ?? []) }),
     ...(progress !== undefined && { progress: visit.value(progress, { kind: 'progress' }) }),

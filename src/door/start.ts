@@ -74,7 +74,8 @@ interface StartHost {
 
 type StartedEntry = Extract<JournalEntry, { readonly kind: 'started' }>;
 
-const IDEMPOTENCY_TTL_MS = 30 * 86_400_000;
+/** How long ids and keys that an app gives are remembered, unless it says otherwise (spec Q1). */
+export const IDEMPOTENCY_TTL_MS = 30 * 86_400_000;
 
 /** What tells the payload of a run, as it was given, from another: kept when the run is deleted. */
 export const fingerprintOfRun = ({ row, journal }: StoredRun): string => printOf(row.job, givenOf(journal));

@@ -80,6 +80,8 @@ export interface Stepfast {
 }
 
 const LEASE_MS = 15_000;
+/** Less than the scheduler lets pass between two looks. Each try may look like a change of the store, and ask for the next. */
+const REST_MS = 2_000;
 
 const SIZES = ['maxValueBytes', 'maxOutcomes', 'maxRunBytes'] as const;
 const OPTIONS = ['store', 'clock', 'use', 'onError', 'onOutdated', 'retry', 'leaseMs', ...SIZES, 'replay'];
@@ -137,6 +139,8 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
   let losses = 0;
   /** Why this engine drives no more. */
   let outdated: unknown;
+  /** When a disk that is full has last refused to be driven on. */
+  let failedAt = Number.NEGATIVE_INFINITY;
   let opening: Promise<void> | undefined;
 
   // ---- life ---------------------------------------------------------------------------------------------------------
@@ -160,6 +164,8 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
   };
   /** Drives if it can; where another process does, this one uses the store through it (spec O3). */
   const tryDrive = async () => {
+    const restedMs = clock.now() - failedAt;
+    if (restedMs >= 0 && restedMs < REST_MS) return false;
     try {
       await drive();
       return true;
@@ -167,6 +173,7 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
       if (outdated || isStepfastError(error, 'STORE_LOCKED')) return false;
       // A full disk, or one that can only be read: what is there can be seen, and driving is tried again at each look (D5).
       if (!isStepfastError(error, 'QUOTA_EXCEEDED') && !isStepfastError(error, 'STORE_UNAVAILABLE')) throw error;
+      failedAt = clock.now();
       report(error);
       return false;
     }

@@ -145,12 +145,22 @@ interface Forgotten {
   readonly index?: number;
 }
 
-/** Failures that led to the end of the run, and those that were recorded after the first of them. */
+/**
+ * Failures that led to the end of the run, and those that were recorded after the first of them. Also those that the error of
+ * a step carries, as it was recorded: what the handler is given of it names them no more. Not what a child tells of its own steps.
+ */
 function failuresOf({ outcomes, end }: Digest): readonly Forgotten[] {
   const reachable = new Set<string>();
+  const errors = new Map(
+    outcomes.map(({ key, entry }) => [key, entry.kind === 'step-failed' ? entry.error : undefined]),
+  );
   const collect = (error: RecordedError | undefined) => {
     if (!error) return;
-    if (error.identity) reachable.add(JSON.stringify(error.identity));
+    const key = error.identity && JSON.stringify(error.identity);
+    if (key && !reachable.has(key)) {
+      reachable.add(key);
+      collect(errors.get(key));
+    }
     collect(error.cause);
     error.errors?.forEach(collect);
   };

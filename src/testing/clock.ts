@@ -28,6 +28,8 @@ export interface SimulatedClock extends Clock {
 
 interface Timer {
   readonly at: number;
+  /** By how much time has to move for it, whatever is made of the clock: as with real timers. */
+  readonly lasts: number;
   readonly callback: () => void;
   readonly isIdle: boolean | undefined;
 }
@@ -75,6 +77,8 @@ export function simulatedClock(options: { readonly now?: number | Date | string 
   checkOptions(options, ['now'], 'The options of simulatedClock');
   const { now: from = Date.UTC(2026, 0, 1) } = options;
   let now = instantMs(from, 'now');
+  /** How far time was moved in all, jumps left out. */
+  let moved = 0;
   let holds = 0;
   /** Holds taken and let go so far: as long as this grows, work goes on, however slow the machine. */
   let moves = 0;
@@ -112,21 +116,29 @@ export function simulatedClock(options: { readonly now?: number | Date | string 
     }
   };
 
+  const move = (ms: number) => {
+    now += ms;
+    moved += ms;
+  };
+  /** In how much time a timer fires: once the clock shows its instant, or its time is over though the clock was set back. */
+  const waitOf = ({ at, lasts }: Timer) => Math.max(0, Math.min(at - now, lasts - moved));
   /** Fires the earliest of the timers, and what follows from it. False: there is none. */
   const fireNext = async (isMeant: (timer: Timer) => boolean): Promise<boolean> => {
     let next: [number, Timer] | undefined;
-    for (const entry of timers) if (isMeant(entry[1]) && (!next || entry[1].at < next[1].at)) next = entry;
+    for (const entry of timers) if (isMeant(entry[1]) && (!next || isBefore(entry[1], next[1]))) next = entry;
     if (!next) return false;
     timers.delete(next[0]);
-    now = Math.max(now, next[1].at);
+    move(waitOf(next[1]));
     next[1].callback();
     await idle();
     return true;
   };
+  const isBefore = (one: Timer, other: Timer) =>
+    waitOf(one) < waitOf(other) || (waitOf(one) === waitOf(other) && one.at < other.at);
   const skip = async () => {
     await idle();
     if (!(await fireNext((timer) => !timer.isIdle))) return false;
-    while (await fireNext((timer) => timer.at <= now)); // of the same instant
+    while (await fireNext((timer) => waitOf(timer) === 0)); // of the same instant
     return true;
   };
 
@@ -134,7 +146,7 @@ export function simulatedClock(options: { readonly now?: number | Date | string 
     now: () => now,
     setTimer(at, callback, isIdle) {
       const id = ++order;
-      timers.set(id, { at, callback, isIdle });
+      timers.set(id, { at, lasts: moved + at - now, callback, isIdle });
       return () => timers.delete(id);
     },
     hold() {
@@ -169,10 +181,10 @@ export function simulatedClock(options: { readonly now?: number | Date | string 
       now = instantMs(to, 'to');
     },
     async advance(duration) {
-      const end = now + durationMs(duration, 'duration');
+      const end = moved + durationMs(duration, 'duration');
       await idle();
-      while (await fireNext((timer) => timer.at <= end));
-      now = Math.max(now, end);
+      while (await fireNext((timer) => moved + waitOf(timer) <= end));
+      move(Math.max(0, end - moved));
       await idle();
     },
   };
