@@ -31,6 +31,35 @@ const timelineOf = async (engine: Stepfast, id: string) =>
 const run = async (engine: Stepfast, id = 'r') => (await engine.runs.get(id))!;
 
 everyWay('step.race', (open) => {
+  it('R6, R8: a race that the handler did not wait for is decided once: its loser is not entered again after a crash', async () => {
+    const w = open();
+    const long = gate<string>();
+    const define: Define = (stepfast) =>
+      void stepfast.job('race', async ({ step }) => {
+        void step.race([
+          step.run('loser', ({ signal }) => {
+            w.log.push('loser');
+            return new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+          }),
+          step.run('winner', () => void w.log.push('winner')),
+        ]);
+        void step.run('long', () => {
+          w.log.push('long');
+          return long.promise;
+        });
+        return 'done';
+      });
+    const engine = w.engine(define);
+    await engine.start('race', undefined, { id: 'r' });
+    await w.clock.idle();
+    expect(w.log).toEqual(['loser', 'winner', 'long']);
+    const next = await reload(w, engine, define);
+    expect(w.log).toEqual(['loser', 'winner', 'long', 'long']);
+    long.open('over');
+    await w.clock.idle();
+    expect(await run(next)).toMatchObject({ status: 'completed', result: 'done' });
+  });
+
   it('E3, E5: of two events the one that was accepted first wins, by the store and not by clocks, also while the app was closed', async () => {
     for (const isOpen of [true, false])
       for (const setBackMs of [0, 3_600_000]) {

@@ -125,14 +125,17 @@ describe('what a turn leaves behind', () => {
     expect([(await replay.turn()).fault, trace]).toEqual([new Error('bad'), []]);
   });
 
-  it('so does its end, and what `drop` leaves', async () => {
+  it('R6: its end does not: what comes behind it is told to what it has left running, as it was the first time', async () => {
     const ended: Handler = async (ask, trace) => {
       void ask('b').then(trace);
       await ask('a');
       return 'end';
     };
-    const one = pass(ended, [done('a', 2), done('b', 2)]);
-    expect([(await one.replay.turn()).ending?.kind, one.trace]).toEqual(['returned', []]);
+    const { replay, trace } = pass(ended, [done('a', 2), done('b', 2)]);
+    expect([(await replay.turn()).ending?.kind, trace]).toEqual(['returned', ['b1']]);
+  });
+
+  it('what `drop` leaves is told nothing', async () => {
     const dropped: Handler = async (ask, trace) => {
       void ask('b').then(trace);
       await ask('a');

@@ -179,7 +179,7 @@ export function createReplay(options: ReplayOptions) {
       );
     }
     do await hop();
-    while (!isDead && !fault && !ending && releaseNext());
+    while (!isDead && !fault && releaseNext());
     isTurning = false;
     const result: Turn = {
       opened,
