@@ -560,8 +560,33 @@ onEveryStore('stepfast/testing: replay of an exported run against new code', (me
     });
     await replay({ ...run, journal: [{ ...started, schedule }, ...rest] }, job);
     expect(seen).toEqual([schedule]);
-    for (const bad of [null, undefined, {}, 'run'])
-      await expect(replay(bad as never, job)).rejects.toMatchObject({ code: 'INVALID_OPTION' });
+  });
+
+  it('B: what is no exported run is refused with the path of what is wrong, and never fits', async () => {
+    const run = await exported(world(medium));
+    const { format: _, ...unversioned } = run;
+    const { run: _row, ...headless } = run;
+    const { kind: _kind, ...kindless } = run.journal[1]!;
+    const [started] = run.journal;
+    for (const [bad, path] of [
+      [null, '$'],
+      [undefined, '$'],
+      ['run', '$'],
+      [{}, '$.format'],
+      [unversioned, '$.format'],
+      [headless, '$.run'],
+      [{ ...run, run: { ...run.run, version: 'one' } }, '$.run.version'],
+      [{ ...run, run: { ...run.run, tags: [5] } }, '$.run.tags'],
+      [{ ...run, journal: [] }, '$.journal'],
+      [{ ...run, journal: [started, null] }, '$.journal[1]'],
+      [{ ...run, journal: [started, kindless] }, '$.journal[1].kind'],
+    ] as const)
+      await expect(replay(bad as never, defineJob('flow', first)), path).rejects.toMatchObject({
+        code: 'INVALID_PAYLOAD',
+        path,
+      });
+    const newer = replay({ ...run, format: 99 }, defineJob('flow', first));
+    await expect(newer).rejects.toMatchObject({ code: 'STORE_TOO_NEW' });
   });
 
   it('migrate takes part, and no step is entered', async () => {

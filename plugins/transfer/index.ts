@@ -1,5 +1,6 @@
 import { assertReadable } from '../../src/door/readable.js';
 import { IDEMPOTENCY_TTL_MS, lostBy } from '../../src/door/start.js';
+import { readExported } from '../../src/engine/exported.js';
 import type { Plugin, PluginHost } from '../../src/engine/plugin.js';
 import type { ExportedRow, ExportedRun, ExportOptions, ImportOptions, Transfer } from '../../src/engine/words.js';
 import { StepfastError } from '../../src/errors.js';
@@ -10,7 +11,6 @@ import type { Json } from '../../src/values/json.js';
 import { sameJson } from '../../src/values/same.js';
 import { visitJournal, visitRow } from './parts.js';
 import { keeping, visitFor } from './redact.js';
-import { readExported } from './shape.js';
 
 export type {
   ExportedRow,

@@ -1,5 +1,6 @@
 import { type AnyJob, checkJob } from '../door/job.js';
 import type { State } from '../door/state.js';
+import { checkReplayable } from '../engine/exported.js';
 import { StepfastError } from '../errors.js';
 import { digestOf, undosLeft } from '../replay/digest.js';
 import { mismatch } from '../replay/mismatch.js';
@@ -10,7 +11,7 @@ import { upgradeOf } from '../run/upgrade.js';
 import { FORMAT_VERSION, type JournalEntry, namespaceOf } from '../store/journal.js';
 import type { RunRow } from '../store/store.js';
 import { systemPlatform } from '../system.js';
-import { check, checkOptions } from '../values/check.js';
+import { checkOptions } from '../values/check.js';
 import { createCodec } from '../values/codec.js';
 
 /** What `runs.export` gives, as far as a replay needs it. */
@@ -77,20 +78,21 @@ const PATIENCE_MS = 1_000;
  * the shared state is given with `options.state`.
  *
  * @param exported What `runs.export` of `stepfast/transfer` gave.
- * @throws {StepfastError} `STORE_TOO_NEW`, `UNKNOWN_JOB` when the run is of another job.
+ * @throws {StepfastError} `INVALID_PAYLOAD` with the path of what is no part of an exported run; `STORE_TOO_NEW`; `UNKNOWN_JOB` when
+ * the run is of another job.
  * @example expect(await replay(JSON.parse(file), checkout)).toMatchObject({ fits: true });
  */
 export async function replay(exported: ReplayableRun, job: AnyJob, options: ReplayOptions = {}): Promise<ReplayReport> {
   checkOptions(options, ['state'], 'The options of replay');
-  check(Array.isArray(exported?.journal), 'exported', exported, 'what runs.export gave');
   checkJob(job);
-  const { run: row, format } = exported;
-  if (format > FORMAT_VERSION)
-    throw new StepfastError('STORE_TOO_NEW', `The run was exported by a newer stepfast (format ${format}).`);
-  if (row.job !== job.name)
-    throw new StepfastError('UNKNOWN_JOB', `The run is of job "${row.job}". Give that job, not "${job.name}".`);
   const platform = systemPlatform();
   const codec = createCodec({ URL: platform.URL, blobs: true });
+  if (exported?.format > FORMAT_VERSION)
+    throw new StepfastError('STORE_TOO_NEW', `The run was exported by a newer stepfast (format ${exported.format}).`);
+  checkReplayable(exported, codec);
+  const { run: row } = exported;
+  if (row.job !== job.name)
+    throw new StepfastError('UNKNOWN_JOB', `The run is of job "${row.job}". Give that job, not "${job.name}".`);
   const digest = digestOf(exported.journal);
   const problems: string[] = [];
   const { version = 1 } = job.options;

@@ -1,10 +1,10 @@
-import type { ExportedRow, ExportedRun } from '../../src/engine/words.js';
-import { StepfastError } from '../../src/errors.js';
-import { endOf } from '../../src/replay/glance.js';
-import { FORMAT_VERSION, type JournalEntry, type RecordedError } from '../../src/store/journal.js';
-import { isOurs, quoted } from '../../src/values/check.js';
-import type { Codec } from '../../src/values/codec.js';
-import type { Json } from '../../src/values/json.js';
+import { StepfastError } from '../errors.js';
+import { endOf } from '../replay/glance.js';
+import { FORMAT_VERSION, type JournalEntry, type RecordedError } from '../store/journal.js';
+import { isOurs, quoted } from '../values/check.js';
+import type { Codec } from '../values/codec.js';
+import type { Json } from '../values/json.js';
+import type { ExportedRow, ExportedRun } from './words.js';
 
 /*
  * Whether something is an exported run: looked at field by field before anything of it is stored. A field that is not
@@ -185,14 +185,15 @@ function fieldsFor(codec: Codec) {
   return { entries, row };
 }
 
+function refuse(path: string, value: unknown): never {
+  const message = `${path} of the exported run is ${quoted(value)}. Give what runs.export made, unchanged.`;
+  throw new StepfastError('INVALID_PAYLOAD', message, { path });
+}
+
 /** A copy of what is an exported run, or the refusal of what is not. */
 export function readExported(given: unknown, codec: Codec): ExportedRun {
-  const refuse = (path: string, value: unknown): never => {
-    const message = `${path} of the run to import is ${quoted(value)}. Give what runs.export made, unchanged.`;
-    throw new StepfastError('INVALID_PAYLOAD', message, { path });
-  };
   const copy = copyOf(given);
-  if (!isObject(copy)) return refuse('$', given);
+  if (!isObject(copy)) refuse('$', given);
   const { stepfast, format, run, journal } = copy;
   for (const [field, version, known] of [
     ['stepfast', stepfast, 1],
@@ -206,19 +207,10 @@ export function readExported(given: unknown, codec: Codec): ExportedRun {
       );
   }
   const fields = fieldsFor(codec);
-  if (!isObject(run)) return refuse('$.run', run);
+  if (!isObject(run)) refuse('$.run', run);
   const wrong = misfit(run, fields.row);
   if (wrong !== undefined) refuse(`$.run.${wrong}`, run[wrong]);
-  if (!Array.isArray(journal) || !journal.length) return refuse('$.journal', journal);
-  for (const [index, entry] of journal.entries()) {
-    const path = `$.journal[${index}]`;
-    if (!isObject(entry)) return refuse(path, entry);
-    const { kind } = entry;
-    const known = typeof kind === 'string' && Object.hasOwn(fields.entries, kind);
-    if (!known || (kind === 'started') !== (index === 0)) return refuse(`${path}.kind`, kind);
-    const bad = misfit(entry, { kind: text, at: number, ...fields.entries[kind as JournalEntry['kind']] });
-    if (bad !== undefined) refuse(`${path}.${bad}`, entry[bad]);
-  }
+  checkJournal(journal, fields.entries);
   const exported = copy as unknown as ExportedRun;
   const { status, endedAt, undoing } = exported.run;
   const end = endOf(exported.journal);
@@ -236,4 +228,29 @@ function copyOf(given: unknown): unknown {
   } catch {
     return undefined; // a cycle, a bigint, a getter that throws: refused by the caller
   }
+}
+
+function checkJournal(journal: unknown, entries: Kinds): void {
+  if (!Array.isArray(journal) || !journal.length) refuse('$.journal', journal);
+  for (const [index, entry] of journal.entries()) {
+    const path = `$.journal[${index}]`;
+    if (!isObject(entry)) refuse(path, entry);
+    const { kind } = entry;
+    const known = typeof kind === 'string' && Object.hasOwn(entries, kind);
+    if (!known || (kind === 'started') !== (index === 0)) refuse(`${path}.kind`, kind);
+    const bad = misfit(entry, { kind: text, at: number, ...entries[kind as JournalEntry['kind']] });
+    if (bad !== undefined) refuse(`${path}.${bad}`, entry[bad]);
+  }
+}
+
+/** Refuses what `replay` of `stepfast/testing` can not read: of the row it needs little. */
+export function checkReplayable(given: unknown, codec: Codec): void {
+  if (!isObject(given)) refuse('$', given);
+  const { format, run, journal } = given;
+  if (!positive(format)) refuse('$.format', format);
+  if (!isObject(run)) refuse('$.run', run);
+  const { row, entries } = fieldsFor(codec);
+  for (const field of ['runId', 'job', 'version', 'createdAt', 'tags'] as const)
+    if (!row[field](run[field])) refuse(`$.run.${field}`, run[field]);
+  checkJournal(journal, entries);
 }
