@@ -12,7 +12,8 @@ import type { JournalEntry } from './journal.js';
  *     first: the wait is offered the event, or the event wakes the wait. No clock, lock or message takes part.
  * S4. An event is never written into a journal by the store: it wakes runs, and their owner takes it.
  * S5. `seq` numbers what a store accepts (runs and events) in commit order; `acceptedAt` is the `now` of the commit.
- * S6. A store keeps no live reference: what it returns and what it was given share no mutable object with it.
+ * S6. A store keeps no live reference: what it returns and what it was given share no mutable object with it. Values come back
+ *     with the keys of their objects in the order they had: what is shared within a value is told by counting (codec.ts, C2).
  * S7. Hints of `watch` may be lost, doubled or late; truth is always read again.
  * S8. A commit whose promise rejects may or may not have happened (a lost response); one that resolves with anything
  *     but `committed` has changed nothing.

@@ -98,6 +98,31 @@ for (const [kind, value] of Object.entries(corpus))
     equal((await load(await open(), 'r')).journal, expected, 'the journal when opened again');
   });
 
+fact(
+  'the keys of objects keep their order, by which what is shared in a value is told apart (rule S6, spec D7)',
+  async ({ open }) => {
+    const value = { zebra: 1, a: { mm: [{ y: 1, b: 2 }], c: 3 }, bb: 4, '': 5 };
+    const text = JSON.stringify(value);
+    const inOrder = (found: unknown, what: string) => equal(JSON.stringify(found), text, what);
+    const store = await open();
+    await start(store, 'r', { entries: [started(value)] });
+    await commit(store, {
+      run: claim('r', 0, 'a', { append: [stepped('s', value)], state: running('a', { progress: value }) }),
+      state: [{ kind: 'set', key: 'k', value }],
+    });
+    await dispatch(store, 'e', { payload: value });
+    await store.close();
+    const again = await open();
+    const { row, journal } = await load(again, 'r');
+    const [first, second] = journal as readonly { readonly payload?: Json; readonly value?: Json }[];
+    inOrder(first?.payload, 'the payload of the run');
+    inOrder(second?.value, 'the value of a step');
+    inOrder(row.progress, 'the progress in the row');
+    inOrder((await again.state('k'))?.value, 'a value of the shared state');
+    inOrder((await eventsOf(again))[0]?.payload, 'the payload of an event');
+  },
+);
+
 fact('a string of 1 MiB comes back whole', async ({ open }) => {
   const store = await open();
   const text = '0123456789\u00e9\u{1f600}\ud800'.repeat(75_000);
