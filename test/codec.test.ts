@@ -391,7 +391,31 @@ describe('errors', () => {
     expect(Object.keys(error).sort()).toEqual(['code', 'data']);
     expect(error.cause).toBeInstanceOf(AggregateError);
     expect(error.cause.errors[0]).toBeInstanceOf(TypeError);
-    expect(error.cause.errors[1]).toMatchObject({ message: 'b', data: 'b' });
+    expect(error.cause.errors[1]).toBe('b');
+  });
+
+  test.each([
+    ['an object', { status: 404, at: new Date(5) }],
+    ['one that looks like an error', { name: 'HttpError', message: 'no', code: 'E' }],
+    ['a text', 'no'],
+    ['a number', -0],
+    ['null', null],
+    ['a list', [1, [2]]],
+    ['a map', new Map([['a', 1]])],
+  ])('D7: a cause that is no error comes back as it was: %s', (_, cause) => {
+    const value = new Error('outer', { cause: new AggregateError([cause, new Error('in'), cause], 'all', { cause }) });
+    const shared = typeof cause === 'object';
+    for (const copy of [trip(value) as Error, codec.decodeError(codec.encodeError(value))]) {
+      const { cause: inner, errors } = copy.cause as AggregateError;
+      expect([inner, errors[0], errors[2]]).toStrictEqual([cause, cause, cause]);
+      expect(errors[1]).toBeInstanceOf(Error);
+      if (shared) expect(errors[0]).toBe(errors[2]);
+    }
+  });
+
+  test('C3: of a cause that can not be kept, what it says is', () => {
+    const value = new Error('outer', { cause: () => 5 });
+    expect(codec.decodeError(codec.encodeError(value)).cause).toMatchObject({ message: '() => 5' });
   });
 
   test.each([

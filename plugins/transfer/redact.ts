@@ -40,7 +40,7 @@ function refusingBlobs(codec: Codec, strict: Codec): Visit {
     return json;
   };
   const error: Visit['error'] = (recorded) => {
-    for (const [{ name }, live] of levels(recorded, codec.decodeError(recorded)))
+    for (const [{ name }, live] of levels(recorded, alive(recorded, codec)))
       strict.encode(live.data, nameOf({ kind: 'data', name }));
     return recorded;
   };
@@ -48,6 +48,14 @@ function refusingBlobs(codec: Codec, strict: Codec): Visit {
 }
 
 type LiveError = Error & { data?: unknown; errors?: readonly LiveError[] };
+
+/** Also what it carries and is no error, as one that has it for its data: to be visited like all others. */
+const alive = (recorded: RecordedError, codec: Codec): LiveError => codec.decodeError(asErrors(recorded));
+const asErrors = ({ isValue: _, cause, errors, ...rest }: RecordedError): RecordedError => ({
+  ...rest,
+  ...(cause && { cause: asErrors(cause) }),
+  ...(errors && { errors: errors.map(asErrors) }),
+});
 
 /** An error and all that it carries, recorded and alive. */
 function levels(recorded: RecordedError, live: LiveError): [RecordedError, LiveError][] {
@@ -71,7 +79,7 @@ function asking(ask: (value: unknown, place: RedactPlace) => unknown, codec: Cod
 
   /** Encoded as a whole: objects that it shares with what it carries stay shared. */
   const error: Visit['error'] = (recorded) => {
-    const root = codec.decodeError(recorded);
+    const root = alive(recorded, codec);
     const set = (live: object, key: string, value: unknown) =>
       Object.defineProperty(live, key, { value, configurable: true, writable: true });
     for (const [{ name, message, stack, data, code }, live] of levels(recorded, root)) {
@@ -112,6 +120,7 @@ function asking(ask: (value: unknown, place: RedactPlace) => unknown, codec: Cod
 const withIdentity = ({ cause, errors, ...rest }: RecordedError, was: RecordedError): RecordedError => ({
   ...rest,
   ...(was.identity && { identity: was.identity }),
+  ...(was.isValue && { isValue: true }),
   ...(cause && { cause: withIdentity(cause, was.cause!) }),
   ...(errors && { errors: errors.map((each, index) => withIdentity(each, was.errors![index]!)) }),
 });

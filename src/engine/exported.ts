@@ -87,6 +87,7 @@ function fieldsFor(codec: Codec) {
     code: maybe((code) => text(code) || number(code)),
     stack: maybe(text),
     data: () => true, // decoded with the error
+    isValue: maybe(yes),
     cause: maybe(hasErrorShape),
     errors: maybe(list(hasErrorShape)),
     step: maybe(text),

@@ -122,13 +122,14 @@ export const lostSnapshotOf = (error: StepfastError, codec: Codec): RunSnapshot 
 });
 
 /** An error as a timeline shows it: plain fields, and what it carried as it was. Parts may refer to others of the whole. */
-const readable = (recorded: RecordedError, decoded: Error): object => {
-  const { data, cause, errors } = decoded as { readonly data?: unknown; cause?: unknown; errors?: Error[] };
+const readable = ({ isValue, ...recorded }: RecordedError, decoded: unknown): object => {
+  const carried = (isValue ? { data: decoded } : decoded) as { data?: unknown; cause?: unknown; errors?: unknown[] };
+  const { data, cause, errors } = carried;
   return {
     ...recorded,
     ...(recorded.data !== undefined && { data }),
-    ...(recorded.cause && { cause: readable(recorded.cause, cause as Error) }),
-    ...(recorded.errors && { errors: recorded.errors.map((each, index) => readable(each, errors![index]!)) }),
+    ...(recorded.cause && { cause: readable(recorded.cause, cause) }),
+    ...(recorded.errors && { errors: recorded.errors.map((each, index) => readable(each, errors![index])) }),
   };
 };
 

@@ -32,6 +32,8 @@ export interface RecordedError {
   readonly code?: string | number;
   readonly stack?: string;
   readonly data?: Json;
+  /** Carried by another error, and no error itself: `data` is what it is. */
+  readonly isValue?: true;
   readonly cause?: RecordedError;
   readonly errors?: readonly RecordedError[];
   /** The step or wait whose final failure this is. */

@@ -112,8 +112,9 @@ export class Reader {
     throw new TypeError('unknown tag');
   }
 
-  #error(recorded: RecordedError, depth: number, carried: boolean): Error {
+  #error(recorded: RecordedError, depth: number, carried: boolean): unknown {
     const { name, message, code, step, stack, cause, errors, data } = recorded;
+    if (carried && recorded.isValue) return this.read(data, depth + 1);
     const error = new (ERRORS.test(name) ? builtin(name) : Error)([] as never) as Error;
     if (!carried) this.#keep(error);
     const inner = (recorded: RecordedError) => this.read({ $: ['Error', recorded as never] }, depth + 1, true);

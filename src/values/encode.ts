@@ -211,6 +211,8 @@ export class Writer {
     };
     const data = get('data');
     if (data !== undefined || source !== error) recorded.data = this.#kept(data, depth + 1);
+    // Carried by an error, it comes back as it was; what was thrown to us becomes an error.
+    if (level > 0 && source !== error && recorded.data !== undefined) recorded.isValue = true;
     for (const key of keys(recorded) as (keyof RecordedError)[]) if (recorded[key] === undefined) delete recorded[key];
     return recorded as never;
   }
