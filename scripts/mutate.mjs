@@ -14,6 +14,16 @@ import { ensurePackages, run } from './setup.mjs';
  */
 const FILES = {
   'src/values/duration.ts': { tests: ['duration'], atLeast: 95 },
+  'src/values/base64.ts': { tests: ['stored-numbers'], atLeast: 90 },
+  'src/values/check.ts': { tests: ['check'], atLeast: 90 },
+  'src/values/codec.ts': { tests: ['codec', 'codec-forms'], atLeast: 90 },
+  'src/values/decode.ts': { tests: ['codec', 'codec-forms'], atLeast: 90 },
+  'src/values/encode.ts': { tests: ['codec', 'codec-forms'], atLeast: 90 },
+  'src/values/fingerprint.ts': { tests: ['stored-numbers'], atLeast: 90 },
+  'src/values/kinds.ts': { tests: ['codec', 'codec-forms'], atLeast: 90 },
+  'src/values/retry.ts': { tests: ['retry'], atLeast: 90 },
+  'src/values/same.ts': { tests: ['codec', 'codec-forms'], atLeast: 90 },
+  'src/values/sum.ts': { tests: ['stored-numbers'], atLeast: 90 },
   'src/replay/replay.ts': { tests: ['replay', 'replay-turns'], atLeast: 95 },
   'src/replay/digest.ts': { tests: ['digest'], atLeast: 95 },
   'src/replay/forget.ts': { tests: ['digest'], atLeast: 95 },
