@@ -103,6 +103,13 @@ describe('a job', () => {
   });
 });
 
+it('the retention of a job is named as it was given: one duration, or that of an end', () => {
+  const said = (retention: unknown) =>
+    refusal(() => defineJob('mail', { retention: given(retention) }, handler))?.message;
+  expect(said('long')).toMatch(/^retention of job "mail" is "long"/);
+  expect(said({ failed: 'long' })).toMatch(/^retention\.failed of job "mail" is "long"/);
+});
+
 describe('a queue', () => {
   const of = (queue: unknown) => refusal(() => checkQueue(queue, (option) => `${option} of job "mail"`));
   const named = (more: object) => of({ name: 'q', ...more });
