@@ -14,6 +14,7 @@ import {
   pairsOf,
   rowWith,
   Scope,
+  stateOfRow,
 } from '../src/store/transition/scope.js';
 import { perform } from '../src/store/transition/work.js';
 import { createCodec } from '../src/values/codec.js';
@@ -89,6 +90,19 @@ describe('an ask and what is recorded', () => {
     ])
       expect(mismatch(ask('wait', other), over)?.message).toContain('a wait for ["a"] with correlation key "k", but');
     expect(mismatch(ask('wait', { events: ['b'] }), over)!.message).toContain('["b"] with correlation key absent');
+  });
+
+  it('R5: one that is open fits as well; of a fork, one that was settled before whatever its key', () => {
+    const same = ask('wait', { events: ['a'], key: 'k' });
+    const other = ask('wait', { events: ['a'], key: 'other' });
+    expect([mismatch(same, recordedAs(set)), mismatch(other, recordedAs(set))?.code]).toEqual([
+      ...[undefined, 'REPLAY_MISMATCH'],
+    ]);
+    const fork = (...entries: readonly object[]) => ({ ...recordedAs(...entries), isFork: true });
+    expect(mismatch(other, fork(set, taken))).toBeUndefined(); // the key may name the run that it was copied from
+    for (const digest of [recordedAs(set, taken), fork(set)])
+      expect(mismatch(other, digest)?.code).toBe('REPLAY_MISMATCH');
+    expect(mismatch(ask('wait', { events: ['b'], key: 'k' }), fork(set, taken))?.code).toBe('REPLAY_MISMATCH');
   });
 
   it('R5: one of which only the outcome is known fits by that it is a wait', () => {
@@ -217,6 +231,25 @@ describe('rows', () => {
     const state = { status: 'queued', version: 1, waits: [], dueAt: at } as const;
     const next = rowWith(row({ tags: ['t'], unique: { key: 'k', until: 'start' } }), state, { fence: 2, length: 4 });
     expect(next).toStrictEqual({ ...row({ tags: ['t'] }), ...state, fence: 2, length: 4 });
+  });
+
+  it('what its owner writes of an active row is all but what it was born with, and what others tell it', () => {
+    const owned: Partial<RunRow> = {
+      ...({
+        status: 'running',
+        version: 2,
+        owner: 'me',
+        dueAt: 5,
+        setAt: 4,
+        waits: [],
+        slot: 'q',
+        awaits: ['c'],
+      } as const),
+      ...({ startedAt: 3, progress: { done: 1 }, undoable: true, unsettled: true } as const),
+    };
+    const others = { tags: ['t'], priority: 1, parentId: 'p', woken: true, ended: ['c'] } as const;
+    expect(stateOfRow(row({ ...owned, ...others }))).toEqual(owned);
+    expect(stateOfRow(row({ ...owned, endedAt: 9 })).endedAt).toBe(9);
   });
 });
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { resolveRetry, retryDelayMs } from '../src/values/retry.js';
+import { checkRetry, resolveRetry, retryDelayMs } from '../src/values/retry.js';
 
 describe('the retry policy', () => {
   test('has documented defaults', () => {
@@ -27,22 +27,35 @@ describe('the retry policy', () => {
   });
 
   test.each([
-    [{ maxAttempts: 0 }, 'INVALID_OPTION', 'retry.maxAttempts is 0'],
+    [{ maxAttempts: 0 }, 'INVALID_OPTION', 'retry.maxAttempts is 0. Give a whole number from 1, or Infinity'],
     [{ maxAttempts: 1.5 }, 'INVALID_OPTION', 'retry.maxAttempts is 1.5'],
     [{ maxAttempts: '3' }, 'INVALID_OPTION', 'retry.maxAttempts is "3"'],
     [{ maxAttempts: Number.NaN }, 'INVALID_OPTION', 'retry.maxAttempts is NaN'],
     [{ maxAttempts: null }, 'INVALID_OPTION', 'retry.maxAttempts is null'],
-    [{ factor: 0.5 }, 'INVALID_OPTION', 'retry.factor is 0.5'],
+    [{ factor: 0.5 }, 'INVALID_OPTION', 'retry.factor is 0.5. Give a finite number from 1'],
     [{ factor: Number.POSITIVE_INFINITY }, 'INVALID_OPTION', 'retry.factor is Infinity'],
-    [{ jitter: 'full' }, 'INVALID_OPTION', 'retry.jitter is "full"'],
+    [{ jitter: 'full' }, 'INVALID_OPTION', 'retry.jitter is "full". Give true or false'],
     [{ initialDelay: 'soon' }, 'INVALID_DURATION', 'retry.initialDelay is "soon"'],
     [{ maxDelay: -1 }, 'INVALID_DURATION', 'retry.maxDelay is -1'],
-    [3, 'INVALID_OPTION', 'retry is 3'],
+    [3, 'INVALID_OPTION', 'retry is 3. Give an object'],
     [null, 'INVALID_OPTION', 'retry is null'],
   ])('%j is refused at the door', (layer, code, text) => {
     expect(() => resolveRetry(undefined, layer as never)).toThrow(
       expect.objectContaining({ code, message: expect.stringContaining(text) }),
     );
+  });
+
+  test('is made of options that there are: one that is misspelt is named, and where it stands', () => {
+    const every = { maxAttempts: 3, initialDelay: '1s', factor: 2, maxDelay: '1m', jitter: true } as const;
+    for (const retry of [undefined, {}, every]) expect(() => checkRetry(retry)).not.toThrow();
+    const code = 'INVALID_OPTION';
+    const refusing = (text: string) => expect.objectContaining({ code, message: expect.stringContaining(text) });
+    expect(() => checkRetry({ attempts: 3 } as never)).toThrow(refusing('option in retry is "attempts"'));
+    expect(() => checkRetry({ attempts: 3 } as never, (option) => `${option} of job "mail"`)).toThrow(
+      refusing('option in retry of job "mail" is "attempts"'),
+    );
+    expect(() => checkRetry({ factor: 0 })).toThrow(refusing('retry.factor is 0'));
+    expect(() => checkRetry(5 as never)).toThrow(refusing('retry is 5. Give an object'));
   });
 });
 
