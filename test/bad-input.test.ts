@@ -390,6 +390,13 @@ onEveryStore('bad input', (medium) => {
   });
 
   describe('durations and instants', () => {
+    it('a ttl of nothing is refused: the event would be over before anybody could take it', async () => {
+      const w = world(medium);
+      const engine = working(w);
+      const refusal: Refusal = { code: 'INVALID_DURATION', quotes: ['ttl', '0'], advice: /Give/ };
+      await expectRefused(w, engine, () => engine.dispatch('done', 1, { ttl: 0 }), refusal);
+    });
+
     for (const [value, quote] of badDurations) {
       const title = `the duration ${quote}${quote === 'an object' ? ` (${JSON.stringify(value)})` : ''}`;
       const refusal = (option: string): Refusal => ({

@@ -429,6 +429,16 @@ describe('errors', () => {
     expect(() => trip(wide)).not.toThrow();
   });
 
+  test('errors in the data of errors do not begin a count of their own', () => {
+    const tree = (depth: number): Error =>
+      Object.assign(new AggregateError(depth ? Array.from({ length: 20 }, () => tree(depth - 1)) : [], 'tree'), {
+        data: { why: new AggregateError([new Error('deep')], 'why', { cause: new Error('cause') }) },
+      });
+    const recorded = JSON.stringify(codec.encodeError(tree(2)));
+    // Each that is followed may have one more in its data, and nothing behind that once the count is used up.
+    expect(recorded.match(/"message"/g)!.length).toBeLessThanOrEqual(2 * (MAX_CAUSES + 1));
+  });
+
   test('an error within its own data is the same error again', () => {
     const error = Object.assign(new Error('m'), { data: {} as Record<string, unknown> });
     error.data.self = [error, error];

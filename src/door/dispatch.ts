@@ -3,8 +3,9 @@ import type { Platform } from '../platform.js';
 import type { Batch, CommitOutcome, RunChange } from '../store/store.js';
 import { checkKey, checkName, checkOptions, checkText, quoted } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
-import { type Duration, durationMs } from '../values/duration.js';
+import type { Duration } from '../values/duration.js';
 import { type EventType, eventName } from './event.js';
+import { positiveMs } from './queue.js';
 import { conflict, lostBy, recordedAs } from './start.js';
 
 /*
@@ -16,7 +17,7 @@ export interface DispatchOptions {
   readonly correlationKey?: string;
   /** The same key (on this name and correlation key) and payload give the first receipt, for the event's life. */
   readonly idempotencyKey?: string;
-  /** How long the event is kept, taken or not. Default 30 days. */
+  /** How long the event is kept, taken or not. More than 0; default 30 days. */
   readonly ttl?: Duration;
   /** For this run alone. */
   readonly runId?: string;
@@ -65,7 +66,7 @@ export function checkDispatch(
   checkKey(correlationKey, warn);
   if (idempotencyKey !== undefined) checkText(idempotencyKey, 'idempotencyKey', 'INVALID_KEY');
   if (runId !== undefined) checkText(runId, 'runId', 'INVALID_ID');
-  return { ttlMs: ttl === undefined ? EVENT_TTL_MS : durationMs(ttl, 'ttl') };
+  return { ttlMs: ttl === undefined ? EVENT_TTL_MS : positiveMs(ttl, 'ttl') };
 }
 
 export function createDispatch({ platform, codec, commit, look }: DispatchHost) {

@@ -197,13 +197,10 @@ function checkJobOptions(options: JobOptions, of: (option: string) => string): v
   checkInteger(maxInterruptions, of('maxInterruptions'), 1);
   if (queue !== undefined) checkQueue(queue, of);
   if (timeout !== undefined) positiveMs(timeout, of('timeout'));
-  const kept = typeof retention === 'object' && retention !== null ? retention : { retention };
-  for (const [end, value] of Object.entries(kept)) {
-    const isKnown = ['retention', 'completed', 'failed', 'cancelled'].includes(end);
-    check(isKnown, of('An option in retention'), end, 'completed, failed or cancelled');
-    if (value !== undefined && value !== Infinity)
-      durationMs(value, of(end === 'retention' ? end : `retention.${end}`));
-  }
+  const isByEnd = typeof retention === 'object' && retention !== null;
+  if (isByEnd) checkOptions(retention, ['completed', 'failed', 'cancelled'], of('retention'));
+  for (const [end, value] of Object.entries(isByEnd ? { ...retention } : { retention }))
+    if (value !== undefined && value !== Infinity) durationMs(value, of(isByEnd ? `retention.${end}` : end));
   for (const [option, fn] of Object.entries({ migrate, onFailed }))
     check(fn === undefined || typeof fn === 'function', of(option), fn, 'a function, or leave it out');
   check(upgrade === undefined || UPGRADES.includes(upgrade), of('upgrade'), upgrade, `one of ${UPGRADES.join(', ')}`);

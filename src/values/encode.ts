@@ -64,6 +64,8 @@ export class Writer {
   readonly #path: PropertyKey[] = [];
   #bytes = 0;
   #causes = 0;
+  /** How many errors deep it is in what hangs on them: they share one count of causes. */
+  #within = 0;
 
   constructor(options: WriterOptions) {
     this.#options = options;
@@ -184,7 +186,7 @@ export class Writer {
   record(error: unknown, depth: number, level: number): RecordedError {
     const source: object = isError(error) ? error : thrown(error);
     if (level === 0) {
-      this.#causes = MAX_CAUSES;
+      if (!this.#within) this.#causes = MAX_CAUSES;
       this.#seen.set(source, this.#seen.size);
     }
     const get = (key: string): unknown => attempt(() => (source as Bag)[key]);
@@ -220,6 +222,7 @@ export class Writer {
   /** What hangs on an error, if it can be kept. Else it is left out (C3), and forgotten: the numbers of C2 count only what was written. */
   #kept(data: unknown, depth: number): Json | undefined {
     const [before, size, length] = [this.#bytes, this.#seen.size, this.#path.length];
+    this.#within++;
     try {
       return this.write(data, depth);
     } catch {
@@ -227,6 +230,8 @@ export class Writer {
       this.#bytes = before;
       this.#path.length = length;
       return undefined;
+    } finally {
+      this.#within--;
     }
   }
 }
