@@ -174,4 +174,6 @@ export async function removeFile(disk: Disk, path: string): Promise<void> {
 
 /** Something is there that is no file of a store. */
 export const isForeign = (path: string): boolean => fs.lstatSync(path, { throwIfNoEntry: false })?.isFile() === false;
-export const exists = (path: string): boolean => fs.lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+export const exists = (path: string): boolean =>
+  // Asked for every commit: what is there is found by the first, at a fifth of the price; a link to nothing by the second.
+  fs.existsSync(path) || fs.lstatSync(path, { throwIfNoEntry: false }) !== undefined;
