@@ -142,4 +142,25 @@ export const runFaults = [
     instead: '',
     by: ['test/code-changes.test.ts'],
   },
+  {
+    name: 'a timer waits for a clock that was ahead',
+    file: 'src/system.ts',
+    find: 'if (aheadMs <= 0 || (leftMs <= 0 && backMs > SLACK_MS)) return callback();',
+    instead: 'if (aheadMs <= 0) return callback();',
+    by: ['test/time.test.ts -t timer'],
+  },
+  {
+    name: 'on replay nothing is told behind the end of a handler',
+    file: 'src/replay/replay.ts',
+    find: 'while (!isDead && !fault && releaseNext());',
+    instead: 'while (!isDead && !fault && !ending && releaseNext());',
+    by: ['test/race.test.ts -t crash'],
+  },
+  {
+    name: 'driving that a full disk refuses is tried without a pause',
+    file: 'src/engine/engine.ts',
+    find: 'if (restedMs >= 0 && restedMs < REST_MS) return false;',
+    instead: '',
+    by: ['test/failing-store.test.ts -t Q4'],
+  },
 ];
