@@ -15,8 +15,9 @@ export interface Clock {
   /** Epoch milliseconds. May jump either way; stored instants decide, never differences. */
   now(): number;
   /**
-   * Calls back once, at `at` or a little later; also earlier is allowed, the engine looks again. Returns its undoing.
-   * `isIdle`: nothing is missed if the process ends before.
+   * Calls back once: when the clock shows `at`, or when as much time is over as there was up to then, though the clock was set
+   * back since; in both cases a little later is allowed. Returns its undoing. `isIdle`: nothing is missed if the process ends
+   * before.
    */
   setTimer(at: number, callback: () => void, isIdle?: boolean): () => void;
   /** Told that work is under way until the returned function is called. A simulated clock waits for it. */
