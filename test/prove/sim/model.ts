@@ -68,6 +68,9 @@ function evaluate(machine: Machine, plan: Plan, from: number, last?: Value): Eva
       return inTurn(machine, plan.parts, from);
     case 'loop':
       return inTurn(machine, Array<Plan>(plan.times).fill(plan.body), from);
+    case 'left':
+      evaluate(machine, plan.body, from);
+      return { kind: 'ok', at: from, value: 'left' };
     case 'all': {
       const results = plan.parts.map((part) => evaluate(machine, part, from));
       const failed = first(results, 'error');

@@ -85,6 +85,9 @@ async function perform(
       for (let nth = 0; nth < plan.times; nth++) values.push(await go(plan.body, values.at(-1)));
       return values;
     }
+    case 'left':
+      void go(plan.body).catch(() => undefined);
+      return 'left';
     case 'all':
       return Promise.all(plan.parts.map((part) => go(part)));
     case 'first':

@@ -20,7 +20,9 @@ export type Plan =
   /** `step.race` over leaves. */
   | { readonly kind: 'race'; readonly parts: readonly Plan[] }
   | { readonly kind: 'try'; readonly body: Plan; readonly rescue: Plan }
-  | { readonly kind: 'loop'; readonly times: number; readonly body: Plan };
+  | { readonly kind: 'loop'; readonly times: number; readonly body: Plan }
+  /** Begun, and not waited for. */
+  | { readonly kind: 'left'; readonly body: Plan };
 
 export interface RunPlan {
   readonly kind: 'run';
@@ -90,7 +92,7 @@ export const formerName = (name: string): string => name.replace(/n$/, '');
 function renamed(plan: Plan): Plan {
   if ('parts' in plan) return { ...plan, parts: plan.parts.map(renamed) };
   if (plan.kind === 'try') return { ...plan, body: renamed(plan.body), rescue: renamed(plan.rescue) };
-  if (plan.kind === 'loop') return { ...plan, body: renamed(plan.body) };
+  if (plan.kind === 'loop' || plan.kind === 'left') return { ...plan, body: renamed(plan.body) };
   return 'name' in plan ? { ...plan, name: presentName(plan.name) } : plan;
 }
 
@@ -100,6 +102,33 @@ export function renamesOf(programs: readonly Program[]): Record<string, string> 
     [...JSON.stringify(parts).matchAll(/"name":"(\w+)"/g)].map(([, name]) => name!),
   );
   return Object.fromEntries(names.flatMap((name) => (presentName(name) === name ? [] : [[name, presentName(name)]])));
+}
+
+/**
+ * Some programs leave steps running, which nobody waits for when the handler ends. None that awaits something else: what it
+ * has not come to by then may have been what decided a race that it left, whose loser is then entered again.
+ */
+export function leaving(random: Random, program: Program): Program {
+  const { parts } = program;
+  if (parts.kind !== 'seq' || !random.chance(0.25) || JSON.stringify(program).includes('"pause"')) return program;
+  const run = (_: unknown, index: number): RunPlan => ({
+    kind: 'run',
+    name: `s${800 + index}`,
+    ms: random.pick([0, 5, 300, 3_000, 20_000]),
+    fails: random.chance(0.2) ? 1 : 0,
+    maxAttempts: random.between(1, 2),
+    isFatal: false,
+    ...(random.chance(0.3) && { undo: 'once' as const }),
+    isOnline: false,
+  });
+  const runs = Array.from({ length: random.between(1, 3) }, run);
+  const body: Plan =
+    runs.length > 1 && random.chance(0.7) ? { kind: 'race', parts: runs } : { kind: 'seq', parts: runs };
+  const at = random.between(0, parts.parts.length);
+  return {
+    ...program,
+    parts: { kind: 'seq', parts: [...parts.parts.slice(0, at), { kind: 'left', body }, ...parts.parts.slice(at)] },
+  };
 }
 
 function programOf(random: Random, index: number, count: number): Program {

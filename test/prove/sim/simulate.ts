@@ -6,7 +6,7 @@ import { finish } from './final.js';
 import { createFleet, type Fleet } from './fleet.js';
 import { extrasOf, type Mix, mixOf, moreOf } from './mix.js';
 import { isBlocked, judge } from './model.js';
-import { type Program, programsOf } from './plan.js';
+import { leaving, type Program, programsOf } from './plan.js';
 import { randomOf } from './random.js';
 import { createScheduler } from './scheduler.js';
 import { eligible, nodesOf, type Shadow, waitNode } from './shadow.js';
@@ -67,7 +67,8 @@ async function play(seed: number, options: SimulateOptions): Promise<Simulated> 
   const { rate, upgrade } = extrasOf(randomOf(seed + 0x40000000));
   // A handler that awaits something else between its steps takes a slot for that as well: where a rate gives out no two
   // of them, it begins again and again (docs/reliability.md).
-  const programs = drawn.map((each) => ({ ...each, isRenamed: upgrade === 'migrate' }));
+  const left = randomOf(seed + 0x10000000);
+  const programs = drawn.map((each) => ({ ...leaving(left, each), isRenamed: upgrade === 'migrate' }));
   const isRated = rate && !JSON.stringify(programs).includes('"pause"');
   const storm: Mix = { ...basic, upgrade, ...moreOf(randomOf(seed + 0x20000000)), ...(isRated && { rate }) };
   const calm = {
