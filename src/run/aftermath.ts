@@ -126,8 +126,11 @@ export const undoMissing = (jobName: string, [name]: Identity): StepfastError =>
     { job: jobName, step: name },
   );
 
-/** Makes what drives a run on after its end: call it for each thing that is left. */
-/** @param stateAt What the row of a run that has ended says at an instant. */
+/**
+ * Makes what drives a run on after its end: call it for each thing that is left.
+ *
+ * @param stateAt What the row of a run that has ended says at an instant.
+ */
 export function createAftermath(options: AftermathOptions, stateAt: (now: number) => RunState): () => Promise<void> {
   const { host, run, job, pass, recorder, commits, signal, going, functions, pump, leave } = options;
   const { codec, platform, report } = host;

@@ -18,9 +18,9 @@ import { shareStep } from './shared-step.js';
 /** What functions of runs that were ended from outside have returned, or will. */
 export type Late = ReadonlyMap<string, Promise<Outcome>>;
 
-/** Keeps what is late until it is asked for; the oldest is forgotten where nobody asks. */
 const NOTHING: Late = new Map();
 
+/** Keeps what is late until it is asked for; the oldest is forgotten where nobody asks. */
 export function createLateness() {
   const kept = new Map<string, Late>();
   return {
