@@ -15,16 +15,21 @@ interface Given {
 type Makers = { readonly [Name in keyof Given]: () => Given[Name] };
 
 const MAKERS = Symbol('makers');
-const getters = (['state', 'log', 'signal'] as const).map((name) => {
-  const get = function (this: { readonly [MAKERS]: Makers }) {
+const getterOf = (name: keyof Given): PropertyDescriptor => ({
+  enumerable: true,
+  get(this: { readonly [MAKERS]: Makers }) {
     return this[MAKERS][name]();
-  };
-  return [name, { enumerable: true, get }] as const;
+  },
 });
+const state = getterOf('state');
+const log = getterOf('log');
+const signal = getterOf('signal');
 
 /** Adds state, log and signal to a context: read again, they are made again, unless their makers remember. */
 export function withLazy<Own extends object>(own: Own, makers: Makers): Own & Given {
   Object.defineProperty(own, MAKERS, { value: makers });
-  for (const [name, getter] of getters) Object.defineProperty(own, name, getter);
+  Object.defineProperty(own, 'state', state);
+  Object.defineProperty(own, 'log', log);
+  Object.defineProperty(own, 'signal', signal);
   return own as never;
 }
