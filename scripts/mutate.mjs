@@ -22,6 +22,7 @@ const FILES = {
   'src/store/transition/scope.ts': { tests: ['matching', 'stores/memory'], atLeast: 95 },
   'src/store/due.ts': { tests: ['due', 'stores/memory'], atLeast: 95 },
   'src/run/questions.ts': { tests: ['questions'], atLeast: 95 },
+  'src/run/commits.ts': { tests: ['commits'], atLeast: 95 },
   'src/engine/alarm.ts': { tests: ['alarm'], atLeast: 95 },
   'src/engine/turns.ts': { tests: ['alarm'], atLeast: 95 },
 };
