@@ -2,7 +2,7 @@ import { expect } from 'vitest';
 import { type MemoryMedium, memoryMedium, memoryStore } from '../adapters/memory/index.js';
 import { createEngine, type EngineOptions, type Stepfast } from '../src/engine/engine.js';
 import type { Platform } from '../src/platform.js';
-import type { Batch, CommitOutcome, Store } from '../src/store/store.js';
+import type { Batch, CommitOutcome, DuePage, DueQuery, OpenOptions, Store, StoreListener } from '../src/store/store.js';
 import { systemPlatform } from '../src/system.js';
 
 /*
@@ -24,6 +24,13 @@ export interface HandStore extends Store {
   onCommit: OnCommit | undefined;
   readonly batches: Batch[];
   readonly outcomes: CommitOutcome['kind'][];
+  /** How often it was asked for due work. */
+  looks: number;
+  onDue: ((pass: () => Promise<DuePage>, query: DueQuery) => Promise<DuePage>) | undefined;
+  onLoad: ((runId: string) => Promise<unknown>) | undefined;
+  onOpen: ((mode: OpenOptions['mode']) => Promise<unknown>) | undefined;
+  /** Tells the engine on this store, as the store would. */
+  tell: StoreListener;
 }
 
 /** A promise that the test settles. */
@@ -61,7 +68,13 @@ export function hands() {
     patience,
     isOnline: true,
     /** Sets time, firing nothing. */
-    jump: (ms: number) => void (now += ms),
+    jump(ms: number) {
+      now += ms;
+    },
+    /** When the engine wants to be called next; what may as well not happen is left out. */
+    wanted: () => [...timers.values()].filter(({ isIdle }) => !isIdle).map(({ at }) => at - now),
+    /** Hints of what others have done do not come from here on. */
+    lostHints: () => medium.listeners.clear(),
     /** Time passes, and what becomes due is called in order. */
     async advance(ms: number) {
       const end = now + ms;
@@ -86,13 +99,40 @@ export function hands() {
     },
     store(): HandStore {
       const store = memoryStore({ medium });
-      const commit = store.commit.bind(store);
-      const made: HandStore = Object.assign(store, { onCommit: undefined, batches: [], outcomes: [] });
+      const { commit, due, load, open, watch } = store;
+      const listeners = new Set<StoreListener>();
+      const made: HandStore = Object.assign(store, {
+        ...{ batches: [], outcomes: [], looks: 0 },
+        ...{ onCommit: undefined, onDue: undefined, onLoad: undefined, onOpen: undefined },
+        tell(runId: string | undefined, isOwn?: boolean) {
+          for (const listener of listeners) listener(runId, isOwn);
+        },
+      });
       made.commit = async (batch) => {
         made.batches.push(batch);
         const outcome = await (made.onCommit ? made.onCommit(batch, () => commit(batch)) : commit(batch));
         made.outcomes.push(outcome.kind);
         return outcome;
+      };
+      made.due = async (query) => {
+        made.looks++;
+        return made.onDue ? made.onDue(() => due(query), query) : due(query);
+      };
+      made.load = async (runId) => {
+        await made.onLoad?.(runId);
+        return load(runId);
+      };
+      made.open = async (options) => {
+        await made.onOpen?.(options.mode);
+        return open(options);
+      };
+      made.watch = (listener) => {
+        listeners.add(listener);
+        const unwatch = watch(listener);
+        return () => {
+          listeners.delete(listener);
+          unwatch();
+        };
       };
       return made;
     },
