@@ -25,6 +25,14 @@ const FILES = {
   'src/run/commits.ts': { tests: ['commits'], atLeast: 95 },
   'src/engine/alarm.ts': { tests: ['alarm'], atLeast: 95 },
   'src/engine/turns.ts': { tests: ['alarm'], atLeast: 95 },
+  'src/engine/heard.ts': { tests: ['use'], atLeast: 90 },
+  'src/engine/use.ts': { tests: ['use'], atLeast: 90 },
+  'src/engine/words.ts': { tests: ['use'], atLeast: 90 },
+  'src/engine/unfit.ts': { tests: ['unfit'], atLeast: 90 },
+  'src/engine/sweep.ts': { tests: ['sweep'], atLeast: 90 },
+  'src/engine/fork.ts': { tests: ['fork-journal'], atLeast: 90 },
+  'src/engine/views.ts': { tests: ['views'], atLeast: 90 },
+  'src/engine/runs.ts': { tests: ['runs'], atLeast: 90 },
 };
 
 ensurePackages();
