@@ -688,3 +688,334 @@ describe('a run that begins anew', () => {
     await engine.close();
   });
 });
+
+describe('what is recorded once', () => {
+  /** The answer to the first commit with this entry is lost; it has happened. */
+  const losing = async (kind: string, define: (stepfast: Stepfast) => unknown) => {
+    const h = hands();
+    const engine = h.engine(define);
+    let isLost = false;
+    engine.own.onCommit = async (batch, pass) => {
+      const outcome = await pass();
+      if (isLost || !kindsOf(batch).includes(kind)) return outcome;
+      isLost = true;
+      throw away();
+    };
+    await engine.start('job', 'p', { id: 'r' });
+    await settle();
+    expect(isLost).toBe(true);
+    const commits = engine.own.batches.length;
+    await h.impatient(1_000);
+    return { h, engine, commits };
+  };
+
+  it('D5, F1: an attempt that failed, also where another fails at the same instant', async () => {
+    const define = (stepfast: Stepfast) =>
+      stepfast.job('job', { retry: { ...fixed, initialDelay: 0 } }, ({ step }) =>
+        step.run('a', ({ attempt }) => {
+          if (attempt < 3) throw new Error(`no ${attempt}`);
+          return attempt;
+        }),
+      );
+    const { h, engine } = await losing('attempt-failed', define);
+    await h.advance(1);
+    expect(entriesOf(h, 'attempt-failed').map(({ attempt }) => attempt)).toEqual([1, 2]);
+    expect([statusOf(h), new Set(entriesOf(h, 'attempt-failed').map(({ at }) => at)).size]).toEqual(['completed', 1]);
+    await engine.close();
+  });
+
+  it('D5, R1: an outcome, and a child', async () => {
+    const define = (stepfast: Stepfast) => {
+      stepfast.job('child', () => 'end');
+      stepfast.job('job', async ({ step }) => [await step.run('a', () => 1), await step.call('child')]);
+    };
+    for (const kind of ['step-completed', 'child-set', 'child-completed']) {
+      const { h, engine } = await losing(kind, define);
+      for (const each of ['step-completed', 'child-set', 'child-completed'])
+        expect([kind, each, entriesOf(h, each).length]).toEqual([kind, each, 1]);
+      expect(statusOf(h)).toBe('completed');
+      await engine.close();
+    }
+  });
+
+  it('R11, F2: a handler that backs off does so, and does not ask the store again and again until then', async () => {
+    let passes = 0;
+    const define = (stepfast: Stepfast) =>
+      stepfast.job('job', { retry: fixed }, async ({ step }) => {
+        await step.run('a', () => 1);
+        if (++passes === 1) throw new Error('once');
+        return passes;
+      });
+    const { h, engine, commits } = await losing('handler-failed', define);
+    await settle();
+    expect([passes, engine.own.batches.length - commits < 2]).toEqual([1, true]);
+    await h.advance(1_000);
+    expect([passes, statusOf(h), entriesOf(h, 'step-completed').length]).toEqual([2, 'completed', 1]);
+    await engine.close();
+  });
+
+  it('E11: of a race that both have ended, the one that has won', async () => {
+    const { h, engine } = await play(({ step }: Context) =>
+      step.race([step.run('a', () => 1), step.run('b', () => 2)]),
+    );
+    expect([statusOf(h), entriesOf(h, 'step-completed').map(({ id }) => id)]).toEqual(['completed', [['a', 1]]]);
+    await engine.close();
+  });
+
+  it('R12: nothing behind the entry that has ended it', async () => {
+    const { h, engine } = await play(
+      ({ step }: Context) => Promise.all(['a', 'b', 'c'].map((name) => step.run(name, () => 1))),
+      {},
+      { maxOutcomes: 1 },
+    );
+    expect(h.kinds('r')).toEqual(['started', 'claimed', 'step-completed', 'failed']);
+    await engine.close();
+  });
+});
+
+describe('what a round does not mix up', () => {
+  it('R7, F5: an interrupted handler hears of its outcomes one by one, each behind a commit', async () => {
+    const h = hands();
+    const both = gate();
+    const define = (isFirst: boolean) => (stepfast: Stepfast) =>
+      stepfast.job('job', ({ step }) =>
+        Promise.all(['a', 'b'].map((name) => step.run(name, () => (isFirst ? never() : both.promise)))),
+      );
+    const first = h.engine(define(true));
+    await first.start('job', undefined, { id: 'r' });
+    await settle();
+    first.own.abandon!();
+    const second = h.engine(define(false));
+    await second.ready();
+    await settle();
+    both.open();
+    await settle();
+    const commits = second.own.batches
+      .map((batch) => kindsOf(batch))
+      .filter((kinds) => kinds.includes('step-completed'));
+    expect(commits[0]).toEqual(['step-completed']);
+    expect(statusOf(h)).toBe('completed');
+    await second.close();
+  });
+
+  it('F1: what a step throws is its own failure, whatever code it has', async () => {
+    const { h, engine } = await play(
+      ({ step }: Context) =>
+        step.run('a', () => {
+          throw new StepfastError('UNKNOWN_JOB', 'Mine.');
+        }),
+      { retry: fixed },
+    );
+    expect(entriesOf(h, 'attempt-failed')).toMatchObject([{ id: ['a', 1], error: { code: 'UNKNOWN_JOB' } }]);
+    expect(entriesOf(h, 'attempt-failed')[0]!.word).toBeUndefined();
+    await engine.close();
+  });
+
+  it('R5: what has ended beside a call that can not be made here is kept', async () => {
+    const h = hands();
+    const log: string[] = [];
+    const engine = h.engine((stepfast) =>
+      stepfast.job('job', ({ step }) => Promise.all([step.call('child'), step.run('a', () => void log.push('a'))])),
+    );
+    await engine.start('job', undefined, { id: 'r' });
+    await settle();
+    expect((await engine.runs.get('r'))!.status).toBe('blocked');
+    engine.job('child', () => 'end');
+    await settle();
+    expect([log, statusOf(h)]).toEqual([['a'], 'completed']);
+    expect(entriesOf(h, 'step-completed')[0]!.word).toBeUndefined();
+    await engine.close();
+  });
+
+  it('R8: a handler that has ended takes no event any more, though a function of it is in flight', async () => {
+    const inside = gate();
+    const { h, engine } = await play(({ step }: Context) => {
+      void step.waitForEvent('go');
+      void step.run('slow', () => inside.promise);
+      return 'early';
+    });
+    await engine.dispatch('go', 'left');
+    await settle();
+    inside.open();
+    await settle();
+    expect([statusOf(h), entriesOf(h, 'event-taken')]).toEqual(['completed', []]);
+    await engine.close();
+  });
+
+  it('E4: an event is for every run that waits for it', async () => {
+    const h = hands();
+    const engine = h.engine((stepfast) =>
+      stepfast.job('job', async ({ step }) => (await step.waitForEvent('go')).payload),
+    );
+    for (const id of ['r', 's', 't']) await engine.start('job', undefined, { id });
+    await settle();
+    await engine.dispatch('go', 'all');
+    await settle();
+    expect(['r', 's', 't'].map((id) => h.row(id)!.status)).toEqual(['completed', 'completed', 'completed']);
+    expect(new Set(engine.own.outcomes)).toEqual(new Set(['committed']));
+    await engine.close();
+  });
+
+  it('E5: an event in time overtakes the timeout of a wait that has passed another one over', async () => {
+    const { h, engine, run } = await play(async ({ step }: Context) => {
+      const match = (n: number) => n > 5;
+      const event = await step.waitForEvent<number>('go', { timeout: '1m', onTimeout: 'continue', match });
+      return event.timedOut ? 'late' : event.payload;
+    });
+    await engine.dispatch('go', 1);
+    await settle();
+    const held = gate();
+    let isHeld = false;
+    engine.own.onCommit = async (batch, pass) => {
+      if (!isHeld && kindsOf(batch).includes('wait-timed-out')) {
+        isHeld = true;
+        await held.promise;
+      }
+      return pass();
+    };
+    await h.advance(60_000);
+    expect(isHeld).toBe(true);
+    await engine.dispatch('go', 9);
+    held.open();
+    await settle();
+    expect(await run.result()).toBe(9);
+    await engine.close();
+  });
+
+  it('E12: a child that fails is a failure of the call', async () => {
+    const h = hands();
+    const engine = h.engine((stepfast) => {
+      stepfast.job('child', () => {
+        throw new FatalError('of the child');
+      });
+      stepfast.job('job', ({ step }) => step.call('child').catch((error: Error) => `caught ${String(error.cause)}`));
+    });
+    const run = await engine.start('job', undefined, { id: 'r' });
+    await settle();
+    expect(entriesOf(h, 'child-failed')).toMatchObject([{ id: ['child', 1], error: { message: 'of the child' } }]);
+    expect(entriesOf(h, 'child-failed')[0]!.runId).toBe(entriesOf(h, 'child-set')[0]!.runId);
+    expect(await run.result()).toContain('of the child');
+    await engine.close();
+  });
+});
+
+describe('a run that stands still', () => {
+  it('R7: goes on without what its code does not ask for any more, and says so', async () => {
+    const h = hands();
+    const first = h.engine((stepfast) =>
+      stepfast.job('job', async ({ step }) => {
+        await step.run('a', () => 'a');
+        await step.run('b', () => 'b');
+        await step.waitForEvent('go');
+      }),
+    );
+    await first.start('job', undefined, { id: 'r' });
+    await settle();
+    await first.close();
+    await h.engine().dispatch('go');
+    const second = h.engine((stepfast) =>
+      stepfast.job('job', async ({ step }) => {
+        const b = await step.run('b', () => 'b again');
+        await step.waitForEvent('go');
+        return b;
+      }),
+    );
+    await second.ready();
+    await settle();
+    expect(statusOf(h)).not.toBe('completed');
+    await h.impatient(LIMITS.stallMs);
+    expect(statusOf(h)).toBe('completed');
+    expect((await second.runs.get('r'))!.result).toBe('b');
+    expect(entriesOf(h, 'drift')).toMatchObject([{ ids: [['step', 'a', 1]] }]);
+    await second.close();
+  });
+
+  it('R5: that it is blocked is written once, whoever finds it so later; its handler is not called', async () => {
+    const h = hands();
+    await h.engine().start('job', undefined, { id: 'r', allowUnregistered: true });
+    let calls = 0;
+    for (let lives = 0; lives < 3; lives++) {
+      const engine = h.engine((stepfast) =>
+        stepfast.job('job', { version: 2, upgrade: 'block', timeout: '1d' }, () => void calls++),
+      );
+      await engine.ready();
+      await settle();
+      expect((await engine.runs.get('r'))!.error!.code).toBe('UPGRADE_BLOCKED');
+      await engine.close();
+    }
+    expect([h.kinds('r'), calls]).toEqual([['started', 'claimed', 'released'], 0]);
+  });
+
+  it('F5: a suspect waits until nothing else is in flight, and while it is at work nothing else is entered', async () => {
+    const h = hands();
+    const log: string[] = [];
+    const [beside, inside] = [gate(), gate()];
+    const define = (dies: boolean) => (stepfast: Stepfast) => {
+      stepfast.job('job', ({ step }) =>
+        step.run('a', () => {
+          if (dies) return never();
+          log.push('suspect');
+          return inside.promise;
+        }),
+      );
+      stepfast.job('beside', ({ run, step }) =>
+        step.run('b', () => {
+          log.push(run.id);
+          return run.id === 'before' ? beside.promise : undefined;
+        }),
+      );
+    };
+    for (let lives = 0; lives < 2; lives++) {
+      const engine = h.engine(define(true));
+      if (!lives) await engine.start('job', undefined, { id: 'r' });
+      else await engine.ready();
+      await settle();
+      engine.own.abandon!();
+    }
+    const engine = h.engine(define(false));
+    let isHeld = true;
+    engine.own.onDue = async (pass) => {
+      const page = await pass();
+      return isHeld ? { ...page, runs: page.runs.filter(({ row }) => row.runId !== 'r') } : page;
+    };
+    await engine.start('beside', undefined, { id: 'before' });
+    await settle();
+    isHeld = false;
+    h.wake();
+    await settle();
+    expect([log, h.row('r')!.fence]).toEqual([['before'], 2]); // not even claimed
+    beside.open();
+    await settle();
+    expect(log).toEqual(['before', 'suspect']);
+    await engine.start('beside', undefined, { id: 'after' });
+    await settle();
+    expect([log, h.row('after')!.status]).toEqual([['before', 'suspect'], 'queued']);
+    inside.open();
+    await settle();
+    expect([log, statusOf(h), h.row('after')!.status]).toEqual([
+      ['before', 'suspect', 'after'],
+      'completed',
+      'completed',
+    ]);
+    await engine.close();
+  });
+
+  it('D2: an engine that closes while the commit is under way enters nothing', async () => {
+    const h = hands();
+    const log: string[] = [];
+    const engine = h.engine((stepfast) => stepfast.job('job', ({ step }) => step.run('a', () => void log.push('a'))));
+    const held = gate();
+    engine.own.onCommit = async (batch, pass) => {
+      const outcome = await pass();
+      if (batch.run?.state?.status === 'running') await held.promise;
+      return outcome;
+    };
+    await engine.start('job', undefined, { id: 'r' });
+    await settle();
+    const closing = engine.close();
+    held.open();
+    await closing;
+    expect([log, h.row('r')]).toMatchObject([[], { status: 'queued', fence: 1 }]);
+    expect(h.kinds('r')).toEqual(['started', 'claimed', 'released']);
+  });
+});
