@@ -1,6 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import type { EngineOptions } from '../src/engine/engine.js';
-import { FatalError, type HandlerContext, type JobOptions, type Stepfast, StepfastError } from '../src/index.js';
+import {
+  FatalError,
+  type HandlerContext,
+  type JobOptions,
+  type StepContext,
+  type Stepfast,
+  StepfastError,
+} from '../src/index.js';
 import { LIMITS } from '../src/limits.js';
 import { codeOf, gate, hands, kindsOf, never, settle } from './hand-kit.js';
 
@@ -1017,5 +1024,69 @@ describe('a run that stands still', () => {
     await closing;
     expect([log, h.row('r')]).toMatchObject([[], { status: 'queued', fence: 1 }]);
     expect(h.kinds('r')).toEqual(['started', 'claimed', 'released']);
+  });
+});
+
+describe('a handler that ends', () => {
+  it('R8: what ends while it returns is recorded before its end', async () => {
+    const inside = gate();
+    const { h, engine, run } = await play(async ({ step }: Context) => {
+      void step.run('slow', () => inside.promise);
+      await step.run('a', () => 1);
+      inside.open();
+      return 'early';
+    });
+    expect(await run.result()).toBe('early');
+    expect(entriesOf(h, 'step-completed').map(({ id }) => id)).toEqual([
+      ['a', 1],
+      ['slow', 1],
+    ]);
+    expect(h.kinds('r').at(-1)).toBe('completed');
+    await engine.close();
+  });
+
+  it('R8, R12: a run has one end, though its handler had returned already', async () => {
+    const inside = gate();
+    const { h, engine } = await play(
+      async ({ step }: Context) => {
+        void step.run('slow', () => inside.promise);
+        await step.run('a', () => 1);
+        return 'early';
+      },
+      {},
+      { maxOutcomes: 1 },
+    );
+    inside.open();
+    await settle();
+    expect([statusOf(h), h.kinds('r').filter((kind) => /^(completed|failed)$/.test(kind))]).toEqual([
+      'failed',
+      ['failed'],
+    ]);
+    await engine.close();
+  });
+});
+
+describe('a call that can not be made here', () => {
+  const beside = (fn: (context: StepContext) => unknown, isFirst: boolean) => {
+    const h = hands();
+    const engine = h.engine((stepfast) =>
+      stepfast.job('job', { retry: fixed }, ({ step }) => {
+        const calls = [() => step.call('child'), () => step.run('a', fn)];
+        return Promise.all((isFirst ? calls.reverse() : calls).map((call) => call()));
+      }),
+    );
+    return { h, engine };
+  };
+  it('R5: does not undo what has ended before it', async () => {
+    const log: string[] = [];
+    const { h, engine } = beside(() => void log.push('a'), true);
+    await engine.start('job', undefined, { id: 'r' });
+    await settle();
+    expect([(await engine.runs.get('r'))!.status, entriesOf(h, 'step-completed').length]).toEqual(['blocked', 1]);
+    expect(h.row('r')).toMatchObject({ status: 'queued' });
+    engine.job('child', () => 'end');
+    await settle();
+    expect([log, statusOf(h)]).toEqual([['a'], 'completed']);
+    await engine.close();
   });
 });
