@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { FatalError, type JobOptions, type Stepfast, StepfastError } from '../src/index.js';
 import { LIMITS } from '../src/limits.js';
-import { codeOf, gate, hands, kindsOf, never, settle } from './hand-kit.js';
+import { gate, hands, kindsOf, never, settle } from './hand-kit.js';
 
 // Pins: what follows the end of a run, one thing after the other (spec F7, F9): its steps are undone, then `onFailed` is told
 // (F6); each is recorded before and after, tried again, and given up in the end (F1, F5).
@@ -39,10 +39,12 @@ describe('steps are undone', () => {
   it('F7: in the reverse of the order in which they have ended, one at a time; what was in flight, by its beginning', async () => {
     const h = hands();
     const log: string[] = [];
-    const gates = { first: gate(), second: gate() };
+    const gates = { first: gate<number>(), second: gate<number>() };
     let inside = 0;
+    const results: unknown[] = [];
     const undo = (name: string) => ({
-      undo: async () => {
+      undo: async ({ result }: { result: unknown }) => {
+        results.push(result);
         expect(++inside).toBe(1);
         await settle(2);
         inside--;
@@ -57,21 +59,22 @@ describe('steps are undone', () => {
           step.run('second', () => gates.second.promise, undo('second')),
         ];
         await Promise.all(both);
-        await step.run('last', () => 1, undo('last'));
+        await step.run('last', () => 3, undo('last'));
         await slow;
       }),
     );
     await engine.start('job', undefined, { id: 'r' });
     await settle();
-    gates.second.open();
+    gates.second.open(2);
     await settle();
-    gates.first.open();
+    gates.first.open(1);
     await settle();
     await engine.runs.cancel('r');
     await settle(200);
     await h.impatient(LIMITS.lateMs); // `slow` may return yet: it is waited for
     await settle(200);
     expect(log).toEqual(['last', 'first', 'second', 'slow']);
+    expect(results).toEqual([3, 1, 2, undefined]);
     expect([undone(h), isOver(h), h.row('r')!.status]).toEqual([log, true, 'cancelled']);
     await engine.close();
   });
@@ -242,11 +245,120 @@ describe('onFailed', () => {
     expect(log).toEqual([]);
     await engine.start('job', 'fails', { id: 'r' });
     await settle();
-    expect([log.length, entriesOf(h, /^undo-attempt-failed$/).length, isOver(h)]).toEqual([1, 1, false]);
+    expect([log.length, isOver(h)]).toEqual([1, false]);
+    expect(entriesOf(h, /^undo-attempt-failed$/)).toMatchObject([{ attempt: 1, error: { message: 'not yet' } }]);
     isBad = false;
     await h.advance(1_000);
     expect([log.length, isOver(h)]).toEqual([2, true]);
     await engine.close();
+  });
+});
+
+describe('what is noted of it', () => {
+  it('F6: a run that was cancelled has its steps undone, and onFailed is not told', async () => {
+    const log: string[] = [];
+    const { h, engine } = await play((stepfast) =>
+      stepfast.job('job', { onFailed: () => void log.push('told') }, async ({ step }) => {
+        await step.run('a', () => 1, { undo: () => void log.push('undo a') });
+        await step.waitForEvent('go');
+      }),
+    );
+    await engine.runs.cancel('r');
+    await settle();
+    expect([log, isOver(h), entriesOf(h, /^undo-attempt|^undo-failed/)]).toEqual([['undo a'], true, []]);
+    await engine.close();
+  });
+
+  it('R2: attempts are counted for each undo: what was interrupted before it, or before the end, is none of it', async () => {
+    const h = hands();
+    const seen: string[] = [];
+    const lives = { nth: 0 };
+    const define = (stepfast: Stepfast) =>
+      stepfast.job('job', async ({ step }) => {
+        const undo = (name: string, dies: number) => ({
+          undo({ attempt }: { attempt: number }) {
+            seen.push(`${name} ${attempt}`);
+            return lives.nth === dies ? never() : undefined;
+          },
+        });
+        await step.run('a', () => 1, undo('a', 9));
+        await step.run('b', () => (lives.nth === 0 ? never() : 1), undo('b', 1));
+        await step.run('c', fatal);
+      });
+    for (; lives.nth < 3; lives.nth++) {
+      const engine = h.engine(define);
+      if (!lives.nth) await engine.start('job', undefined, { id: 'r' });
+      else await engine.ready();
+      await settle();
+      if (lives.nth < 2) engine.own.abandon!();
+      else await engine.close();
+    }
+    expect(seen).toEqual(['b 1', 'b 2', 'a 1']);
+    expect(entriesOf(h, /^undone$/)).toMatchObject([
+      { id: ['b', 1], attempt: 2 },
+      { id: ['a', 1], attempt: 1 },
+    ]);
+    expect(isOver(h)).toBe(true);
+  });
+
+  it('F5: one that is tried again counts as begun from then on: should its context die, that is an interruption', async () => {
+    const h = hands();
+    const define = (stepfast: Stepfast) =>
+      failing(
+        ({ attempt }: { attempt: number }) =>
+          attempt === 1 ? Promise.reject(new Error('no')) : attempt === 2 ? never() : undefined,
+        {
+          retry: fixed,
+        },
+      )(stepfast);
+    const first = h.engine(define);
+    await first.start('job', undefined, { id: 'r' });
+    await settle();
+    expect(h.row('r')!.dueAt).toBe(h.clock.now() + 1_000);
+    await h.advance(1_000);
+    expect(h.row('r')).toMatchObject({ undoing: true, dueAt: 0 });
+    first.own.abandon!();
+    const second = h.engine(define);
+    await second.ready();
+    await settle();
+    expect(entriesOf(h, /^claimed$/).at(-1)).toMatchObject({ interrupted: true });
+    expect(entriesOf(h, /^undone$/)).toMatchObject([{ attempt: 3 }]);
+    await second.close();
+  });
+
+  it('R11: one commit for each thing that is done', async () => {
+    const { h, engine } = await play((stepfast) =>
+      stepfast.job('job', { onFailed: () => undefined }, async ({ step }) => {
+        for (const name of ['a', 'b']) await step.run(name, () => 1, { undo: () => undefined });
+        await step.run('c', fatal);
+      }),
+    );
+    const commits = engine.own.batches.filter(({ run }) => run).map((batch) => kindsOf(batch));
+    expect(commits.slice(commits.findIndex((kinds) => kinds.includes('failed')) + 1)).toEqual([
+      ['undone'],
+      ['undone'],
+      ['undone'],
+    ]);
+    expect(isOver(h)).toBe(true);
+    await engine.close();
+  });
+
+  it('F6: a run whose code wants to be told no more is over, and that is written', async () => {
+    const h = hands();
+    const first = h.engine(failing(() => undefined, { onFailed: never }));
+    await first.start('job', undefined, { id: 'r' });
+    await settle();
+    expect(h.row('r')!.undoing).toBe(true);
+    first.own.abandon!();
+    const second = h.engine(failing(() => undefined));
+    await second.ready();
+    await settle();
+    expect([isOver(h), h.row('r')!.status, h.row('r')!.fence]).toEqual([true, 'failed', 2]);
+    const commits = second.own.batches.length;
+    h.wake();
+    await settle();
+    expect(second.own.batches.length).toBe(commits);
+    await second.close();
   });
 });
 
@@ -487,7 +599,7 @@ describe('a run that ends from within', () => {
     );
     await h.advance(60_000);
     expect([h.row('r')!.status, signal!.aborted]).toEqual(['failed', true]);
-    expect((signal as { reason?: unknown }).reason).toEqual(codeOf('LEASE_LOST'));
+    expect((signal as { reason?: unknown }).reason).toMatchObject({ code: 'LEASE_LOST', runId: 'r' });
     expect(String((signal as { reason?: unknown }).reason)).toContain('Run r has ended');
     await engine.close();
   });
