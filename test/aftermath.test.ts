@@ -389,6 +389,35 @@ describe('nothing of that is done', () => {
     await engine.close();
   });
 
+  it('U1, O1: where another context has claimed it first', async () => {
+    const h = hands();
+    const log: string[] = [];
+    const define = (name: string) => (stepfast: Stepfast) =>
+      stepfast.job('job', async ({ step }) => {
+        await step.run('a', () => 1, { undo: () => void log.push(name) });
+        await step.waitForEvent('go');
+      });
+    const engine = h.engine(define('here'));
+    await engine.start('job', undefined, { id: 'r' });
+    await settle();
+    const held = gate();
+    engine.own.onCommit = async (batch, pass) => {
+      if (batch.run?.state?.undoing) await held.promise;
+      return pass();
+    };
+    await engine.runs.cancel('r');
+    await settle();
+    const other = h.engine(define('there'));
+    await other.ready();
+    await settle();
+    expect([log, isOver(h)]).toEqual([['there'], true]);
+    held.open();
+    await settle();
+    expect([log, undone(h)]).toEqual([['there'], ['a']]);
+    await engine.close();
+    await other.close();
+  });
+
   it('F5: where the answer comes later than the lease, and others have it by then', async () => {
     const h = hands();
     const log: string[] = [];
