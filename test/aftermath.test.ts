@@ -550,13 +550,40 @@ describe('code that changes', () => {
     });
     expect((await second.runs.get('r'))!.error!.message).toMatch(/Step "a" of job "job" is to be undone/);
     expect(h.errors).toHaveLength(1);
-    expect(h.row('r')).toMatchObject({ status: 'failed', undoing: true });
+    expect(h.row('r')).toMatchObject({ status: 'failed', undoing: true, fence: 1 });
     await second.close();
     const third = h.engine(failing(() => undefined));
     await third.ready();
     await settle();
     expect(isOver(h)).toBe(true);
     await third.close();
+  });
+
+  it('F7, R5: that says it of some is let go of behind them, so that other code goes on with the rest at once', async () => {
+    const h = hands();
+    const log: string[] = [];
+    const define = (names: readonly string[]) => (stepfast: Stepfast) =>
+      stepfast.job('job', async ({ step }) => {
+        for (const name of ['a', 'b'])
+          await step.run(name, () => 1, names.includes(name) ? { undo: () => void log.push(name) } : {});
+        await step.waitForEvent('go');
+      });
+    const first = h.engine(define(['a', 'b']));
+    await first.start('job', undefined, { id: 'r' });
+    await settle();
+    await first.close();
+    await h.engine().runs.cancel('r');
+    const some = h.engine(define(['b']));
+    await some.ready();
+    await settle();
+    await h.impatient(LIMITS.stallMs); // its handler might have asked for more
+    expect([log, (await some.runs.get('r'))!.status]).toEqual([['b'], 'blocked']);
+    const all = h.engine(define(['a', 'b']));
+    await all.ready();
+    await settle();
+    expect([log, isOver(h)]).toEqual([['b', 'a'], true]);
+    await some.close();
+    await all.close();
   });
 
   it('F7, O6: undoes steps by the names that they have by now, and says so in its first commit', async () => {
