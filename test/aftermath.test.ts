@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { FatalError, type JobOptions, type Stepfast, StepfastError } from '../src/index.js';
 import { LIMITS } from '../src/limits.js';
-import { gate, hands, kindsOf, never, settle } from './hand-kit.js';
+import { gate, hands, kindsOf, never, settle, soon } from './hand-kit.js';
 
 // Pins: what follows the end of a run, one thing after the other (spec F7, F9): its steps are undone, then `onFailed` is told
 // (F6); each is recorded before and after, tried again, and given up in the end (F1, F5).
@@ -76,7 +76,7 @@ describe('steps are undone', () => {
     expect(log).toEqual(['last', 'first', 'second', 'slow']);
     expect(results).toEqual([3, 1, 2, undefined]);
     expect([undone(h), isOver(h), h.row('r')!.status]).toEqual([log, true, 'cancelled']);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('F7: with what they have returned, a key of their own, and a signal; of what is unknown, with nothing', async () => {
@@ -90,7 +90,7 @@ describe('steps are undone', () => {
       { kind: 'undone', id: ['a', 1], attempt: 1, at: h.clock.now() },
     ]);
     expect(isOver(h)).toBe(true);
-    await engine.close();
+    await soon(engine.close());
     seen.length = 0;
     const unknown = await play((stepfast) =>
       stepfast.job('job', ({ step }) =>
@@ -103,7 +103,7 @@ describe('steps are undone', () => {
     );
     await unknown.h.advance(1_000);
     expect(seen).toMatchObject([{ result: undefined }]);
-    await unknown.engine.close();
+    await soon(unknown.engine.close());
   });
 
   it('F9: with what they return late, after the run has ended without them', async () => {
@@ -122,7 +122,7 @@ describe('steps are undone', () => {
     inside.open('late');
     await settle();
     expect([seen, isOver(h)]).toEqual([['late'], true]);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('F7: not what was never entered, has failed, or was undone before; nothing of a run that has completed', async () => {
@@ -137,11 +137,11 @@ describe('steps are undone', () => {
       }),
     );
     expect([log, isOver(h)]).toEqual([['done'], true]);
-    await engine.close();
+    await soon(engine.close());
     log.length = 0;
     const fine = await play((stepfast) => stepfast.job('job', ({ step }) => step.run('a', () => 1, undo('a'))));
     expect([log, fine.h.row('r')!.status]).toEqual([[], 'completed']);
-    await fine.engine.close();
+    await soon(fine.engine.close());
   });
 
   it('F1, F7: an undo that fails is tried again by the rules of its step, with the same key; given up, it is told', async () => {
@@ -178,7 +178,7 @@ describe('steps are undone', () => {
         { id: ['a', 1], attempt: attempts, error: { message: `no ${attempts}` } },
       ]);
       expect([h.errors, isOver(h)]).toEqual([[new Error(`no ${attempts}`)], true]);
-      await engine.close();
+      await soon(engine.close());
     }
   });
 
@@ -192,7 +192,7 @@ describe('steps are undone', () => {
       }),
     );
     expect([log, isOver(h), entriesOf(h, /^undo-failed$/).length]).toEqual([['a'], true, 1]);
-    await engine.close();
+    await soon(engine.close());
   });
 });
 
@@ -217,10 +217,10 @@ describe('onFailed', () => {
     ]);
     expect(entriesOf(h, /^undone$/)).toMatchObject([{ id: ['a', 1] }, { id: ['stepfast:onFailed', 1], attempt: 1 }]);
     expect(isOver(h)).toBe(true);
-    await engine.close();
+    await soon(engine.close());
     const plain = await play(failing(() => undefined, { onFailed: ({ run }) => void log.push(run.tags) }));
     expect(log.at(-1)).toEqual([]);
-    await plain.engine.close();
+    await soon(plain.engine.close());
   });
 
   it('F6: is told of nothing that was cancelled or has completed; what it throws is tried again', async () => {
@@ -250,7 +250,7 @@ describe('onFailed', () => {
     isBad = false;
     await h.advance(1_000);
     expect([log.length, isOver(h)]).toEqual([2, true]);
-    await engine.close();
+    await soon(engine.close());
   });
 });
 
@@ -266,7 +266,7 @@ describe('what is noted of it', () => {
     await engine.runs.cancel('r');
     await settle();
     expect([log, isOver(h), entriesOf(h, /^undo-attempt|^undo-failed/)]).toEqual([['undo a'], true, []]);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('R2: attempts are counted for each undo: what was interrupted before it, or before the end, is none of it', async () => {
@@ -291,7 +291,7 @@ describe('what is noted of it', () => {
       else await engine.ready();
       await settle();
       if (lives.nth < 2) engine.own.abandon!();
-      else await engine.close();
+      else await soon(engine.close());
     }
     expect(seen).toEqual(['b 1', 'b 2', 'a 1']);
     expect(entriesOf(h, /^undone$/)).toMatchObject([
@@ -323,7 +323,7 @@ describe('what is noted of it', () => {
     await settle();
     expect(entriesOf(h, /^claimed$/).at(-1)).toMatchObject({ interrupted: true });
     expect(entriesOf(h, /^undone$/)).toMatchObject([{ attempt: 3 }]);
-    await second.close();
+    await soon(second.close());
   });
 
   it('R11: one commit for each thing that is done', async () => {
@@ -340,7 +340,7 @@ describe('what is noted of it', () => {
       ['undone'],
     ]);
     expect(isOver(h)).toBe(true);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('F6: a run whose code wants to be told no more is over, and that is written', async () => {
@@ -358,7 +358,7 @@ describe('what is noted of it', () => {
     h.wake();
     await settle();
     expect(second.own.batches.length).toBe(commits);
-    await second.close();
+    await soon(second.close());
   });
 });
 
@@ -386,7 +386,7 @@ describe('nothing of that is done', () => {
     await settle();
     expect([log, isOver(h)]).toEqual([['undo a'], true]);
     expect(h.kinds('r').slice(-3)).toEqual(['cancelled', 'claimed', 'undone']);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('U1, O1: where another context has claimed it first', async () => {
@@ -414,8 +414,8 @@ describe('nothing of that is done', () => {
     held.open();
     await settle();
     expect([log, undone(h)]).toEqual([['there'], ['a']]);
-    await engine.close();
-    await other.close();
+    await soon(engine.close());
+    await soon(other.close());
   });
 
   it('F5: where the answer comes later than the lease, and others have it by then', async () => {
@@ -447,7 +447,7 @@ describe('nothing of that is done', () => {
     await engine.runs.cancel('r');
     await settle(300);
     expect([isLate, log, isOver(h)]).toEqual([true, ['undo a'], true]);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('D5: twice, where it was done and only its commit has failed', async () => {
@@ -466,7 +466,7 @@ describe('nothing of that is done', () => {
       await settle();
       await h.impatient(1_000);
       expect([log, undone(h), isOver(h)]).toEqual([['undo a'], ['a'], true]);
-      await engine.close();
+      await soon(engine.close());
     }
   });
 
@@ -484,13 +484,13 @@ describe('nothing of that is done', () => {
     await engine.start('job', undefined, { id: 'r' });
     await settle();
     expect([log, signal!.aborted]).toEqual([['begun'], false]);
-    await engine.close();
+    await soon(engine.close());
     expect([signal!.aborted, h.row('r')!.undoing]).toEqual([true, true]);
     const next = h.engine(failing(() => void log.push('undone')));
     await next.ready();
     await settle();
     expect([log, isOver(h)]).toEqual([['begun', 'undone'], true]);
-    await next.close();
+    await soon(next.close());
   });
 
   it('F5: for ever, where it kills its context again and again', async () => {
@@ -522,7 +522,7 @@ describe('nothing of that is done', () => {
       await engine.ready();
       await settle();
       if (lives < 2) engine.own.abandon!();
-      else await engine.close();
+      else await soon(engine.close());
     }
     expect(String(h.errors.at(-1))).toMatch(/onFailed of job "job" was interrupted too often/);
     expect(isOver(h)).toBe(true);
@@ -551,12 +551,12 @@ describe('code that changes', () => {
     expect((await second.runs.get('r'))!.error!.message).toMatch(/Step "a" of job "job" is to be undone/);
     expect(h.errors).toHaveLength(1);
     expect(h.row('r')).toMatchObject({ status: 'failed', undoing: true, fence: 1 });
-    await second.close();
+    await soon(second.close());
     const third = h.engine(failing(() => undefined));
     await third.ready();
     await settle();
     expect(isOver(h)).toBe(true);
-    await third.close();
+    await soon(third.close());
   });
 
   it('F7, R5: that says it of some is let go of behind them, so that other code goes on with the rest at once', async () => {
@@ -571,7 +571,7 @@ describe('code that changes', () => {
     const first = h.engine(define(['a', 'b']));
     await first.start('job', undefined, { id: 'r' });
     await settle();
-    await first.close();
+    await soon(first.close());
     await h.engine().runs.cancel('r');
     const some = h.engine(define(['b']));
     await some.ready();
@@ -582,8 +582,8 @@ describe('code that changes', () => {
     await all.ready();
     await settle();
     expect([log, isOver(h)]).toEqual([['b', 'a'], true]);
-    await some.close();
-    await all.close();
+    await soon(some.close());
+    await soon(all.close());
   });
 
   it('F7, O6: undoes steps by the names that they have by now, and says so in its first commit', async () => {
@@ -599,7 +599,7 @@ describe('code that changes', () => {
     await broken.ready();
     await settle();
     expect((await broken.runs.get('r'))!.error!.code).toBe('MIGRATION_FAILED');
-    await broken.close();
+    await soon(broken.close());
     const second = h.engine((stepfast) =>
       stepfast.job('job', { version: 2, migrate: () => ({ rename: { a: 'x' } }) }, async ({ step }) => {
         await step.run('x', () => 1, { undo: ({ idempotencyKey }) => void log.push(idempotencyKey) });
@@ -611,7 +611,7 @@ describe('code that changes', () => {
     expect([log, isOver(h), h.row('r')!.version]).toEqual([['r/0/a/1/undo'], true, 2]);
     expect(entriesOf(h, /^upgraded$/)).toHaveLength(1);
     expect(undone(h)).toEqual(['x']);
-    await second.close();
+    await soon(second.close());
   });
 
   it('F7: that awaits something else before it asks for the step is waited for, and then given up on', async () => {
@@ -637,7 +637,7 @@ describe('code that changes', () => {
       else await h.impatient(LIMITS.stallMs);
       await settle();
       expect([log, (await second.runs.get('r'))!.status]).toEqual(comes ? [['undo a'], 'failed'] : [[], 'blocked']);
-      await second.close();
+      await soon(second.close());
     }
   });
 });
@@ -657,6 +657,6 @@ describe('a run that ends from within', () => {
     expect([h.row('r')!.status, signal!.aborted]).toEqual(['failed', true]);
     expect((signal as { reason?: unknown }).reason).toMatchObject({ code: 'LEASE_LOST', runId: 'r' });
     expect(String((signal as { reason?: unknown }).reason)).toContain('Run r has ended');
-    await engine.close();
+    await soon(engine.close());
   });
 });

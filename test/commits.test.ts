@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { FatalError, type Stepfast, StepfastError } from '../src/index.js';
 import type { Batch } from '../src/store/store.js';
-import { codeOf, gate, type HandStore, hands, kindsOf, never, settle } from './hand-kit.js';
+import { codeOf, gate, type HandStore, hands, kindsOf, never, settle, soon } from './hand-kit.js';
 
 // Pins: what becomes of a run in memory when a commit does not happen, or its answer is late or lost (spec D3, D5), and whose
 // a run is: fences, leases, and letting go (F5, O1).
@@ -42,7 +42,12 @@ describe('whichever commit of a run fails', () => {
       const { payload: word } = await step.waitForEvent<string>('go');
       say.info(word);
       await Promise.all(
-        ['left', 'right'].map((name) => step.run(name, ({ log: told }) => void (told.info(name), log.push(name)))),
+        ['left', 'right'].map((name) =>
+          step.run(name, ({ log: told }) => {
+            told.info(name);
+            log.push(name);
+          }),
+        ),
       );
       return [n, payload, word];
     });
@@ -66,12 +71,12 @@ describe('whichever commit of a run fails', () => {
       await settle();
       await h.impatient(1_000);
     }
-    const result = await run.result();
+    const result = await soon(run.result());
     const lines = (await engine.runs.timeline('r')).filter(({ kind }) => kind === 'logged');
     const seen = await engine.state.get('seen');
     const { fence, status } = h.row('r')!;
     const told = lines.map(({ message, name, earlier }) => [name, message, earlier].filter(Boolean).join());
-    await engine.close();
+    await soon(engine.close());
     return { result, log, told, seen, fence, status, failed, errors: h.errors.length };
   };
   const told = [
@@ -128,7 +133,7 @@ describe('whose a run is', () => {
     await settle();
     expect(log).toEqual(['a']);
     expect(engine.own.batches.filter(isConfirmation)).toHaveLength(confirmations);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('F5: a confirmation that comes late itself is asked for again; one that is refused enters nothing', async () => {
@@ -146,7 +151,7 @@ describe('whose a run is', () => {
       await engine.start('job', undefined, { id: 'r' });
       await settle();
       expect([lates, log]).toEqual([2, isLost ? [] : ['a']]);
-      await engine.close();
+      await soon(engine.close());
     }
   });
 
@@ -174,7 +179,7 @@ describe('whose a run is', () => {
     inside.open(1);
     await settle();
     expect(h.kinds('r')).toEqual(['started', 'claimed', 'cancelled']);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('F5: one that is lost is told so at once, though a commit of it is under way', async () => {
@@ -204,7 +209,7 @@ describe('whose a run is', () => {
     held.answer();
     await settle();
     expect(h.kinds('r')).toEqual(['started', 'claimed', 'cancelled']);
-    await engine.close();
+    await soon(engine.close());
   });
 
   const restarting = (h: ReturnType<typeof hands>, inside: readonly Promise<void>[]) =>
@@ -251,10 +256,10 @@ describe('whose a run is', () => {
     await settle();
     expect(h.row('r')).toMatchObject({ fence: 2, status: 'running' });
     anew.open();
-    expect(await run.result()).toBe('anew');
+    expect(await soon(run.result())).toBe('anew');
     expect(h.row('r')).toMatchObject({ fence: 2, status: 'completed' });
     expect(h.kinds('r').filter((kind) => kind === 'claimed')).toEqual([]);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('F5: closing lets a run go as it is: whoever is next takes it up at once, and counts no interruption', async () => {
@@ -278,7 +283,7 @@ describe('whose a run is', () => {
     const before = h.row('r')!;
     expect(before).toMatchObject({ status: 'running', slot: 'default', progress: 'half', fence: 1, undoable: true });
     h.jump(1_000);
-    await engine.close();
+    await soon(engine.close());
     const { owner: _, slot: __, ...rest } = before;
     const length = before.length + 1;
     expect(h.row('r')).toEqual({ ...rest, status: 'queued', dueAt: h.clock.now(), length });
@@ -290,7 +295,7 @@ describe('whose a run is', () => {
       'interrupted',
       true,
     );
-    await next.close();
+    await soon(next.close());
   });
 
   it('F7: closing while steps are undone leaves the end as it is, and the instant of the next attempt', async () => {
@@ -314,7 +319,7 @@ describe('whose a run is', () => {
         dueAt: backsOff ? h.clock.now() + 60_000 : 0,
       });
       h.jump(1_000);
-      await engine.close();
+      await soon(engine.close());
       const { status, endedAt, undoing, dueAt, owner, fence } = h.row('r')!;
       expect({ status, endedAt, undoing, owner, fence }).toEqual({
         ...{ status: 'cancelled', endedAt: before.endedAt, undoing: true, owner: undefined, fence: before.fence },
@@ -341,7 +346,7 @@ describe('whose a run is', () => {
     expect((await second.runs.get('r'))!.status).toBe('blocked');
     await settle();
     expect(h.row('r')!.fence).toBe(2); // and is left alone from then on
-    await second.close();
+    await soon(second.close());
   });
 });
 
@@ -362,10 +367,10 @@ describe('a commit that the store does not take', () => {
     await engine.dispatch('go', 'came');
     held.answer();
     await settle();
-    expect(await run.result()).toBe('came');
+    expect(await soon(run.result())).toBe('came');
     expect(h.kinds('r')).toEqual(['started', 'claimed', 'wait-set', 'event-taken', 'completed']);
     expect(engine.own.batches.filter(({ run }) => run?.unless?.length)).toHaveLength(1);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('E7: an event that is looked back for, and that another run has taken meanwhile, is not asked for again', async () => {
@@ -388,10 +393,10 @@ describe('a commit that the store does not take', () => {
     expect(h.row('r')!.dueAt).toBeUndefined();
     await other.dispatch('go', 'second');
     await settle();
-    expect(await run.result()).toBe('second');
+    expect(await soon(run.result())).toBe('second');
     expect(h.errors).toEqual([]);
-    await engine.close();
-    await other.close();
+    await soon(engine.close());
+    await soon(other.close());
   });
 
   it('D8: a write that is refused fails the attempt that wanted it, and no other', async () => {
@@ -427,10 +432,10 @@ describe('a commit that the store does not take', () => {
     expect(h.kinds('r').filter((kind) => kind === 'step-completed')).toHaveLength(1);
     expect([await engine.state.get('own'), await engine.state.get('other')]).toEqual([undefined, 'kept']);
     await h.advance(1_000);
-    expect(await run.result()).toEqual([2, 'fine']);
+    expect(await soon(run.result())).toEqual([2, 'fine']);
     expect(log).toEqual(['wants 1', 'other', 'wants 2']);
     expect([await engine.state.get('own'), await engine.state.get('text')]).toEqual([2, 'no number']);
-    await engine.close();
+    await soon(engine.close());
   });
 
   const queue = { name: 'q', concurrency: 1 } as const;
@@ -461,10 +466,10 @@ describe('a commit that the store does not take', () => {
     await settle();
     await h.advance(3_000);
     await settle();
-    expect(await run.result()).toBeUndefined();
+    expect(await soon(run.result())).toBeUndefined();
     expect([log, h.row('holder')!.status, owner !== undefined]).toEqual([['a'], 'completed', true]);
-    await engine.close();
-    await other.close();
+    await soon(engine.close());
+    await soon(other.close());
   });
 
   it('Q2, F8: one that was held while it waited for the network is let go of, so that any context finds it', async () => {
@@ -492,15 +497,15 @@ describe('a commit that the store does not take', () => {
     const { owner, status, dueAt, unsettled, slot } = h.row('r')!;
     expect([owner, status, dueAt, unsettled, slot]).toEqual([undefined, 'queued', h.clock.now(), undefined, undefined]);
     expect(log).toEqual(['a']);
-    await engine.close();
+    await soon(engine.close());
     inside.open();
     await settle();
     await h.advance(3_000);
     await settle();
     expect(h.row('r')).toMatchObject({ status: 'completed', fence: 2 });
     expect(log).toEqual(['a', 'b']);
-    await expect(run.result()).rejects.toEqual(codeOf('CLOSED'));
-    await other.close();
+    await expect(soon(run.result())).rejects.toEqual(codeOf('CLOSED'));
+    await soon(other.close());
   });
 
   it('E1: one whose next wait is offered nothing that it takes does not stay due', async () => {
@@ -531,8 +536,8 @@ describe('a commit that the store does not take', () => {
     expect([h.row('r')!.dueAt, h.row('r')!.woken]).toEqual([undefined, undefined]);
     await engine.dispatch('go', 2);
     await settle();
-    expect(await run.result()).toBe(2);
-    await engine.close();
+    expect(await soon(run.result())).toBe(2);
+    await soon(engine.close());
   });
 });
 
@@ -551,7 +556,7 @@ describe('what the store is not asked for', () => {
     await engine.dispatch('go', 1);
     await settle();
     expect([count() - before, h.row('r')!.dueAt, h.row('r')!.status]).toEqual([1, 0, 'running']);
-    await engine.close();
+    await soon(engine.close());
   });
 
   const queue = { name: 'q', concurrency: 1 } as const;
@@ -579,8 +584,8 @@ describe('what the store is not asked for', () => {
     h.wake();
     await settle();
     expect([engine.own.outcomes.slice(asked), log]).toEqual([['fenced'], []]);
-    await engine.close();
-    await other.close();
+    await soon(engine.close());
+    await soon(other.close());
   });
 
   it('Q2: one that a dead owner has left is not claimed where its queue is full', async () => {
@@ -606,8 +611,8 @@ describe('what the store is not asked for', () => {
     await settle();
     await h.advance(3_000);
     expect([log, h.row('r')!.status]).toEqual([['b'], 'completed']);
-    await engine.close();
-    await other.close();
+    await soon(engine.close());
+    await soon(other.close());
   });
 });
 
@@ -652,7 +657,7 @@ describe('after an answer that was lost', () => {
     expect(h.row('r')!.undoing).toBeUndefined();
     expect(log).toEqual(['a', 'undo a']);
     expect(h.kinds('r').filter((kind) => kind === 'step-completed')).toHaveLength(1);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('D5, F7: of a run whose end was told by that answer, the steps are undone', async () => {
@@ -674,7 +679,7 @@ describe('after an answer that was lost', () => {
     await settle();
     await h.impatient(1_000);
     expect([log, h.row('r')!.undoing, h.row('r')!.fence]).toEqual([['undo a'], undefined, 1]);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('V1: who waits for a result hears of the end whose answer was lost', async () => {
@@ -691,7 +696,7 @@ describe('after an answer that was lost', () => {
     expect(h.errors).toHaveLength(1);
     await h.impatient(1_000);
     expect(result).toBe('done');
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('V3: what is said twice is told twice, where only one of both is durable', async () => {
@@ -721,7 +726,7 @@ describe('after an answer that was lost', () => {
     await h.impatient(1_000);
     expect(h.kinds('r').filter((kind) => kind === 'logged')).toHaveLength(2);
     expect(h.row('r')!.status).toBe('completed');
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('E11: what a loser comes to after its race asks the store for nothing', async () => {
@@ -739,7 +744,7 @@ describe('after an answer that was lost', () => {
     late.open();
     await settle();
     expect(engine.own.batches.length).toBe(commits);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('D5: a run that is gone by then is nobody’s', async () => {
@@ -755,7 +760,7 @@ describe('after an answer that was lost', () => {
     });
     await h.advance(3_000);
     expect([log, await engine.runs.get('r'), h.errors.length]).toEqual([[], undefined, 1]);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('D5, E1: an event that comes meanwhile is taken by the one who waits', async () => {
@@ -763,7 +768,7 @@ describe('after an answer that was lost', () => {
     await settle();
     expect(h.row('r')).toMatchObject({ status: 'completed', fence: 1 });
     expect(log).toEqual(['a', 'b']);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('D5, E1: so is one that its lost answer had told of', async () => {
@@ -788,7 +793,7 @@ describe('after an answer that was lost', () => {
     await h.impatient(1_000);
     expect(h.row('r')).toMatchObject({ status: 'completed', fence: 1 });
     expect(log).toEqual(['a', 'b']);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('D5: where another context has claimed it meanwhile, what is done here is not recorded', async () => {
@@ -824,8 +829,8 @@ describe('after an answer that was lost', () => {
     expect(h.row('r')).toMatchObject({ status: 'completed', fence: 2 });
     expect(h.journal('r').filter(({ kind }) => kind === 'step-completed')).toMatchObject([{ value: 'second' }]);
     expect(log).toEqual(['first', 'second']);
-    await engine.close();
-    await other.close();
+    await soon(engine.close());
+    await soon(other.close());
   });
 
   it('D5: patience with a store that goes on failing grows, up to half a minute, and is what it was once it answers', async () => {
@@ -858,8 +863,8 @@ describe('after an answer that was lost', () => {
       isAway = false;
       await h.impatient();
     }
-    await run.result();
-    await engine.close();
+    await soon(run.result());
+    await soon(engine.close());
   });
 });
 
@@ -907,7 +912,7 @@ describe('interruptions', () => {
     h.wake();
     await settle();
     expect([log, h.row('r')!.status]).toEqual([[2], 'completed']);
-    await next.close();
+    await soon(next.close());
   });
 
   it('F5, F7: one that was interrupted once while it was undone is undone beside others, also if the answer to its claim is lost', async () => {
@@ -943,7 +948,7 @@ describe('interruptions', () => {
     expect(h.row('other')!.status).toBe('running');
     await h.impatient(1_000);
     expect([log, claims(h).length]).toEqual([['undo a'], 3]);
-    await next.close();
+    await soon(next.close());
   });
 
   it('R5: one that is let go of as it does not fit was not interrupted', async () => {
@@ -951,7 +956,7 @@ describe('interruptions', () => {
     const first = h.engine((stepfast) => stepfast.job('job', ({ step }) => step.sleep('pause', '1h')));
     await first.start('job', undefined, { id: 'r' });
     await settle();
-    await first.close();
+    await soon(first.close());
     await h.advance(3_600_000);
     const second = h.engine((stepfast) =>
       stepfast.job('job', { version: 2, upgrade: 'block', timeout: '1d' }, () => 'never'),
@@ -962,7 +967,7 @@ describe('interruptions', () => {
     expect(claimed).toMatchObject({ fence: 2 });
     expect((claimed as { readonly interrupted?: true }).interrupted).toBeUndefined();
     expect(h.journal('r').at(-1)).toMatchObject({ kind: 'released', blocked: true });
-    await second.close();
+    await soon(second.close());
   });
 
   it('R5: one that others go on with meanwhile is not shown as blocked by who could not', async () => {
@@ -982,8 +987,8 @@ describe('interruptions', () => {
     held.answer();
     await settle();
     expect((await blocked.runs.get('r'))!.status).toBe('waiting');
-    await blocked.close();
-    await fits.close();
+    await soon(blocked.close());
+    await soon(fits.close());
   });
 });
 
@@ -1008,13 +1013,13 @@ describe('where hints are lost', () => {
     await other.ready();
     await settle();
     h.medium.listeners.clear();
-    await other.close();
+    await soon(other.close());
     expect(h.row('r')).toMatchObject({ status: 'queued', fence: 2 });
     inside.open();
     await settle();
     expect(h.row('r')).toMatchObject({ status: 'completed', fence: 3 });
     expect(log).toEqual(['first', 'second', 'first']);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('Q2: the slot of a run that is lost is given to the next at once', async () => {
@@ -1040,8 +1045,8 @@ describe('where hints are lost', () => {
     inside.open();
     await settle();
     expect(h.row('next')!.status).toBe('running');
-    await engine.close();
-    await other.close();
+    await soon(engine.close());
+    await soon(other.close());
   });
 
   it('F5, F7: so is one whose confirmation is refused: what it has done is undone', async () => {
@@ -1070,7 +1075,7 @@ describe('where hints are lost', () => {
     await settle();
     expect(log).toEqual(['undo a']);
     expect(h.row('r')!.undoing).toBeUndefined();
-    await engine.close();
-    await other.close();
+    await soon(engine.close());
+    await soon(other.close());
   });
 });

@@ -14,6 +14,17 @@ import { systemPlatform } from '../src/system.js';
 export const settle = async (turns = 60): Promise<void> => {
   for (let turn = 0; turn < turns; turn++) await new Promise((resolve) => setImmediate(resolve));
 };
+/** What a promise comes to by itself: one that stays pending fails its test at once, and does not hang it. */
+export async function soon<Value>(promise: Promise<Value>): Promise<Value> {
+  let isOver = false;
+  const over = () => {
+    isOver = true;
+  };
+  promise.then(over, over);
+  for (let rounds = 0; rounds < 5 && !isOver; rounds++) await settle();
+  if (!isOver) throw new Error('It is still pending, and nothing is under way.');
+  return promise;
+}
 export const never = () => new Promise<never>(() => undefined);
 export const kindsOf = ({ run }: Pick<Batch, 'run'>): string[] => (run?.append ?? []).map(({ kind }) => kind);
 export const codeOf = (code: string) => expect.objectContaining({ code });

@@ -9,7 +9,7 @@ import {
   StepfastError,
 } from '../src/index.js';
 import { LIMITS } from '../src/limits.js';
-import { codeOf, gate, hands, kindsOf, never, settle } from './hand-kit.js';
+import { codeOf, gate, hands, kindsOf, never, settle, soon } from './hand-kit.js';
 
 // Pins: one run, round by round (spec R11): what is recorded of what has happened, in which order, and when it is committed;
 // what ends a run that its handler does not end (R12, F5, F8), and what its code may get wrong (R5).
@@ -59,13 +59,13 @@ describe('what is recorded', () => {
     await h.advance(1_000);
     expect(entriesOf(h, 'sleep-ended')).toMatchObject([{ at: h.clock.now(), id: ['s', 1] }]);
     expect(h.warnings).toEqual([]);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('E3: a wait that looks back beyond the beginning of time begins with it', async () => {
     const { h, engine } = await play(({ step }: Context) => step.waitForEvent('go', { lookback: 'any' }));
     expect(entriesOf(h, 'wait-set')[0]!.lookbackFrom).toBe(0);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('E10: two open waits on one event and key are told to who develops', async () => {
@@ -80,13 +80,13 @@ describe('what is recorded', () => {
       );
       expect([options, h.warnings.length]).toEqual([options, count]);
       for (const warning of h.warnings) expect(warning).toContain('Job "job" has two open waits');
-      await engine.close();
+      await soon(engine.close());
     }
     const { h, engine } = await play(({ step }: Context) =>
       Promise.all(['go', 'other'].map((name) => step.waitForEvent(name))),
     );
     expect(h.warnings).toEqual([]);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('R2: values that are made on the spot are recorded with what comes next, and are the same on replay', async () => {
@@ -106,13 +106,13 @@ describe('what is recorded', () => {
     expect(made).toMatchObject([{ word: 'uuid', at: h.clock.now() }, { word: 'uuid' }]);
     expect(new Set(seen)).toEqual(new Set(made.map(({ value }) => value)));
     expect(seen.length).toBeGreaterThan(2); // the handler was replayed
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('V3, R11: what a step has said stands before its end, in the same commit', async () => {
     const { h, engine } = await play(({ step }: Context) => step.run('a', ({ log }) => log.info('m')));
     expect(h.kinds('r')).toEqual(['started', 'claimed', 'logged', 'step-completed', 'completed']);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('F1: each attempt that failed, with its number and when the next is; then the failure, or the result', async () => {
@@ -136,7 +136,7 @@ describe('what is recorded', () => {
       if (isDone) expect(entriesOf(h, 'step-completed')).toMatchObject([{ attempt: 3, value: 'third' }]);
       else expect(entriesOf(h, 'step-failed')).toMatchObject([{ attempt: 3, error: { message: 'no 3' } }]);
       expect(statusOf(h)).toBe(isDone ? 'completed' : 'failed');
-      await engine.close();
+      await soon(engine.close());
     }
   });
 
@@ -170,10 +170,10 @@ describe('what is recorded', () => {
     expect(h.errors).toEqual([new Error('mine')]);
     await engine.dispatch('go', 'yes');
     await settle();
-    expect(await run.result()).toEqual(['made', 'yes']);
+    expect(await soon(run.result())).toEqual(['made', 'yes']);
     expect(entriesOf(h, 'event-skipped')).toHaveLength(1);
     expect(entriesOf(h, 'event-taken')).toMatchObject([{ payload: 'made' }, { payload: 'yes' }]);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('E5, F9: a wait that times out says so: to the handler, or as the end of the run', async () => {
@@ -186,9 +186,9 @@ describe('what is recorded', () => {
       await h.advance(60_000);
       expect(entriesOf(h, 'wait-timed-out')).toMatchObject([{ id: ['go', 1], deadline }]);
       expect(statusOf(h)).toBe({ fail: 'failed', continue: 'completed', cancel: 'cancelled' }[onTimeout]);
-      if (onTimeout === 'continue') expect(await run.result()).toBe(true);
-      if (onTimeout === 'fail') await expect(run.result()).rejects.toEqual(codeOf('EVENT_TIMEOUT'));
-      await engine.close();
+      if (onTimeout === 'continue') expect(await soon(run.result())).toBe(true);
+      if (onTimeout === 'fail') await expect(soon(run.result())).rejects.toEqual(codeOf('EVENT_TIMEOUT'));
+      await soon(engine.close());
     }
   });
 
@@ -203,8 +203,8 @@ describe('what is recorded', () => {
     await engine.dispatch('go', 1);
     await settle();
     await h.advance(60_000);
-    expect(await run.result()).toEqual([true, 1]);
-    await engine.close();
+    expect(await soon(run.result())).toEqual([true, 1]);
+    await soon(engine.close());
   });
 
   it('E12: a call says which run it has started, and then how that has ended', async () => {
@@ -219,9 +219,9 @@ describe('what is recorded', () => {
     expect(set).toMatchObject({ id: ['child', 1], job: 'child', runId: expect.any(String) });
     expect(h.row('r')!.awaits).toEqual([set!.runId]);
     await engine.dispatch('end', 'v');
-    expect(await run.result()).toBe('v');
+    expect(await soon(run.result())).toBe('v');
     expect(entriesOf(h, 'child-completed')).toMatchObject([{ id: ['child', 1], runId: set!.runId, value: 'v' }]);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('R5, E12: a child whose job is not registered here makes its run wait for a context that has it', async () => {
@@ -234,7 +234,7 @@ describe('what is recorded', () => {
     engine.job('child', () => 'end');
     await settle();
     expect(statusOf(h)).toBe('completed');
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('D5: a store that fails under one of our own words is no attempt of the step; under the app’s own call it is', async () => {
@@ -266,20 +266,20 @@ describe('what is recorded', () => {
     await engine.start('own', undefined, { id: 'own' });
     await settle();
     expect(h.kinds('own')).toContain('attempt-failed');
-    await engine.close();
+    await soon(engine.close());
   });
 });
 
 describe('the end of a run', () => {
   it('R8: is what the handler returns; a value that can not be kept fails it', async () => {
     const fine = await play(() => new Date(5) as never);
-    expect([await fine.run.result(), entriesOf(fine.h, 'completed').length]).toEqual([new Date(5), 1]);
-    await fine.engine.close();
+    expect([await soon(fine.run.result()), entriesOf(fine.h, 'completed').length]).toEqual([new Date(5), 1]);
+    await soon(fine.engine.close());
     const odd = await play(() => (() => 1) as never);
-    await expect(odd.run.result()).rejects.toMatchObject({ code: 'NOT_SERIALIZABLE' });
-    await expect(odd.run.result()).rejects.toThrow('the result of job "job"');
+    await expect(soon(odd.run.result())).rejects.toMatchObject({ code: 'NOT_SERIALIZABLE' });
+    await expect(soon(odd.run.result())).rejects.toThrow('the result of job "job"');
     expect(odd.h.kinds('r')).not.toContain('handler-failed');
-    await odd.engine.close();
+    await soon(odd.engine.close());
   });
 
   it('B: is checked by the job where that says what it is', async () => {
@@ -291,11 +291,11 @@ describe('the end of a run', () => {
       },
     };
     const fine = await play(() => 1 as never, { result } as never);
-    expect(await fine.run.result()).toBe('made of it');
-    await fine.engine.close();
+    expect(await soon(fine.run.result())).toBe('made of it');
+    await soon(fine.engine.close());
     const odd = await play(() => 2 as never, { result } as never);
-    await expect(odd.run.result()).rejects.toThrow(/The result of job "job".*not one/s);
-    await odd.engine.close();
+    await expect(soon(odd.run.result())).rejects.toThrow(/The result of job "job".*not one/s);
+    await soon(odd.engine.close());
   });
 
   it('F2: a handler that throws is tried again as steps are, from where it was; a recorded failure ends it', async () => {
@@ -315,13 +315,13 @@ describe('the end of a run', () => {
     expect(passes).toBe(1);
     await h.advance(1);
     await h.advance(1_000);
-    expect(await run.result()).toBe(3);
+    expect(await soon(run.result())).toBe(3);
     expect(entriesOf(h, 'handler-failed')).toMatchObject([
       { attempt: 1, at, retryAt: at + 1_000, error: { message: 'handler 1' } },
       { attempt: 2, at: at + 1_000, retryAt: at + 2_000 },
     ]);
     expect(log).toEqual(['a']);
-    await engine.close();
+    await soon(engine.close());
     const failing = await play(
       ({ step }: Context) =>
         step.run('a', () => {
@@ -332,7 +332,7 @@ describe('the end of a run', () => {
     expect([statusOf(failing.h), failing.h.kinds('r')]).toEqual([
       ...['failed', ['started', 'claimed', 'step-failed', 'failed']],
     ]);
-    await failing.engine.close();
+    await soon(failing.engine.close());
   });
 
   it('R8: waits for functions that are still in flight; a handler that has ended takes nothing more', async () => {
@@ -345,8 +345,8 @@ describe('the end of a run', () => {
     expect(h.warnings[0]).toMatch(/ended without awaiting "slow"/);
     inside.open();
     await settle();
-    expect([await run.result(), h.kinds('r').slice(-2)]).toEqual(['early', ['step-completed', 'completed']]);
-    await engine.close();
+    expect([await soon(run.result()), h.kinds('r').slice(-2)]).toEqual(['early', ['step-completed', 'completed']]);
+    await soon(engine.close());
   });
 });
 
@@ -356,13 +356,13 @@ describe('what ends a run from within', () => {
       for (let nth = 0; nth < 3; nth++) await step.run('a', () => nth);
     };
     const { h, engine, run } = await play(handler, {}, { maxOutcomes: 2 });
-    await expect(run.result()).rejects.toEqual(codeOf('JOURNAL_FULL'));
-    await expect(run.result()).rejects.toThrow(/more than 2 outcomes.*Split the job/);
+    await expect(soon(run.result())).rejects.toEqual(codeOf('JOURNAL_FULL'));
+    await expect(soon(run.result())).rejects.toThrow(/more than 2 outcomes.*Split the job/);
     expect(entriesOf(h, 'step-completed')).toHaveLength(2);
-    await engine.close();
+    await soon(engine.close());
     const enough = await play(handler, {}, { maxOutcomes: 3 });
     expect(statusOf(enough.h)).toBe('completed');
-    await enough.engine.close();
+    await soon(enough.engine.close());
   });
 
   it('R12: more bytes than it may record', async () => {
@@ -373,9 +373,9 @@ describe('what ends a run from within', () => {
       {},
       { maxRunBytes: 1_500 },
     );
-    await expect(run.result()).rejects.toMatchObject({ code: 'JOURNAL_FULL' });
-    await expect(run.result()).rejects.toThrow(/more than 1500 bytes recorded/);
-    await engine.close();
+    await expect(soon(run.result())).rejects.toMatchObject({ code: 'JOURNAL_FULL' });
+    await expect(soon(run.result())).rejects.toThrow(/more than 1500 bytes recorded/);
+    await soon(engine.close());
   });
 
   it('R12: more open waits than it may have', async () => {
@@ -387,12 +387,12 @@ describe('what ends a run from within', () => {
     LIMITS.openWaits = 3;
     try {
       const { engine, run } = await play(handler(4) as never);
-      await expect(run.result()).rejects.toMatchObject({ code: 'TOO_MANY_WAITS' });
-      await expect(run.result()).rejects.toThrow(/more than 3 open waits/);
-      await engine.close();
+      await expect(soon(run.result())).rejects.toMatchObject({ code: 'TOO_MANY_WAITS' });
+      await expect(soon(run.result())).rejects.toThrow(/more than 3 open waits/);
+      await soon(engine.close());
       const enough = await play(handler(3) as never);
       expect(statusOf(enough.h)).toBe('waiting');
-      await enough.engine.close();
+      await soon(enough.engine.close());
     } finally {
       LIMITS.openWaits = openWaits;
     }
@@ -404,9 +404,9 @@ describe('what ends a run from within', () => {
     expect(statusOf(h)).toBe('waiting');
     await h.advance(1);
     expect(statusOf(h)).toBe('failed');
-    await expect(run.result()).rejects.toEqual(codeOf('RUN_TIMEOUT'));
-    await expect(run.result()).rejects.toThrow(/timeout of job "job"/);
-    await engine.close();
+    await expect(soon(run.result())).rejects.toEqual(codeOf('RUN_TIMEOUT'));
+    await expect(soon(run.result())).rejects.toThrow(/timeout of job "job"/);
+    await soon(engine.close());
   });
 
   it('F8, R5: time in which its code did not fit does not count', async () => {
@@ -416,7 +416,7 @@ describe('what ends a run from within', () => {
     await blocked.ready();
     await settle();
     expect(h.kinds('r').at(-1)).toBe('released');
-    await blocked.close();
+    await soon(blocked.close());
     await h.advance(600_000);
     const fits = h.engine((stepfast) => stepfast.job('job', { timeout: '1m' }, ({ step }) => step.waitForEvent('go')));
     await fits.ready();
@@ -426,7 +426,7 @@ describe('what ends a run from within', () => {
     expect(statusOf(h)).toBe('waiting');
     await h.advance(1);
     expect(statusOf(h)).toBe('failed');
-    await fits.close();
+    await soon(fits.close());
   });
 
   it('F5: so many interruptions in a row without progress', async () => {
@@ -456,7 +456,7 @@ describe('what ends a run from within', () => {
       expect((await last.runs.get('r'))!.error!.message).toMatch(
         new RegExp(`interrupted ${limit} times in a row.*runs.retry`),
       );
-      await last.close();
+      await soon(last.close());
     }
   });
 
@@ -511,7 +511,7 @@ describe('a run that was interrupted', () => {
     expect(log).toEqual(['handler', 'handler', 'heard at 1']);
     expect(entriesOf(h, 'claimed')).toMatchObject([{ fence: 1 }, { fence: 2, interrupted: true }]);
     expect(statusOf(h)).toBe('completed');
-    await second.close();
+    await soon(second.close());
   });
 
   it('F5: where that claim is refused, its handler is not called', async () => {
@@ -529,7 +529,7 @@ describe('a run that was interrupted', () => {
     await second.ready();
     await settle();
     expect([log, statusOf(h)]).toEqual([[], 'cancelled']);
-    await second.close();
+    await soon(second.close());
   });
 });
 
@@ -544,7 +544,7 @@ describe('code that does not fit', () => {
     );
     await first.start('job', undefined, { id: 'r' });
     await settle();
-    await first.close();
+    await soon(first.close());
     await h.engine().dispatch('go');
     const second = h.engine((stepfast) => stepfast.job('job', ({ step }) => step.sleep('a', '1h')));
     await second.ready();
@@ -554,7 +554,7 @@ describe('code that does not fit', () => {
     expect(error!.message).toMatch(/Run r of job "job".*"a"/);
     expect(h.errors).toHaveLength(1);
     expect(h.row('r')).toMatchObject({ status: 'waiting', fence: 1 }); // nothing was written
-    await second.close();
+    await soon(second.close());
     const third = h.engine((stepfast) =>
       stepfast.job('job', async ({ step }) => {
         await step.run('a', () => 1);
@@ -565,7 +565,7 @@ describe('code that does not fit', () => {
     await third.ready();
     await settle();
     expect(statusOf(h)).toBe('completed');
-    await third.close();
+    await soon(third.close());
   });
 
   it('R5: of a bad command that follows an outcome, the outcome is kept; functions in flight are waited for', async () => {
@@ -591,7 +591,7 @@ describe('code that does not fit', () => {
     ]);
     expect(['failed', 'blocked']).toContain((await engine.runs.get('r'))!.status);
     expect(log).toEqual(['a']);
-    await engine.close();
+    await soon(engine.close());
   });
 });
 
@@ -608,7 +608,7 @@ describe('code of a later version', () => {
     );
     await first.start('job', 'p', { id: 'r' });
     await settle();
-    await first.close();
+    await soon(first.close());
     await h.engine().dispatch('go');
     const second = h.engine((stepfast) =>
       stepfast.job('job', { version: 2, ...options }, async ({ step, payload, run }) => {
@@ -625,7 +625,7 @@ describe('code of a later version', () => {
     const { h, log, second } = await upgrading({});
     expect([log, statusOf(h), h.row('r')!.version]).toEqual([['a'], 'completed', 2]);
     expect(entriesOf(h, 'upgraded')).toMatchObject([{ from: 1, to: 2 }]);
-    await second.close();
+    await soon(second.close());
   });
   it('O6: begins anew, under its id and with what it was given', async () => {
     const { h, log, second } = await upgrading({ upgrade: 'restart' });
@@ -634,13 +634,13 @@ describe('code of a later version', () => {
     expect(h.row('r')).toMatchObject({ version: 2, fence: 2 });
     await h.advance(60_000);
     expect((await second.runs.get('r'))!.result).toEqual(['p', 1]);
-    await second.close();
+    await soon(second.close());
   });
   it('O6, F7: is given up, and what it has done is undone', async () => {
     const { h, log, second } = await upgrading({ upgrade: 'abandon' });
     expect([statusOf(h), log]).toEqual(['cancelled', ['a', 'undo a']]);
     expect(h.kinds('r').filter((kind) => /upgraded|cancelled/.test(kind))).toEqual(['upgraded', 'cancelled']);
-    await second.close();
+    await soon(second.close());
   });
 });
 
@@ -656,19 +656,19 @@ describe('a run that begins anew', () => {
     await engine.dispatch('go', 1);
     await engine.dispatch('go', 2);
     await settle();
-    expect(await run.result()).toBe(1);
+    expect(await soon(run.result())).toBe(1);
     const started = entriesOf(h, 'started');
     expect(started).toMatchObject([{ payload: 'again', given: 'p', generation: 1, at: h.clock.now() }]);
     expect([started[0]!.floors, started[0]!.left]).toEqual([
       [['["go"]', expect.any(Number)]],
       [['["go"]', [expect.any(Number)]]],
     ]);
-    await engine.close();
+    await soon(engine.close());
     const plain = await play(async ({ step, payload }: Context) => (payload === 'p' ? step.restart('again') : 'done'));
     expect(statusOf(plain.h)).toBe('completed');
     const [anew] = entriesOf(plain.h, 'started');
     expect(['floors' in anew!, 'left' in anew!]).toEqual([false, false]);
-    await plain.engine.close();
+    await soon(plain.engine.close());
   });
 
   it('R11: is held, due at any time, and starts to count from then', async () => {
@@ -692,7 +692,7 @@ describe('a run that begins anew', () => {
       startedAt: h.clock.now(),
     });
     inside.open();
-    await engine.close();
+    await soon(engine.close());
   });
 });
 
@@ -728,7 +728,7 @@ describe('what is recorded once', () => {
     await h.advance(1);
     expect(entriesOf(h, 'attempt-failed').map(({ attempt }) => attempt)).toEqual([1, 2]);
     expect([statusOf(h), new Set(entriesOf(h, 'attempt-failed').map(({ at }) => at)).size]).toEqual(['completed', 1]);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('D5, R1: an outcome, and a child', async () => {
@@ -741,7 +741,7 @@ describe('what is recorded once', () => {
       for (const each of ['step-completed', 'child-set', 'child-completed'])
         expect([kind, each, entriesOf(h, each).length]).toEqual([kind, each, 1]);
       expect(statusOf(h)).toBe('completed');
-      await engine.close();
+      await soon(engine.close());
     }
   });
 
@@ -758,7 +758,7 @@ describe('what is recorded once', () => {
     expect([passes, engine.own.batches.length - commits < 2]).toEqual([1, true]);
     await h.advance(1_000);
     expect([passes, statusOf(h), entriesOf(h, 'step-completed').length]).toEqual([2, 'completed', 1]);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('E11: of a race that both have ended, the one that has won', async () => {
@@ -766,7 +766,7 @@ describe('what is recorded once', () => {
       step.race([step.run('a', () => 1), step.run('b', () => 2)]),
     );
     expect([statusOf(h), entriesOf(h, 'step-completed').map(({ id }) => id)]).toEqual(['completed', [['a', 1]]]);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('R12: nothing behind the entry that has ended it', async () => {
@@ -776,7 +776,7 @@ describe('what is recorded once', () => {
       { maxOutcomes: 1 },
     );
     expect(h.kinds('r')).toEqual(['started', 'claimed', 'step-completed', 'failed']);
-    await engine.close();
+    await soon(engine.close());
   });
 });
 
@@ -802,7 +802,7 @@ describe('what a round does not mix up', () => {
       .filter((kinds) => kinds.includes('step-completed'));
     expect(commits[0]).toEqual(['step-completed']);
     expect(statusOf(h)).toBe('completed');
-    await second.close();
+    await soon(second.close());
   });
 
   it('F1: what a step throws is its own failure, whatever code it has', async () => {
@@ -815,7 +815,7 @@ describe('what a round does not mix up', () => {
     );
     expect(entriesOf(h, 'attempt-failed')).toMatchObject([{ id: ['a', 1], error: { code: 'UNKNOWN_JOB' } }]);
     expect(entriesOf(h, 'attempt-failed')[0]!.word).toBeUndefined();
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('R5: what has ended beside a call that can not be made here is kept', async () => {
@@ -831,7 +831,7 @@ describe('what a round does not mix up', () => {
     await settle();
     expect([log, statusOf(h)]).toEqual([['a'], 'completed']);
     expect(entriesOf(h, 'step-completed')[0]!.word).toBeUndefined();
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('R8: a handler that has ended takes no event any more, though a function of it is in flight', async () => {
@@ -846,7 +846,7 @@ describe('what a round does not mix up', () => {
     inside.open();
     await settle();
     expect([statusOf(h), entriesOf(h, 'event-taken')]).toEqual(['completed', []]);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('E4: an event is for every run that waits for it', async () => {
@@ -860,7 +860,7 @@ describe('what a round does not mix up', () => {
     await settle();
     expect(['r', 's', 't'].map((id) => h.row(id)!.status)).toEqual(['completed', 'completed', 'completed']);
     expect(new Set(engine.own.outcomes)).toEqual(new Set(['committed']));
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('E5: an event in time overtakes the timeout of a wait that has passed another one over', async () => {
@@ -885,8 +885,8 @@ describe('what a round does not mix up', () => {
     await engine.dispatch('go', 9);
     held.open();
     await settle();
-    expect(await run.result()).toBe(9);
-    await engine.close();
+    expect(await soon(run.result())).toBe(9);
+    await soon(engine.close());
   });
 
   it('E12: a child that fails is a failure of the call', async () => {
@@ -901,8 +901,8 @@ describe('what a round does not mix up', () => {
     await settle();
     expect(entriesOf(h, 'child-failed')).toMatchObject([{ id: ['child', 1], error: { message: 'of the child' } }]);
     expect(entriesOf(h, 'child-failed')[0]!.runId).toBe(entriesOf(h, 'child-set')[0]!.runId);
-    expect(await run.result()).toContain('of the child');
-    await engine.close();
+    expect(await soon(run.result())).toContain('of the child');
+    await soon(engine.close());
   });
 });
 
@@ -918,7 +918,7 @@ describe('a run that stands still', () => {
     );
     await first.start('job', undefined, { id: 'r' });
     await settle();
-    await first.close();
+    await soon(first.close());
     await h.engine().dispatch('go');
     const second = h.engine((stepfast) =>
       stepfast.job('job', async ({ step }) => {
@@ -934,7 +934,7 @@ describe('a run that stands still', () => {
     expect(statusOf(h)).toBe('completed');
     expect((await second.runs.get('r'))!.result).toBe('b');
     expect(entriesOf(h, 'drift')).toMatchObject([{ ids: [['step', 'a', 1]] }]);
-    await second.close();
+    await soon(second.close());
   });
 
   it('R5: that it is blocked is written once, whoever finds it so later; its handler is not called', async () => {
@@ -948,7 +948,7 @@ describe('a run that stands still', () => {
       await engine.ready();
       await settle();
       expect((await engine.runs.get('r'))!.error!.code).toBe('UPGRADE_BLOCKED');
-      await engine.close();
+      await soon(engine.close());
     }
     expect([h.kinds('r'), calls]).toEqual([['started', 'claimed', 'released'], 0]);
   });
@@ -1004,7 +1004,7 @@ describe('a run that stands still', () => {
       'completed',
       'completed',
     ]);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('D2: an engine that closes while the commit is under way enters nothing', async () => {
@@ -1036,13 +1036,13 @@ describe('a handler that ends', () => {
       inside.open();
       return 'early';
     });
-    expect(await run.result()).toBe('early');
+    expect(await soon(run.result())).toBe('early');
     expect(entriesOf(h, 'step-completed').map(({ id }) => id)).toEqual([
       ['a', 1],
       ['slow', 1],
     ]);
     expect(h.kinds('r').at(-1)).toBe('completed');
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('R8, R12: a run has one end, though its handler had returned already', async () => {
@@ -1062,7 +1062,7 @@ describe('a handler that ends', () => {
       'failed',
       ['failed'],
     ]);
-    await engine.close();
+    await soon(engine.close());
   });
 });
 
@@ -1087,6 +1087,6 @@ describe('a call that can not be made here', () => {
     engine.job('child', () => 'end');
     await settle();
     expect([log, statusOf(h)]).toEqual([['a'], 'completed']);
-    await engine.close();
+    await soon(engine.close());
   });
 });

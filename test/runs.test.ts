@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { FatalError, type Stepfast, StepfastError } from '../src/index.js';
 import type { Batch, CommitOutcome } from '../src/store/store.js';
-import { codeOf, gate, hands, kindsOf, never, settle } from './hand-kit.js';
+import { codeOf, gate, hands, kindsOf, never, settle, soon } from './hand-kit.js';
 
 // Pins: runs commanded from outside (spec F6, F9, Q1, Q6): what each command writes, of whom it asks, and what it says where
 // it can not be done.
@@ -28,7 +28,7 @@ describe('cancel', () => {
     await engine.runs.cancel('r');
     expect(engine.own.batches.length).toBe(commits);
     await expect(engine.runs.cancel('none')).rejects.toMatchObject({ code: 'RUN_NOT_FOUND', runId: 'none' });
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('F9: of a run that has ended meanwhile changes nothing; a store that fails is told', async () => {
@@ -52,7 +52,7 @@ describe('cancel', () => {
       .start('job', undefined, { id: 's' });
     await expect(engine.runs.cancel('s')).rejects.toEqual(codeOf('STORE_UNAVAILABLE'));
     engine.own.onCommit = undefined;
-    await engine.close();
+    await soon(engine.close());
   });
 });
 
@@ -101,7 +101,7 @@ describe('retry', () => {
     held.open();
     await settle();
     expect([log, h.row('r')!.status]).toEqual([['a', 'b', 'b', 'c'], 'completed']);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('F6: with from, that step and all that came after it is done again, each forgotten once', async () => {
@@ -119,7 +119,7 @@ describe('retry', () => {
     });
     await settle();
     expect(log).toEqual(['a', 'b', 'a', 'b', 'c']);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('F6: with from, a failure before it is forgotten as well, for the run could not come to it', async () => {
@@ -144,7 +144,7 @@ describe('retry', () => {
     const forgets = h.journal('r').flatMap((entry) => (entry.kind === 'retried' ? entry.forgets : []));
     expect(forgets.map(([, name]) => name).sort()).toEqual(['one', 'two']);
     expect([log, h.row('r')!.status]).toEqual([['one', 'two', 'one', 'two'], 'completed']);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('F6: is refused for one that has not failed, or whose steps are being undone; a bad option is quoted', async () => {
@@ -173,7 +173,7 @@ describe('retry', () => {
     expect(h.kinds('u')).not.toContain('retried');
     await engine.runs.retry('u');
     expect(h.kinds('u')).toContain('retried');
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('F6, F7: what follows an end and is no undo, as telling of it, does not keep a run from being taken up', async () => {
@@ -184,7 +184,7 @@ describe('retry', () => {
     expect(h.row('r')).toMatchObject({ status: 'failed', undoing: true });
     await engine.runs.retry('r');
     expect(h.kinds('r')).toContain('retried');
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('F7: a step whose undo was given up is still done: should the run be cancelled, it is undone', async () => {
@@ -217,7 +217,7 @@ describe('retry', () => {
     held.open();
     await settle();
     expect([log, h.row('r')!.status]).toEqual([['undo a', 'undo a'], 'cancelled']);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('F6, E12: a call whose child has been taken up again awaits that child once more; one that is over is called anew', async () => {
@@ -249,7 +249,7 @@ describe('retry', () => {
       const isBack = fate === 'goes on' || fate === 'completed';
       expect([fate, 'rejoins' in retried]).toEqual([fate, isBack]);
       expect((await engine.runs.list({ job: 'child' })).runs).toHaveLength(isBack || fate === 'deleted' ? 1 : 2);
-      await engine.close();
+      await soon(engine.close());
     }
   });
 
@@ -274,7 +274,7 @@ describe('retry', () => {
     await settle();
     expect(h.row('r')).toMatchObject({ status: 'running', unique: { until: 'end' } });
     expect(await engine.start('job', undefined, { id: 't' })).toMatchObject({ id: 'r', created: false });
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('F6: one that another was faster with is done once, in silence', async () => {
@@ -294,7 +294,7 @@ describe('retry', () => {
     await settle();
     expect(world.kinds('r').filter((kind) => kind === 'retried')).toHaveLength(1);
     expect(world.row('r')!.status).toBe('completed');
-    await engine.close();
+    await soon(engine.close());
   });
 });
 
@@ -330,7 +330,7 @@ describe('fork', () => {
     expect(h.row(other.id)).not.toHaveProperty('tags');
     expect(h.row(other.id)).not.toHaveProperty('priority');
     expect(log.slice(3)).toEqual(['a x', 'b x', 'undo a', 'a new', 'b new']);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('F6: is refused where something of the run is under way, or there is no such step; options are checked', async () => {
@@ -360,7 +360,7 @@ describe('fork', () => {
     undoing.open();
     await settle();
     expect((await engine.runs.fork('undone', { before: 'b' })).created).toBe(true);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('F6, R5: a run that can not go on here can be forked', async () => {
@@ -377,7 +377,7 @@ describe('fork', () => {
     expect((await engine.runs.get('r'))!.status).toBe('blocked');
     expect(h.row('r')!.status).toBe('queued');
     await expect(engine.runs.fork('r', { before: 'a' })).rejects.toThrow('recorded');
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('F7: what it was given is undone should it be cancelled before anybody has claimed it; one that was given nothing has nothing', async () => {
@@ -387,7 +387,7 @@ describe('fork', () => {
     await engine.start('job', 'p', { id: 'r' });
     await settle();
     const other = h.engine();
-    await engine.close();
+    await soon(engine.close());
     const fork = await other.runs.fork('r', { before: 'b' });
     const at = h.clock.now();
     expect(h.row(fork.id)).toMatchObject({ status: 'queued', undoable: true, dueAt: at, waits: [], version: 1 });
@@ -399,7 +399,7 @@ describe('fork', () => {
     await next.ready();
     await settle();
     expect([...log].sort()).toEqual(['a p', 'a p', 'b p', 'b p', 'undo a']);
-    await next.close();
+    await soon(next.close());
   });
 
   it('Q2: a run of a singleton is not forked while another is active; a store that refuses is told', async () => {
@@ -421,7 +421,7 @@ describe('fork', () => {
     engine.own.onCommit = async () => ({ kind: 'fenced', fence: 1 });
     await expect(engine.runs.fork('r', { before: 'a' })).rejects.toBeInstanceOf(StepfastError);
     engine.own.onCommit = undefined;
-    await engine.close();
+    await soon(engine.close());
   });
 });
 
@@ -439,7 +439,7 @@ describe('delete', () => {
     // Its id is remembered, with what it was given.
     expect(await engine.start('job', 'p', { id: 'r' })).toMatchObject({ id: 'r', created: false });
     await expect(engine.start('job', 'other', { id: 'r' })).rejects.toEqual(codeOf('IDEMPOTENCY_CONFLICT'));
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('Q6, F7: is refused for one that is active, whose steps are being undone, or whose end somebody has yet to read', async () => {
@@ -458,7 +458,7 @@ describe('delete', () => {
       await expect(engine.runs.delete(runId)).rejects.toMatchObject({ code: 'RUN_ACTIVE', runId });
       await expect(engine.runs.delete(runId)).rejects.toThrow(/deleted.*Cancel it/);
     }
-    await engine.close();
+    await soon(engine.close());
     const parents = h.engine((stepfast) => {
       stepfast.job('child', () => 'child');
       stepfast.job('parent', ({ step }) => step.call('child'));
@@ -473,7 +473,7 @@ describe('delete', () => {
     expect(child!.status).toBe('completed');
     await expect(parents.runs.delete(child!.id)).rejects.toMatchObject({ code: 'RUN_ACTIVE', runId: child!.id });
     await expect(parents.runs.delete(child!.id)).rejects.toThrow(/deleted.*has not read it/);
-    await parents.close();
+    await soon(parents.close());
   });
 
   it('Q6: one that is taken up while it is deleted stays; one that was changed and has ended again goes', async () => {
@@ -510,7 +510,7 @@ describe('delete', () => {
     await engine.start('job', false, { id: 's' });
     await settle();
     await expect(engine.runs.delete('s')).rejects.toBeInstanceOf(StepfastError);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('Q6, F7: one whose steps begin to be undone while it is deleted is refused as such', async () => {
@@ -532,7 +532,7 @@ describe('delete', () => {
       return pass();
     };
     await expect(engine.runs.delete('r')).rejects.toThrow(/Cancel it, or wait until it has ended/);
-    await engine.close();
+    await soon(engine.close());
   });
 });
 
@@ -551,12 +551,12 @@ describe('a handle', () => {
     await settle();
     expect([await run.status(), run.created]).toEqual(['waiting', true]);
     await engine.dispatch('go', 'word');
-    expect(await run.result()).toBe('word');
+    expect(await soon(run.result())).toBe('word');
     await settle();
     expect([seen[0] !== undefined, seen.at(-1)]).toEqual([true, 'completed']);
     undo();
     const bad = await engine.start('job', 'bad');
-    await expect(bad.result()).rejects.toThrow('no way');
+    await expect(soon(bad.result())).rejects.toThrow('no way');
     await bad.retry();
     await settle();
     expect(h.kinds(bad.id)).toContain('retried');
@@ -566,6 +566,6 @@ describe('a handle', () => {
     expect(await again.status()).toBe('cancelled');
     await expect(engine.runs.export('r')).rejects.toThrow(/runs\.export.*stepfast\/transfer/);
     await expect(engine.runs.import({} as never)).rejects.toThrow(/runs\.import.*stepfast\/transfer/);
-    await engine.close();
+    await soon(engine.close());
   });
 });

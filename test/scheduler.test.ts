@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { defineJob, FatalError, type Stepfast, StepfastError } from '../src/index.js';
-import { codeOf, gate, hands, kindsOf, never, settle } from './hand-kit.js';
+import { codeOf, gate, hands, kindsOf, never, settle, soon } from './hand-kit.js';
 
 // Pins: which run goes next and when an engine looks again (spec Q2, Q4), whose run it is that is found (O1, F5), and what
 // becomes of runs whose code, parent or store is gone (F9, O6, S8).
@@ -27,7 +27,7 @@ describe('when an engine looks', () => {
     expect([statuses(h, 'r'), engine.own.looks - before, h.wanted()]).toEqual([['completed'], 2, []]);
     await h.advance(60_000);
     expect(engine.own.looks - before).toBe(2);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('Q4: nothing is looked for where no job is registered', async () => {
@@ -37,7 +37,7 @@ describe('when an engine looks', () => {
     h.wake();
     await settle();
     expect(engine.own.looks).toBe(0);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('Q4: sleeps end when they are due, the earliest first, with one timer', async () => {
@@ -64,7 +64,7 @@ describe('when an engine looks', () => {
     await h.advance(2_000);
     await h.advance(2_000);
     expect([log, h.wanted()]).toEqual([['short', 'middle', 'long'], []]);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('Q4: one that others drive is looked after every few seconds; it is taken up when its owner is dead', async () => {
@@ -89,7 +89,7 @@ describe('when an engine looks', () => {
     first.own.abandon!();
     await h.advance(LIVENESS_MS);
     expect([log, statuses(h, 'r')]).toEqual([['first', 'second'], ['completed']]);
-    await second.close();
+    await soon(second.close());
   });
 
   it('O3: where another process has the store, it is tried again every few seconds', async () => {
@@ -105,7 +105,7 @@ describe('when an engine looks', () => {
     isLocked = false;
     await h.advance(LIVENESS_MS);
     expect(statuses(h, 'r')).toEqual(['completed']);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('D5: a store that fails when it is asked is told, and asked again after a while; one that is closed is not', async () => {
@@ -128,7 +128,7 @@ describe('when an engine looks', () => {
     h.wake();
     await settle();
     expect(statuses(h, 'r')).toEqual(['completed']);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('D5, D3: a run that can not be read is told, keeps no other from going on, and is tried again', async () => {
@@ -145,7 +145,7 @@ describe('when an engine looks', () => {
     isBad = false;
     await h.impatient(LIVENESS_MS);
     expect(statuses(h, 'bad')).toEqual(['completed']);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('Q4: what is asked for while a look is under way is looked for once more, and once', async () => {
@@ -169,7 +169,7 @@ describe('when an engine looks', () => {
     page.open();
     await settle();
     expect([statuses(h, 'r'), engine.own.looks - before]).toEqual([['completed'], 2]); // and at its end
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('Q4: an engine that closes while it looks takes nothing up', async () => {
@@ -214,7 +214,7 @@ describe('when an engine looks', () => {
     await settle(200);
     expect(log).toEqual(ids);
     expect(h.wanted()).toEqual([]);
-    await engine.close();
+    await soon(engine.close());
   });
 });
 
@@ -255,7 +255,7 @@ describe('queues', () => {
     expect(log).toEqual(['a', 'b', 'c', 'd']);
     expect(engine.own.looks - looks).toBeLessThan(8);
     expect(h.wanted()).toEqual([]);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('Q2: another queue is no concern of it', async () => {
@@ -266,7 +266,7 @@ describe('queues', () => {
     await engine.start('other');
     await settle();
     expect(log).toEqual(['a', 'other']);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('Q2: what waits in a full queue does not hide the others from the next look', async () => {
@@ -282,7 +282,7 @@ describe('queues', () => {
     h.wake();
     await settle();
     expect(log).toEqual(['r0', 'other']);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('Q2: where other contexts hold the slots, it is asked again in a while, be there hints or not', async () => {
@@ -303,8 +303,8 @@ describe('queues', () => {
     expect([log, statuses(h, 'a')]).toEqual([['a'], ['completed']]);
     await h.advance(LIVENESS_MS);
     expect([log, h.wanted()]).toEqual([['a', 'b'], []]);
-    await engine.close();
-    await other.close();
+    await soon(engine.close());
+    await soon(other.close());
   });
 
   it('Q2: a hint that a slot may be free lets one run find out, and not all of them', async () => {
@@ -322,8 +322,8 @@ describe('queues', () => {
     ends.get('a')!();
     await settle();
     expect([log.length, log[1] !== 'a']).toEqual([2, true]);
-    await engine.close();
-    await other.close();
+    await soon(engine.close());
+    await soon(other.close());
   });
 
   it('Q2: a rate that is used up is waited for until it has room, and for no longer', async () => {
@@ -341,7 +341,7 @@ describe('queues', () => {
     expect([log, h.wanted()]).toEqual([['a', 'b'], [10_000]]);
     await h.advance(10_000);
     expect(log).toEqual(['a', 'b', 'c']);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('Q2: a run that pauses gives its slot to the next, and waits for one again', async () => {
@@ -369,7 +369,7 @@ describe('queues', () => {
       ['x a', 'y a', 'x b', 'y b'],
       ['completed', 'completed'],
     ]);
-    await engine.close();
+    await soon(engine.close());
   });
 });
 
@@ -398,8 +398,8 @@ describe('whose run it is', () => {
     await settle(150);
     expect([log, h.row('r')!.fence]).toEqual([['fast'], 1]);
     expect(engine.own.batches.filter(({ run }) => run)).toEqual([]);
-    await engine.close();
-    await other.close();
+    await soon(engine.close());
+    await soon(other.close());
   });
 
   it('O1, E3: one whose owner has gone on between the look and the reading is looked for anew', async () => {
@@ -430,8 +430,8 @@ describe('whose run it is', () => {
     expect(h.kinds('r').filter((kind) => kind === 'event-taken')).toHaveLength(1);
     expect(engine.own.looks).toBeGreaterThan(looks);
     expect(h.row('r')).toMatchObject({ status: 'waiting' });
-    await engine.close();
-    await owner.close();
+    await soon(engine.close());
+    await soon(owner.close());
   });
 
   it('F6, Q4: a command to a run that is driven anew by the time it is heard of leaves that alone', async () => {
@@ -466,7 +466,7 @@ describe('whose run it is', () => {
     expect([log, statuses(h, 'r'), h.row('r')!.fence]).toEqual([[], ['running'], 3]);
     await engine.runs.cancel('r');
     expect(log).toEqual(['aborted']); // at once: it is driven here
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('S8: of runs that the store has lost nothing is done any more; runs of the same ids are others', async () => {
@@ -495,7 +495,7 @@ describe('whose run it is', () => {
     await engine.start('job', undefined, { id: 'r' });
     await settle();
     expect([statuses(h, 'r'), h.kinds('r')]).toEqual([['running'], ['started', 'claimed']]);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('F5, O1: a word that anything may have changed has each run that is at work confirmed', async () => {
@@ -512,7 +512,7 @@ describe('whose run it is', () => {
     expect(await confirmed(undefined)).toEqual(['r', 's']);
     expect(await confirmed('s')).toEqual(['s']);
     expect(await confirmed('elsewhere')).toEqual([]);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('R5: one that does not fit is told once, and let alone though others try it in vain as well', async () => {
@@ -525,7 +525,7 @@ describe('whose run it is', () => {
     await h.advance(60_000);
     expect(h.errors.map((error) => (error as StepfastError).code)).toEqual(['UPGRADE_BLOCKED', 'UPGRADE_BLOCKED']);
     expect(h.kinds('r').filter((kind) => kind === 'released').length).toBeLessThan(3);
-    for (const engine of engines) await engine.close();
+    for (const engine of engines) await soon(engine.close());
   });
 });
 
@@ -569,7 +569,7 @@ describe('children of a run that is cancelled', () => {
       ...[[leaf], ['cancelled', 'cancelled', 'running', 'waiting']],
     ]);
     expect(seen).toEqual(['running', 'cancelled']);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('F9: also where the run has cancelled itself', async () => {
@@ -581,7 +581,7 @@ describe('children of a run that is cancelled', () => {
     const leaf = await idOf(engine, 'leaf', 'p');
     await h.advance(60_000);
     expect([aborted, statuses(h, 'p', leaf)]).toEqual([[leaf], ['cancelled', 'cancelled']]);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('F9: where the run between is in nobody’s memory here, the store is asked', async () => {
@@ -607,7 +607,7 @@ describe('children of a run that is cancelled', () => {
     await leaves.runs.cancel('p');
     await settle();
     expect(aborted).toEqual([leaf]);
-    await leaves.close();
+    await soon(leaves.close());
   });
 
   it('E12: who awaits a run hears of its end without waiting for anything else', async () => {
@@ -618,8 +618,8 @@ describe('children of a run that is cancelled', () => {
     const run = await engine.start('calls');
     await settle();
     h.lostHints();
-    expect(await run.result()).toBe('done');
-    await engine.close();
+    expect(await soon(run.result())).toBe('done');
+    await soon(engine.close());
   });
 });
 
@@ -652,7 +652,7 @@ describe('other code for a job', () => {
     expect(log).toEqual(['new', 'new']);
     expect(statuses(h, 'rests', 'works', 'b')).toEqual(['completed', 'completed', 'completed']);
     expect(h.row('b')!.fence).toBe(1);
-    await engine.close();
+    await soon(engine.close());
   });
 });
 
@@ -666,7 +666,7 @@ describe('closing', () => {
       if (batch.run?.runId === 'r') throw away();
       return pass();
     };
-    await engine.close();
+    await soon(engine.close());
     expect([statuses(h, 'r', 's'), h.errors, h.wanted()]).toEqual([
       ['running', 'queued'],
       [codeOf('STORE_UNAVAILABLE')],

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { type Stepfast, StepfastError } from '../src/index.js';
 import type { SharedOutcome, SharedWork } from '../src/store/store.js';
-import { codeOf, type HandStore, hands, settle } from './hand-kit.js';
+import { codeOf, type HandStore, hands, settle, soon } from './hand-kit.js';
 
 // Pins: `step.transaction` over a store that shares its database with the app, in the hands of the test: rows of the app and
 // the outcome of the step are there together or not at all.
@@ -51,12 +51,12 @@ describe('a transaction', () => {
     const { store, rows, scopes } = sharing(h);
     const engine = h.engine(job(log, puts(new Date(5))), { store });
     const run = await engine.start('job', undefined, { id: 'r' });
-    expect(await run.result()).toEqual(new Date(5));
+    expect(await soon(run.result())).toEqual(new Date(5));
     expect([rows, scopes, log]).toEqual([['row'], [['rows']], ['told']]);
     expect(h.kinds('r')).toEqual(['started', 'claimed', 'step-completed', 'completed']);
     expect(h.journal('r')[2]).toMatchObject({ id: ['save', 1], attempt: 1, word: 'transaction', at: h.clock.now() });
     expect(h.row('r')).toMatchObject({ fence: 1, length: 4 });
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('that throws leaves nothing, and is an attempt that failed', async () => {
@@ -75,8 +75,8 @@ describe('a transaction', () => {
     expect([rows, h.kinds('r').at(-1)]).toEqual([[], 'attempt-failed']);
     expect(h.journal('r').at(-1)).toMatchObject({ word: 'transaction', attempt: 1, error: { message: 'not yet' } });
     await h.advance(1_000);
-    expect([await run.result(), rows, log]).toEqual(['done', ['row'], ['tried', 'tried', 'told']]);
-    await engine.close();
+    expect([await soon(run.result()), rows, log]).toEqual(['done', ['row'], ['tried', 'tried', 'told']]);
+    await soon(engine.close());
   });
 
   it('whose value can not be kept leaves nothing, and says what it was', async () => {
@@ -90,9 +90,9 @@ describe('a transaction', () => {
       { store },
     );
     const run = await engine.start('job', undefined, { id: 'r' });
-    await expect(run.result()).rejects.toThrow(/what transaction "save" returned/);
+    await expect(soon(run.result())).rejects.toThrow(/what transaction "save" returned/);
     expect(rows).toEqual([]);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('of a run that another has taken leaves nothing, and the run is left', async () => {
@@ -110,7 +110,7 @@ describe('a transaction', () => {
     await engine.start('job', undefined, { id: 'r' });
     await settle();
     expect([shared.rows, log, h.kinds('r')]).toEqual([[], [], ['started', 'claimed', 'cancelled']]);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('of a run that another has cancelled is not the end of it: what it has done before is undone here, at once', async () => {
@@ -135,7 +135,7 @@ describe('a transaction', () => {
     await engine.start('job', undefined, { id: 'r' });
     await settle();
     expect([shared.rows, log]).toEqual([[], ['undo a']]);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('is not done again where a commit behind it is not taken', async () => {
@@ -158,8 +158,8 @@ describe('a transaction', () => {
     const run = await engine.start('job', undefined, { id: 'r' });
     await settle();
     await h.advance(1_000);
-    expect([await run.result(), rows, log]).toEqual(['saved', ['row'], ['saved 1', 'saved 2']]);
-    await engine.close();
+    expect([await soon(run.result()), rows, log]).toEqual(['saved', ['row'], ['saved 1', 'saved 2']]);
+    await soon(engine.close());
   });
 
   it('R9: is over for the platform when it has ended, however it did', async () => {
@@ -183,8 +183,8 @@ describe('a transaction', () => {
     await settle();
     expect([tries, inside]).toEqual([1, 0]);
     await h.advance(1_000);
-    expect([await run.result(), inside]).toEqual([1, 0]);
-    await engine.close();
+    expect([await soon(run.result()), inside]).toEqual([1, 0]);
+    await soon(engine.close());
   });
 
   it('of object stores that are not there is a fault of the code: the run waits for other code', async () => {
@@ -204,7 +204,7 @@ describe('a transaction', () => {
     expect(h.errors).toEqual([
       expect.objectContaining({ code: 'INVALID_OPTION', runId: 'r', job: 'job', step: 'save' }),
     ]);
-    await engine.close();
+    await soon(engine.close());
   });
 
   it('whose store fails is tried again as any commit is, and is done once where only its answer was lost', async () => {
@@ -225,8 +225,8 @@ describe('a transaction', () => {
       await settle();
       expect(h.errors).toEqual([codeOf('STORE_UNAVAILABLE')]);
       await h.impatient(1_000);
-      expect([await run.result(), shared.rows, log]).toEqual(['done', ['row'], ['told']]);
-      await engine.close();
+      expect([await soon(run.result()), shared.rows, log]).toEqual(['done', ['row'], ['told']]);
+      await soon(engine.close());
     }
   });
 
@@ -253,7 +253,7 @@ describe('a transaction', () => {
     expect(committed.filter((kind) => kind === 'step-completed')).toHaveLength(1);
     expect(h.kinds('r').length).toBe(h.row('r')!.length);
     await engine.dispatch('go', 'came');
-    expect(await run.result()).toBe('came');
-    await engine.close();
+    expect(await soon(run.result())).toBe('came');
+    await soon(engine.close());
   });
 });
