@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { defineJob, type EngineOptions, StepfastError } from '../src/index.js';
+import { defineJob, type EngineOptions, FatalError, StepfastError } from '../src/index.js';
 import { codeOf, gate, hands, never, settle, soon } from './hand-kit.js';
 
 // Pins: one engine (spec B, O1, O3, O6, D5): what it is made with, how it opens and closes, and what it hears of its store.
@@ -27,8 +27,8 @@ describe('an engine is made', () => {
       expect(() => h.engine(undefined, { store, ...options } as EngineOptions)).toThrow(said);
     }
     expect(() => h.engine(undefined, { store, leaseMs: 0 })).toThrow(/leaseMs/);
-    expect(() => h.engine(undefined, { store: {} as never })).toThrow(/store.*memoryStore\(\)/);
-    expect(() => h.engine(undefined, { store }, { clock: {} as never })).toThrow(/clock.*leave it out/);
+    expect(() => h.engine(undefined, { store: {} as never })).toThrow(/^store is.*memoryStore\(\)/);
+    expect(() => h.engine(undefined, { store }, { clock: {} as never })).toThrow(/^clock is.*leave it out/);
     const fine = {
       store,
       replay: 'always',
@@ -189,6 +189,118 @@ describe('an engine opens', () => {
     await expect(soon(plain.state.set('k', 1))).rejects.toEqual(codeOf('STORE_TOO_NEW'));
     expect(h.errors.at(-1)).toEqual(codeOf('STORE_TOO_NEW'));
     await soon(plain.close());
+  });
+});
+
+describe('what an engine is asked', () => {
+  it('O3: to be ready waits for a store that another process drives; any other call does not', async () => {
+    const h = hands();
+    const seen: unknown[] = [];
+    const engine = h.engine((stepfast) => stepfast.register(quick));
+    let isLocked = true;
+    engine.own.onOpen = async (mode, { isPatient }) => {
+      seen.push([mode, isPatient]);
+      if (isLocked && mode === 'drive' && !isPatient) throw error('STORE_LOCKED');
+    };
+    await engine.runs.list();
+    await settle();
+    expect(seen.filter((each) => (each as unknown[])[1] !== undefined)).toEqual([]);
+    isLocked = true;
+    await soon(engine.ready());
+    expect(seen.at(-1)).toEqual(['drive', true]);
+    isLocked = false;
+    const opened = seen.length;
+    await soon(engine.ready());
+    expect(seen.length).toBe(opened); // it drives already
+    await soon(engine.close());
+  });
+
+  it('F9, V1: is heard of here at once, by functions and by who listens, hints or not', async () => {
+    const h = hands();
+    let signal: AbortSignal | undefined;
+    const engine = h.engine((stepfast) =>
+      stepfast.job('job', ({ step }) =>
+        step.run('a', (context) => {
+          signal = context.signal;
+          return never();
+        }),
+      ),
+    );
+    await engine.start('job', undefined, { id: 'r' });
+    await engine.start('elsewhere', undefined, { id: 's', allowUnregistered: true });
+    await settle();
+    const seen: string[] = [];
+    for (const id of ['r', 's']) engine.runs.subscribe(id, ({ status }) => void seen.push(`${id} ${status}`));
+    await settle();
+    h.lostHints();
+    seen.length = 0;
+    await engine.runs.cancel('r');
+    expect(signal!.aborted).toBe(true);
+    await engine.runs.cancel('s');
+    await settle();
+    expect(seen).toEqual(['r cancelled', 's cancelled']);
+    await soon(engine.close());
+  });
+
+  it('F6: a retry is no cancelling: children of the run go on', async () => {
+    const h = hands();
+    let isBad = true;
+    let signal: AbortSignal | undefined;
+    const engine = h.engine((stepfast) => {
+      stepfast.job('child', ({ step }) =>
+        step.run('c', (context) => {
+          signal = context.signal;
+          return never();
+        }),
+      );
+      stepfast.job('job', async ({ step }) => {
+        await step.start('child');
+        await step.run('a', () => {
+          if (isBad) throw new FatalError('no way');
+          return never();
+        });
+      });
+    });
+    await engine.start('job', undefined, { id: 'r' });
+    await settle();
+    isBad = false;
+    await engine.runs.retry('r');
+    await settle();
+    expect([signal!.aborted, h.row('r')!.status]).toEqual([false, 'running']);
+    await soon(engine.close());
+  });
+
+  it('R4, R12: to replay at each outcome, and to record no more than so much', async () => {
+    for (const replay of ['resume', 'always'] as const) {
+      const h = hands();
+      let calls = 0;
+      const engine = h.engine(
+        (stepfast) =>
+          stepfast.job('job', async ({ step }) => {
+            calls++;
+            await step.run('a', () => 1);
+            await step.run('b', () => 2);
+          }),
+        { replay },
+      );
+      await engine.start('job', undefined, { id: 'r' });
+      await settle();
+      expect([replay, calls, h.row('r')!.status]).toEqual([replay, replay === 'always' ? 2 : 1, 'completed']);
+      await soon(engine.close());
+    }
+    for (const options of [{ maxOutcomes: 1 }, { maxRunBytes: 10 }]) {
+      const h = hands();
+      const engine = h.engine(
+        (stepfast) =>
+          stepfast.job('job', async ({ step }) => {
+            for (const name of ['a', 'b', 'c']) await step.run(name, () => 'value');
+          }),
+        options,
+      );
+      const run = await engine.start('job');
+      await expect(soon(run.result())).rejects.toEqual(codeOf('JOURNAL_FULL'));
+      await soon(engine.close());
+    }
   });
 });
 

@@ -39,7 +39,7 @@ export interface HandStore extends Store {
   looks: number;
   onDue: ((pass: () => Promise<DuePage>, query: DueQuery) => Promise<DuePage>) | undefined;
   onLoad: ((runId: string) => Promise<unknown>) | undefined;
-  onOpen: ((mode: OpenOptions['mode']) => Promise<unknown>) | undefined;
+  onOpen: ((mode: OpenOptions['mode'], options: OpenOptions) => Promise<unknown>) | undefined;
   /** Tells the engine on this store, as the store would. */
   tell: StoreListener;
 }
@@ -134,7 +134,7 @@ export function hands() {
         return load(runId);
       };
       made.open = async (options) => {
-        await made.onOpen?.(options.mode);
+        await made.onOpen?.(options.mode, options);
         return open(options);
       };
       made.watch = (listener) => {
