@@ -674,3 +674,110 @@ describe('closing', () => {
     ]);
   });
 });
+
+describe('what waits until nothing else is to be done', () => {
+  it('Q6: ended runs are swept when no function is in flight and no look is under way', async () => {
+    const h = hands();
+    const inside = gate();
+    const store = h.store();
+    const list = store.list.bind(store);
+    let lists = 0;
+    store.list = (query) => {
+      lists++;
+      return list(query);
+    };
+    const engine = h.engine(
+      (stepfast) => {
+        stepfast.job('job', ({ step }) => step.run('a', () => inside.promise));
+        stepfast.job('rests', ({ step }) => step.waitForEvent('go'));
+      },
+      { store },
+    );
+    await engine.start('rests');
+    await engine.start('job', undefined, { id: 'r' });
+    await settle();
+    expect([statuses(h, 'r'), lists]).toEqual([['running'], 0]);
+    inside.open();
+    await settle();
+    expect(lists).toBeGreaterThan(0); // one that only waits is no hindrance
+    await soon(engine.close());
+  });
+
+  it('O3, Q6: who does not drive the store sweeps nothing', async () => {
+    const h = hands();
+    const store = h.store();
+    const list = store.list.bind(store);
+    let lists = 0;
+    store.list = (query) => {
+      lists++;
+      return list(query);
+    };
+    const engine = h.engine((stepfast) => stepfast.job('job', () => 1), { store });
+    store.onOpen = async (mode) => {
+      if (mode === 'drive') throw new StepfastError('STORE_LOCKED', 'Another has it.');
+    };
+    await engine.state.get('k');
+    await settle();
+    expect(lists).toBe(0);
+    await soon(engine.close());
+  });
+});
+
+describe('why a function is stopped', () => {
+  it('F9: says that its run was ended from outside, or with which other run', async () => {
+    const h = hands();
+    const reasons: StepfastError[] = [];
+    const engine = h.engine((stepfast) => {
+      stepfast.job('child', ({ step }) =>
+        step.run('a', ({ signal }) => {
+          signal.addEventListener('abort', () => reasons.push(signal.reason as StepfastError));
+          return never();
+        }),
+      );
+      stepfast.job('job', ({ step }) => step.call('child'));
+    });
+    await engine.start('child', undefined, { id: 'alone' });
+    await engine.start('job', undefined, { id: 'r' });
+    await settle();
+    await engine.runs.cancel('alone');
+    await engine.runs.cancel('r');
+    await settle();
+    expect(reasons).toEqual([codeOf('LEASE_LOST'), codeOf('LEASE_LOST')]);
+    expect(reasons.map(({ message }) => message)).toEqual([
+      expect.stringContaining('Run alone was ended or taken up again from outside'),
+      expect.stringContaining('cancelled with run r'),
+    ]);
+    await soon(engine.close());
+  });
+});
+
+describe('a run that is woken while a commit of it is under way', () => {
+  it('E1: is not lost, though it is held here and the look that came with it has left it out', async () => {
+    const h = hands();
+    const engine = h.engine((stepfast) =>
+      stepfast.job('job', async ({ step }) => {
+        void step.run('a', () => 1).then(never); // it may be about to ask for something: its row is held
+        return (await step.waitForEvent<number>('tick', { match: (n: number) => n % 2 === 0 })).payload;
+      }),
+    );
+    const run = await engine.start('job', undefined, { id: 'r' });
+    await settle();
+    expect(statuses(h, 'r')).toEqual(['waiting']);
+    const answer = gate();
+    let holds = true;
+    engine.own.onCommit = async (batch, pass) => {
+      const outcome = await pass();
+      if (holds && batch.run?.state) await answer.promise;
+      return outcome;
+    };
+    await engine.dispatch('tick', 1);
+    await settle();
+    expect(h.row('r')!.woken).toBeUndefined(); // taken note of, and the answer is under way
+    holds = false;
+    await engine.dispatch('tick', 2);
+    await settle();
+    answer.open();
+    expect(await soon(run.result())).toBe(2);
+    await soon(engine.close());
+  });
+});
