@@ -6,7 +6,6 @@ export default {
   coverageAnalysis: 'perTest',
   concurrency: 2,
   incremental: true,
-  incrementalFile: '.prove/mutants.json',
   tempDirName: '.prove/mutate',
   ignorePatterns: ['bench', 'coverage', 'demo', 'dist', 'docs', '*.tgz', '.prove', '.demo'],
   reporters: ['clear-text'],
