@@ -58,6 +58,26 @@ onEveryStore('queues', (medium) => {
     await until(async () => (await engine.runs.list({ status: 'completed' })).runs.length === 5);
   });
 
+  it('Q2: however many runs of a full queue are due before it, a run of another queue is not kept waiting', async () => {
+    const w = world(medium);
+    const gate = gates();
+    const writer = w.engine();
+    for (let index = 0; index < 70; index++)
+      await writer.start('slow', undefined, { id: `s${index}`, queue: 'slow', allowUnregistered: true });
+    await writer.start('quick', undefined, { id: 'x', queue: 'quick', allowUnregistered: true });
+    await writer.close();
+    const engine = w.engine((stepfast) => {
+      stepfast.job('slow', { queue: { name: 'slow', concurrency: 1 } }, ({ run, step }) =>
+        step.run('go', () => gate.pass(run.id)),
+      );
+      stepfast.job('quick', { queue: 'quick' }, () => 'done');
+    });
+    await engine.ready();
+    await until(() => gate.inFlight().length === 1);
+    await until(async () => (await engine.runs.get('x'))?.status === 'completed');
+    expect(gate.inFlight()).toEqual(['s0']);
+  });
+
   it('Q2: a run that waits holds no slot, and claims one again when it goes on', async () => {
     const w = world(medium);
     const gate = gates();

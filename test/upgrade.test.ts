@@ -130,6 +130,8 @@ describe('migrate', () => {
       ...{ ...entry, renames: [], forgets: [], payload: codec.encode(new Date(9), '') },
     });
     expect(migrating({ payload: null })!.entry.payload).toBeNull();
+    const bare = Object.assign(Object.create(null), { forget: ['b'], rename: Object.create(null) });
+    expect(migrating(bare)!.entry).toMatchObject({ renames: [], forgets: ['b'] });
     expect(migrating({ rename: { a: 'x' }, forget: ['b', 'never'] })!.entry).toMatchObject({
       ...{ renames: [['a', 'x']], forgets: ['b'] },
     });
@@ -152,6 +154,7 @@ describe('migrate', () => {
       [null, /What it gave.*a plain object/],
       ['text', /What it gave.*a plain object/],
       [Promise.resolve({}), /What it gave.*a plain object, at once/],
+      [Promise.reject(new Error('late')), /What it gave.*a plain object, at once/], // and heard, or the process would end
       [[], /What it gave.*a plain object/],
       [new Map(), /What it gave.*a plain object/],
       [{ renames: {} }, /what it gave.*renames/],

@@ -244,7 +244,9 @@ export function createScheduler(options: SchedulerOptions) {
       }
     const isPage = page.runs.length === PAGE;
     hasMore = isPage || [...used.keys()].some(isFull);
-    looksAgain ||= (isPage && ![...used.keys()].every(isFull)) || (isFreed && hasMore);
+    // Behind a page there may be runs of a queue with room, also where all of it was of one that this very look has filled.
+    const mayHaveRoom = [...used.keys()].some((queue) => !isFull(queue) || !full.includes(queue));
+    looksAgain ||= (isPage && mayHaveRoom) || (isFreed && hasMore);
     let next = page.nextDueAt ?? Infinity;
     for (const driver of drivers.values()) next = Math.min(next, driver.timerAt());
     // An earlier timer has replaced that one. Also of a queue that is no longer full: it was when the store was asked.

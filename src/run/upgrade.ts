@@ -3,6 +3,7 @@ import { StepfastError } from '../errors.js';
 import type { Digest } from '../replay/digest.js';
 import { recordedNames } from '../replay/forget.js';
 import type { JournalEntry } from '../store/journal.js';
+import { isPromise } from '../store/transition/work.js';
 import { check, checkName, checkOptions } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
 import type { LiveRun } from './live-run.js';
@@ -39,8 +40,9 @@ export function upgradeOf(
 }
 
 const checkPlain = (given: unknown, what: string) => {
-  const proto = given instanceof Object && Object.getPrototypeOf(given);
-  check(proto === Object.prototype || proto === null, what, given, 'a plain object, at once');
+  const proto = typeof given === 'object' && given !== null && Object.getPrototypeOf(given);
+  const isPlain = proto === null || (proto && Object.getPrototypeOf(proto) === null); // of any realm
+  check(isPlain, what, given, 'a plain object, at once');
 };
 
 /**
@@ -74,6 +76,7 @@ function migrated({ row, digest }: Pick<LiveRun, 'row' | 'digest'>, job: AnyJob,
   const run: MigratedRun = { id: row.runId, version: row.version, payload: codec.decode(digest.payload), steps };
   try {
     const migration: Migration = job.options.migrate!(run);
+    if (isPromise(migration)) void migration.then(undefined, () => undefined); // refused, whatever comes of it
     checkPlain(migration, 'What it gave');
     checkOptions(migration, ['payload', 'rename', 'forget'], 'What it gave');
     const { payload, rename = {}, forget = [] } = migration;
