@@ -22,7 +22,7 @@ describe('an error of stepfast', () => {
     expect([{ ...bare }, 'cause' in bare]).toEqual([{ code: 'CLOSED' }, false]);
   });
 
-  it('V3: has a name that does not hang on its class, and shows it', () => {
+  it('has a name that does not hang on its class, and shows it', () => {
     expect(`${new StepfastError('CLOSED', 'm')}`).toBe('StepfastError: m [CLOSED]');
     expect(`${new StepError('STEP_FAILED', 'm')}`).toBe('StepError: m [STEP_FAILED]');
     expect(`${new EventTimeoutError('EVENT_TIMEOUT', 'm')}`).toBe('EventTimeoutError: m [EVENT_TIMEOUT]');
@@ -42,9 +42,8 @@ describe('an error of stepfast', () => {
 });
 
 describe('isStepfastError', () => {
-  const closed = new StepfastError('CLOSED', 'm');
-
   it('knows one by its code, or by this code', () => {
+    const closed = new StepfastError('CLOSED', 'm');
     expect([isStepfastError(closed), isStepfastError(closed, 'CLOSED')]).toEqual([true, true]);
     expect(isStepfastError(closed, 'LEASE_LOST')).toBe(false);
     expect(isStepfastError(new StepError('STEP_FAILED', 'm'), 'STEP_FAILED')).toBe(true);
