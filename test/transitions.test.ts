@@ -197,7 +197,48 @@ describe('a change of a run', () => {
   });
 });
 
+describe('a deletion', () => {
+  const over = { status: 'completed', endedAt: now } as const;
+
+  it('E12: waits for those who await the run, and have not ended themselves', () => {
+    const { committed, commit, start, row } = store();
+    start(run('awaited'), run('waiting'));
+    committed({ run: change('waiting', { awaits: ['awaited'] }) });
+    committed({ run: change('awaited', over) });
+    const deletes = [{ runId: 'awaited', fence: 0, fingerprint: 'f' }];
+    expect(commit({ deletes })).toEqual({ kind: 'fenced', fence: 0 });
+    committed({ run: change('waiting', { ...over, awaits: ['awaited'] }) });
+    committed({ deletes });
+    expect(row('awaited')).toBeUndefined();
+  });
+
+  it('Q1: is remembered until the instant that was promised, not from it on', () => {
+    const remembered = (keyUntil: number) => {
+      const { committed, start, tables } = store();
+      start(run('r', { keyUntil, idempotencyKey: 'k' }));
+      committed({ run: change('r', over) });
+      committed({ deletes: [{ runId: 'r', fence: 0, fingerprint: 'f' }] });
+      return [...tables.shared.values()].map(({ key, expiresAt }) => [key, expiresAt]);
+    };
+    expect(remembered(now + 1)).toEqual([
+      ['stepfast:run:r', now + 1],
+      ['stepfast:key:["job","k"]', now + 1],
+    ]);
+    expect([remembered(now), remembered(now - 1)]).toEqual([[], []]);
+  });
+});
+
 describe('the shared state', () => {
+  it('D8: what has expired is tidied away by a commit that writes to it, and by no other', () => {
+    const { committed, tables } = store();
+    committed({ state: [{ kind: 'set', key: 'old', value: 1, expiresAt: now + 1 }] });
+    committed({ state: [{ kind: 'set', key: 'kept', value: 1, expiresAt: now + 9 }] });
+    committed({ now: now + 5, starts: [run('r')] });
+    expect([...tables.shared.keys()]).toEqual(['old', 'kept']);
+    committed({ now: now + 5, state: [{ kind: 'set', key: 'new', value: 1 }] });
+    expect([...tables.shared.keys()]).toEqual(['kept', 'new']);
+  });
+
   it('D8: a value has an instant only where it is given one', () => {
     const { committed, tables } = store();
     committed({
