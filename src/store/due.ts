@@ -70,11 +70,14 @@ export function selectDue(
     const left = query.skip?.get(row.runId);
     if (left !== undefined && left === stampOf(row)) continue;
     const mine = owner === undefined || owner === query.owner;
-    if (!mine && isAlive(owner) && (isAtWork(row) || (dueAt > query.now - query.graceMs && dueAt <= query.now))) {
+    // Ended from outside, and not taken up since: its steps are to be undone, by its owner if that comes to it.
+    const isBegun = !(row.undoing && row.woken);
+    const isFresh = dueAt > query.now - query.graceMs && dueAt <= query.now;
+    if (!mine && isAlive(owner) && ((isAtWork(row) && isBegun) || isFresh)) {
       foreign = true;
       continue;
     }
-    runs.push({ row, interrupted: !mine && (row.status === 'running' || row.undoing === true) });
+    runs.push({ row, interrupted: !mine && isBegun && (row.status === 'running' || row.undoing === true) });
   }
   return { runs, foreign, ...(nextDueAt < Infinity && { nextDueAt }) };
 }

@@ -90,8 +90,8 @@ export function* noteEnded(scope: Scope, runId: string): Work<readonly string[]>
 }
 
 /**
- * A run that is ended from outside may have steps to undo: whoever can, does (spec F7). What its owner has made of it since
- * it was read stays.
+ * A run that is ended from outside may have steps to undo: whoever can, does (spec F7), and who drives it first. What its owner
+ * has made of it since it was read stays.
  */
 const leftOver = (
   row: RunRow,
@@ -101,7 +101,10 @@ const leftOver = (
 ): RunState & Pick<RunRow, 'woken'> => {
   if (fence !== 'any') return given;
   const state = { ...given, version: row.version, startedAt: row.startedAt };
-  return state.endedAt !== undefined && row.undoable ? { ...state, undoing: true, dueAt: now, woken: true } : state;
+  if (state.endedAt === undefined || !row.undoable) return state;
+  // A function that is in flight is waited for where it is: another who undoes at once would do so before it has ended (spec F9).
+  const owner = row.status === 'running' ? row.owner : undefined;
+  return Object.assign(state, { undoing: true, dueAt: now, woken: true } as const, owner !== undefined && { owner });
 };
 
 /** A run that is taken up again has not ended, for those who await it and have not noted it yet. */

@@ -1,4 +1,4 @@
-import type { RunState } from '../../store/store.js';
+import type { RunState, Store } from '../../store/store.js';
 import {
   cancel,
   caseGroup,
@@ -32,8 +32,8 @@ fact('F7: a run with steps to undo is undoing and due once it is cancelled from 
     await commit(store, { run: claim(runId, 0, 'a', { state }) });
     await cancel(store, runId);
   }
-  const { status, undoing: isUndoing, dueAt, endedAt, owner } = await rowOf(store, 'undoable');
-  equal([status, isUndoing, dueAt, endedAt, owner], ['cancelled', true, now, now, undefined], 'the row');
+  const { status, undoing: isUndoing, dueAt, endedAt } = await rowOf(store, 'undoable');
+  equal([status, isUndoing, dueAt, endedAt], ['cancelled', true, now, now], 'the row');
   const other = await rowOf(store, 'other');
   equal([other.undoing, other.dueAt], [undefined, undefined], 'the row of the one with nothing to undo');
   equal(dueIds(await due(store)), ['undoable'], 'the due runs');
@@ -86,6 +86,31 @@ fact('F7: an ended run that is undoing is claimed, left to its owner, and done a
   const { undoing: isUndoing, status, endedAt } = await rowOf(store, 'r');
   equal([isUndoing, status, endedAt], [undefined, 'cancelled', now], 'the row');
 });
+
+fact(
+  'F9: a run that is cancelled while its living owner is at work is left to it for a while, with its children, then to whoever can',
+  async ({ open, openOther }) => {
+    const [store, other] = [await open(), await openOther()];
+    const state = running('a', { undoable: true });
+    await start(store, 'p');
+    await start(store, 'c', { parentId: 'p' });
+    for (const runId of ['p', 'c']) await commit(store, { run: claim(runId, 0, 'a', { state }) });
+    await cancel(other, 'p');
+    const asked = async (from: Store, owner: string, at: number) =>
+      (await due(from, { owner, now: at })).runs.map(({ row, interrupted }) => [row.runId, interrupted]);
+    equal(await asked(other, 'b', now), [], 'what another is offered at once');
+    equal((await asked(store, 'a', now)).length, 2, 'what the owner is offered at once');
+    equal(
+      (await asked(other, 'b', now + 60_000)).sort(),
+      [
+        ['c', false],
+        ['p', false],
+      ],
+      'what another is offered later',
+    );
+  },
+  { owners: 'many' },
+);
 
 fact(
   'F7: an ended run that a living owner is undoing is not offered to another',
