@@ -79,7 +79,7 @@ function createHop(): Platform['hop'] {
 function onWake(callback: () => void): () => void {
   const own = () => callback(); // the same may be given twice
   wakers.add(own);
-  const unlisten = listen(callback);
+  const unlisten = listen(own);
   return () => {
     wakers.delete(own);
     unlisten();

@@ -156,3 +156,35 @@ it('a context that crashes is replaced by one that is open already', async () =>
   expect((await standby.runs.get(id))?.status).toBe('completed');
   expect(w.log).toEqual(['attempt 1', 'attempt 2']);
 });
+
+it.each([
+  'its owner',
+  'the other one',
+])('F9: a step in flight is undone where it is in flight, with its late result, when %s cancels the run', async (who) => {
+  for (const job of ['order', 'family']) {
+    const w = world(medium);
+    let end: (value: string) => void = () => undefined;
+    const define = (name: string) => (stepfast: Stepfast) => {
+      stepfast.job('order', ({ step }) =>
+        step.run('charge', () => new Promise<string>((resolve) => (end = resolve)), {
+          undo: ({ result }) => void w.log.push(`${name} refunds ${result}`),
+        }),
+      );
+      stepfast.job('family', ({ step }) => step.call('order'));
+    };
+    const a = w.engine(define('a'));
+    const { id } = await a.start(job);
+    await expect.poll(() => end.length).toBe(1); // entered
+    const b = w.engine(define('b'));
+    await b.ready();
+    await (who === 'its owner' ? a : b).runs.cancel(id);
+    await expect.poll(async () => (await b.runs.list({ job: 'order' })).runs[0]!.undoing).toBe(true);
+    for (let turns = 0; turns < 50; turns++) await soon(); // time enough for the other one
+    expect(w.log).toEqual([]);
+    end('c-42');
+    await expect.poll(() => w.log.length).toBe(1);
+    expect(w.log).toEqual(['a refunds c-42']);
+    await a.close();
+    await b.close();
+  }
+});

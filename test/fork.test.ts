@@ -36,6 +36,58 @@ onEveryStore('fork', (medium) => {
     expect((await engine.runs.fork(id, { before: 'a' })).created).toBe(true);
   });
 
+  it('F6: what comes before the step is reused, also where it was recorded behind it: done again after a retry', async () => {
+    const w = world(medium);
+    let isBad = true;
+    const engine = w.engine((stepfast) => {
+      stepfast.job('order', async ({ step }) => {
+        await step.run('charge', () => void w.log.push('charge'), { undo: () => void w.log.push('refund') });
+        await step.run('b', () => void w.log.push('b'));
+        await step.run('c', () => {
+          if (isBad) throw new FatalError('no');
+          w.log.push('c');
+        });
+        await step.run('d', () => {
+          if (w.log.includes('end')) throw new FatalError('no');
+        });
+      });
+    });
+    await engine.start('order', undefined, { id: 'old' });
+    await w.clock.idle();
+    isBad = false;
+    await engine.runs.retry('old');
+    await w.clock.idle();
+    expect(w.log.splice(0)).toEqual(['charge', 'b', 'refund', 'charge', 'c']);
+    w.log.push('end'); // the fork fails, and undoes what it was given
+    const fork = await engine.runs.fork('old', { before: 'b' });
+    await w.clock.idle();
+    expect([await fork.status(), w.log]).toEqual(['failed', ['end', 'b', 'c', 'refund']]);
+  });
+
+  it('F6, R4: the same of a step that a later release has put before it', async () => {
+    const w = world(medium);
+    const job = (version: number) => (stepfast: Stepfast) =>
+      stepfast.job('grown', { version }, async ({ step }) => {
+        const say = (name: string) => step.run(name, () => void w.log.push(name));
+        await say('a');
+        if (version > 1) await say('inserted');
+        await say('b');
+        await step.waitForEvent('go');
+        await say('c');
+      });
+    const first = w.engine(job(1));
+    await first.start('grown', undefined, { id: 'old' });
+    await w.clock.idle();
+    await first.close();
+    const engine = w.engine(job(2));
+    await engine.dispatch('go');
+    await w.clock.idle();
+    expect(w.log.splice(0)).toEqual(['a', 'b', 'inserted', 'c']);
+    await engine.runs.fork('old', { before: 'b' });
+    await w.clock.idle();
+    expect(w.log).toEqual(['b']);
+  });
+
   it('F7: a fork that fails undoes what was undone in the other run, and done again', async () => {
     const w = world(medium);
     let isBad = true;

@@ -100,6 +100,26 @@ everyWay('runs.retry', (open) => {
     expect(retried).toMatchObject({ forgets: [['step', 'child', 1]] });
   });
 
+  it('F6, Q6: a call that was open, and whose child was deleted since, starts another child', async () => {
+    const w = open();
+    const engine = w.engine((stepfast) => {
+      const child = stepfast.job('child', ({ step }) => step.run('work', () => void w.log.push('child')));
+      stepfast.job('parent', { retry: { maxAttempts: 1 } }, ({ step }: HandlerContext<undefined>) =>
+        Promise.all([step.call(child, undefined, { delay: '1h' }), step.run('weak', fragile(w, 'weak'))]),
+      );
+    });
+    const run = await engine.start('parent');
+    await w.clock.advance('2h');
+    const [first] = await runsOf(engine, 'child');
+    expect([await run.status(), first!.status]).toEqual(['failed', 'completed']);
+    await engine.runs.delete(first!.id);
+    w.log.push('mended');
+    await run.retry();
+    await w.clock.advance('2h');
+    expect(await run.status()).toBe('completed');
+    expect((await runsOf(engine, 'child')).map(({ status }) => status)).toEqual(['completed']);
+  });
+
   it('F6: what failed together is done again together: a step, a child and a wait', async () => {
     const w = open();
     const engine = w.engine((stepfast) => {

@@ -454,9 +454,12 @@ describe('delete', () => {
     });
     for (const job of ['waits', 'undone']) await engine.start(job, undefined, { id: job });
     await settle();
-    for (const runId of ['waits', 'undone']) {
+    for (const [runId, advice] of [
+      ['waits', /deleted.*Cancel it, or wait until it has ended/],
+      ['undone', /is failed.*deleted\. Wait until its steps are undone/],
+    ] as const) {
       await expect(engine.runs.delete(runId)).rejects.toMatchObject({ code: 'RUN_ACTIVE', runId });
-      await expect(engine.runs.delete(runId)).rejects.toThrow(/deleted.*Cancel it/);
+      await expect(engine.runs.delete(runId)).rejects.toThrow(advice);
     }
     await soon(engine.close());
     const parents = h.engine((stepfast) => {
@@ -531,7 +534,7 @@ describe('delete', () => {
       } as never);
       return pass();
     };
-    await expect(engine.runs.delete('r')).rejects.toThrow(/Cancel it, or wait until it has ended/);
+    await expect(engine.runs.delete('r')).rejects.toThrow(/Wait until its steps are undone/);
     await soon(engine.close());
   });
 });

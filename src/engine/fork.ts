@@ -70,15 +70,18 @@ export function forkJournal(recorded: readonly JournalEntry[], { runId, before, 
   const first = journal[0] as StartedEntry;
   // As a retry would see it: without what is forgotten or undone (spec F7).
   const { outcomes, payload } = digestOf([...journal, { kind: 'retried', at, forgets: [] }]);
-  const kept = outcomes.filter(({ index }) => index < cut);
+  // Recorded behind the cut, and told to the handler before it: done again after a retry, or asked for by later code.
+  const isLate = ({ index, entry }: (typeof outcomes)[number]) => index >= cut && entry.before === undefined;
+  const end = outcomes.findIndex((each) => isLate(each) || each.entry.id[0] === before);
+  const kept = outcomes.filter(({ index }, order) => index < cut || order < end);
   const rank = new Map(kept.map(({ index }, order) => [index, order]));
   const outcomeAt = new Map(kept.map(({ key, index }) => [key, index]));
   const isKept = (entry: JournalEntry, index: number) => {
     // What was undone and done again is done; what was undone and left is not there at all.
-    if (index >= cut || entry.kind === 'logged' || /^undo(ne|-failed|-attempt-failed)$/.test(entry.kind)) return false;
+    if (entry.kind === 'logged' || /^undo(ne|-failed|-attempt-failed)$/.test(entry.kind)) return false;
     if (isOutcome(entry)) return rank.has(index);
     if ('id' in entry) return index < (outcomeAt.get(identityKey(namespaceOf(entry), entry.id)) ?? 0);
-    return entry.kind === 'drift';
+    return entry.kind === 'drift' && index < cut;
   };
   const { payload: _old, given: _given, nonce: _nonce, ...rest } = first;
   const entries: JournalEntry[] = [

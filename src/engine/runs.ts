@@ -125,6 +125,12 @@ export function createRuns(options: RunsOptions) {
     const found = await Promise.all(forgets.map(isBack));
     return forgets.filter((_, index) => found[index]);
   };
+  /** Calls that are open, and whose child has ended and was deleted since: they start another one. */
+  const orphanedIn = async ({ children, outcomeKeys }: Digest) => {
+    const open = [...children].filter(([key]) => !outcomeKeys.has(key));
+    const found = await Promise.all(open.map(([, child]) => load(child.runId)));
+    return open.flatMap(([key], index) => (found[index] ? [] : [JSON.parse(key) as readonly ['step', string, number]]));
+  };
   const retry = async (runId: string, options: { readonly from?: string } = {}) => {
     checkOptions(options, ['from'], 'The options of retry');
     const { from } = options;
@@ -141,8 +147,9 @@ export function createRuns(options: RunsOptions) {
     const at = clock.now();
     const isKnown = from === undefined || recordedNames(digest).has(from);
     check(isKnown, 'from', from, `the name of a step that run ${runId} has recorded`);
-    const { forgets, failed } = retryOf(digest, from, at);
+    const { forgets: forgotten, failed } = retryOf(digest, from, at);
     const rejoins = await rejoinedBy(digest, failed);
+    const forgets = [...forgotten, ...(await orphanedIn(digest))];
     const append = [{ kind: 'retried', at, forgets, ...(rejoins.length && { rejoins }) }] as const;
     const unique = singletonOf(row.job, digest.payload);
     // A step whose undoing was given up is still done: should the run end from outside, it is to be undone again.
@@ -179,7 +186,8 @@ export function createRuns(options: RunsOptions) {
       const run = await load(runId);
       if (!run) return;
       const { endedAt, undoing, fence } = run.row;
-      if (endedAt === undefined || undoing) throw active(run.row, 'deleted', 'Cancel it, or wait until it has ended');
+      if (undoing) throw active(run.row, 'deleted', 'Wait until its steps are undone, and its failure is told');
+      if (endedAt === undefined) throw active(run.row, 'deleted', 'Cancel it, or wait until it has ended');
       const outcome = await commit({ deletes: [{ runId, fence, fingerprint: fingerprintOfRun(run) }] });
       if (outcome.kind === 'fenced' && outcome.fence === fence && !(await load(runId))?.row.undoing)
         throw active(run.row, 'deleted', 'Another run waits for its result and has not read it yet');
