@@ -23,7 +23,7 @@ import type { Lease } from './schema.js';
  */
 
 /** Notes of pages that have left: as many are kept. */
-const MAX_NOTES = 50;
+const MAX_NOTES = 500;
 /** How long a hidden tab leaves work of the dead to a visible one. It looks again after three seconds. */
 const YIELD_MS = 2_000;
 /** By then a commit that was under way when its page went is there, or is not. */

@@ -183,9 +183,20 @@ const CODES = {
   DataCloneError: ['NOT_SERIALIZABLE', 'A value can not be stored in IndexedDB. Nothing of the commit was kept.'],
 } as const;
 
+/** A file that somebody has changed since it was picked, or one that can not be read: it will not be better the next time. */
+const isUnreadableFile = ({ name, message }: DOMException) =>
+  name === 'NotReadableError' || (name === 'DataError' && /blob/i.test(message));
+
 /** The error a caller sees for one of the platform's; errors that are not the platform's stay as they are. */
 export function storeError(error: unknown): unknown {
   if (!(error instanceof DOMException)) return error;
+  if (isUnreadableFile(error))
+    return new StepfastError(
+      'NOT_SERIALIZABLE',
+      'A Blob or File can not be read, and so not be stored: was its file changed or removed since it was picked? Nothing of the commit was kept.',
+      {},
+      { cause: error },
+    );
   const [code, message] = CODES[error.name as keyof typeof CODES] ?? [
     'STORE_UNAVAILABLE',
     `IndexedDB failed (${error.name}: ${error.message}). It is opened anew at the next call; if this persists, reload the page.`,

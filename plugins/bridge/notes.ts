@@ -22,7 +22,7 @@ export const workerNotes = (): WorkerNotes =>
   ((globalThis as { [NAME]?: WorkerNotes })[NAME] ??= { own: new Set(), left: new Set() });
 
 /** As many are kept. */
-const MAX_NOTES = 50;
+const MAX_NOTES = 500;
 const IS_NOTE = /^stepfast:.*:left:/;
 export const isNote = (key: string | null): boolean => key !== null && IS_NOTE.test(key);
 

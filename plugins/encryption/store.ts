@@ -43,6 +43,9 @@ const FENCED: CommitOutcome = { kind: 'fenced', fence: 0 };
 /** Wraps a store. Only the members of the contract are passed on: what else the inner one can do would go around us. */
 export function sealedStore(inner: Store, { ring, hash, keyOf }: SealedStoreOptions): Store {
   let onError: OpenOptions['onError'] = () => undefined;
+  let openedAt = 0;
+  /** The store was made anew, and another context was faster with another key. */
+  let locked: unknown;
   /** The last batch that was handed on, or has failed before. */
   let turn: Promise<unknown> = Promise.resolve();
   const unreadable = unreadableRuns((error) => onError(error));
@@ -126,7 +129,10 @@ export function sealedStore(inner: Store, { ring, hash, keyOf }: SealedStoreOpti
     const sealing = sealBatch(vault, batch);
     sealing.catch(() => undefined); // its turn has not come yet: whoever waits for that hears of it
     const handed = turn
-      .then(() => sealing)
+      .then(() => {
+        if (locked) throw locked;
+        return sealing;
+      })
       .then((sealed) => ({ outcome: sealed ? commitSealed(vault, batch, sealed) : Promise.resolve(FENCED) }));
     const outcome = handed.then((each) => each.outcome);
     // A batch that counts may be handed on several times; others are on their way once they are handed on (Y1).
@@ -173,8 +179,8 @@ export function sealedStore(inner: Store, { ring, hash, keyOf }: SealedStoreOpti
     capabilities: inner.capabilities,
     async open(options) {
       await inner.open(options);
-      ({ onError } = options);
-      await verifyKeys(inner, ring, newVault(), options.now);
+      ({ onError, now: openedAt } = options);
+      await verifyKeys(inner, ring, newVault(), openedAt);
     },
     async close() {
       await turn;
@@ -189,6 +195,17 @@ export function sealedStore(inner: Store, { ring, hash, keyOf }: SealedStoreOpti
     },
     list,
     state: (key) => readState(newVault(), key),
-    watch: (listener) => inner.watch(listener),
+    watch: (listener) =>
+      inner.watch((runId, isOwn) => {
+        // All that it held is gone: also what keys are checked by, before anything is written under another.
+        if (isOwn && runId === undefined)
+          turn = turn
+            .then(() => verifyKeys(inner, ring, newVault(), openedAt))
+            .catch((error) => {
+              locked = error;
+              onError(error);
+            });
+        listener(runId, isOwn);
+      }),
   };
 }

@@ -1,3 +1,4 @@
+import { StepfastError } from '../../src/errors.js';
 import type { Json } from '../../src/values/json.js';
 
 /*
@@ -50,6 +51,15 @@ function* blobsIn(value: unknown, path: readonly (string | number)[] = []): Gene
   else for (const [key, inner] of Object.entries(value)) yield* blobsIn(inner, [...path, key]);
 }
 
+const refuseFile = (cause: unknown): never => {
+  throw new StepfastError(
+    'NOT_SERIALIZABLE',
+    'A Blob or File can not be read, and so not be stored: was its file changed or removed since it was picked? Nothing was kept.',
+    {},
+    { cause },
+  );
+};
+
 /** @param blobs Whether the value may hold some: looking for them takes time. */
 export async function toText(value: unknown, blobs: boolean): Promise<string> {
   const json = JSON.stringify(value);
@@ -57,7 +67,7 @@ export async function toText(value: unknown, blobs: boolean): Promise<string> {
   if (!places.length) return json;
   const kept = places.map(async ([path, blob]): Promise<KeptBlob> => {
     const { name, lastModified } = blob as Partial<File>;
-    const bytes = toBase64(new Uint8Array(await blob.arrayBuffer()));
+    const bytes = toBase64(new Uint8Array(await blob.arrayBuffer().catch(refuseFile)));
     return { path, type: blob.type, bytes, ...(name !== undefined && { name, lastModified: lastModified! }) };
   });
   return `${json}\n${JSON.stringify(await Promise.all(kept))}`;

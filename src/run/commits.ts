@@ -1,12 +1,13 @@
 import { stateRefusal } from '../door/state.js';
+import type { StepfastError } from '../errors.js';
 import { LIMITS } from '../limits.js';
 import { digestOf, extend } from '../replay/digest.js';
 import type { JournalEntry } from '../store/journal.js';
 import type { CommitOutcome, RunChange, RunRow, RunState } from '../store/store.js';
 import { rowWith } from '../store/transition/scope.js';
-import { sameJson } from '../values/same.js';
+import { blobsIn, sameJson } from '../values/same.js';
 import type { DriverHost } from './host.js';
-import { type Draft, forgetGeneration, hear, type LiveRun } from './live-run.js';
+import { type Draft, type Fact, forgetGeneration, hear, type LiveRun } from './live-run.js';
 import { asSaid, linesIn, ofEarlier } from './log.js';
 import type { Pass } from './pass.js';
 import { isOffered } from './questions.js';
@@ -113,6 +114,22 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
     run.facts = run.facts.map((each) => (each === fact ? { ...each, outcome: { error }, state: [] } : each));
   };
 
+  /**
+   * The store can not keep something of a commit, however often it is asked: a file that was changed since it was picked. What
+   * holds such a thing has failed. False: nothing does.
+   */
+  const giveUp = (error: StepfastError): boolean => {
+    const isLost = ({ outcome }: Fact) => 'value' in outcome && blobsIn(outcome.value).length > 0;
+    const isStep = run.facts.some(isLost);
+    const isProgress = run.progress !== run.row.progress;
+    if (!isStep && !isProgress && run.unkept) return false;
+    run.facts = run.facts.map((each) => (isLost(each) ? { ...each, outcome: { error }, state: [] } : each));
+    run.progress = run.row.progress;
+    if (!isStep && !isProgress) run.unkept = error;
+    run.isStirred = true;
+    return true;
+  };
+
   const confirm = async () => {
     const at = clock.now();
     const { fence } = run.row;
@@ -180,5 +197,5 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
     run.row = rowWith(run.row, state, { fence: outcome.fence, length: length + entries.length });
   };
 
-  return { commit, confirm, isFresh, isConfirmed, letGo, rebuild, reread };
+  return { commit, giveUp, confirm, isFresh, isConfirmed, letGo, rebuild, reread };
 }

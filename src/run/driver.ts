@@ -1,5 +1,5 @@
 import type { AnyJob } from '../door/job.js';
-import { StepfastError } from '../errors.js';
+import { isStepfastError, StepfastError } from '../errors.js';
 import { LIMITS } from '../limits.js';
 import { isAhead } from '../store/due.js';
 import type { DueRun, EventRow, RunRow, StoredRun } from '../store/store.js';
@@ -148,8 +148,9 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     if (isGone) return;
     commits.rebuild();
     if ((error as { readonly code?: unknown }).code === 'CLOSED') return leave(error);
-    isTroubled = true;
     host.report(error);
+    if (isStepfastError(error, 'NOT_SERIALIZABLE') && commits.giveUp(error)) return platform.hop(() => void pump());
+    isTroubled = true;
     platform.patience(run.backoffMs, () => void recover().catch(trouble));
     run.backoffMs = Math.min(run.backoffMs * 2, LIMITS.maxBackoffMs);
   };

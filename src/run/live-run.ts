@@ -1,3 +1,4 @@
+import type { StepfastError } from '../errors.js';
 import { LIMITS } from '../limits.js';
 import type { FunctionCommand, Verdict } from '../replay/command.js';
 import { type Digest, digestOf } from '../replay/digest.js';
@@ -80,6 +81,8 @@ export interface LiveRun {
   /** What a function last said of how far it is, and whether the journal must say so, too (spec F5). */
   progress: Json | undefined;
   progressed: Ask | undefined;
+  /** The store can not keep what the handler has returned. */
+  unkept: StepfastError | undefined;
   /** Increments whose numbers are waited for. */
   increments: Increment[];
   /** Lines for the next commit, and how many the handler has written, those in the journal included. */
@@ -126,6 +129,7 @@ export function liveRunOf({ row, journal }: StoredRun, { offers, interrupted }: 
     news: new LazySet(),
     progress: row.progress,
     progressed: undefined,
+    unkept: undefined,
     increments: [],
     logs: [],
     handlerLogs: digest.handlerLogs,

@@ -233,6 +233,7 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
     }
     try {
       if (ending.kind === 'threw') throw ending.error;
+      if (run.unkept) throw run.unkept;
       const value = await perform(validate(job.options.result, ending.value, `The result of job "${jobName}"`));
       record(draft, { kind: 'completed', at, value: codec.encode(value, `the result of job "${jobName}"`) });
       return undefined;

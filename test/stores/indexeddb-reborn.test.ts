@@ -2,6 +2,7 @@ import '../fake-locks.js';
 import { expect, it, vi } from 'vitest';
 import { addStores, indexedDBStore } from '../../adapters/indexeddb/index.js';
 import { createStepfast, type HandlerContext, type Stepfast } from '../../src/index.js';
+import { keyBytes, plugin } from '../encryption-kit.js';
 import { claim, dueQuery, freshName, leaseMs, newRun, now, openStore, stepped } from './indexeddb-kit.js';
 
 /*
@@ -160,4 +161,27 @@ it('D5: the loss of a database of the app, opened anew by the app, is told of as
   expect(await store.load('run')).toBeUndefined();
   expect(errors).toMatchObject([{ message: expect.stringContaining('was deleted while in use') }]);
   await store.close();
+});
+
+it('D5: with encryption, a database that was made anew is held to the keys of who writes to it first, not to those of who opens it first', async () => {
+  const name = freshName();
+  const sealed = (fill: number) =>
+    createStepfast({
+      store: indexedDBStore({ name }),
+      use: [plugin({ key: keyBytes(fill) })],
+      onError: () => undefined,
+    });
+  const a = sealed(1);
+  a.job('wait', ({ step }) => step.waitForEvent('go'));
+  await a.ready();
+  await deleted(name);
+  await a.start('wait', undefined, { id: 'first' });
+  await vi.waitFor(async () => expect((await a.runs.get('first'))?.status).toBe('waiting'), 10_000);
+  const wrong = sealed(2);
+  await expect(wrong.ready()).rejects.toMatchObject({ code: 'KEY_MISSING' });
+  await wrong.close();
+  const right = sealed(1);
+  expect((await right.runs.get('first'))?.status).toBe('waiting');
+  expect((await right.dispatch('go')).resumed).toEqual(['first']);
+  for (const each of [right, a]) await each.close();
 });

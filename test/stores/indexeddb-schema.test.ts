@@ -1,5 +1,6 @@
 import { afterEach, expect, it } from 'vitest';
 import { indexedDBStore } from '../../adapters/indexeddb/index.js';
+import { storeError } from '../../adapters/indexeddb/schema.js';
 import type { RunRow } from '../../src/store/store.js';
 import {
   claim,
@@ -225,15 +226,15 @@ it('a page that was left in an orderly way did not crash', async () => {
   await b.close();
 });
 
-it('notes of pages that were left are kept for the last fifty', async () => {
+it('notes of pages that were left are kept for the last five hundred', async () => {
   const name = freshName();
-  const notes = new Map(Array.from({ length: 60 }, (_, i) => [`stepfast:${name}:left:${i}`, String(i)]));
+  const notes = new Map(Array.from({ length: 510 }, (_, i) => [`stepfast:${name}:left:${i}`, String(i)]));
   notes.set('of another', '0');
   Object.assign(globalThis, { localStorage: storageOver(notes) });
   undo = () => Reflect.deleteProperty(globalThis, 'localStorage');
   await (await openStore(name)).close();
-  expect(notes.size).toBe(51);
-  expect(notes.has(`stepfast:${name}:left:59`)).toBe(true);
+  expect(notes.size).toBe(501);
+  expect(notes.has(`stepfast:${name}:left:509`)).toBe(true);
   expect(notes.has(`stepfast:${name}:left:9`)).toBe(false);
 });
 
@@ -328,3 +329,14 @@ function storageOver(notes: Map<string, string>): Storage {
     getOwnPropertyDescriptor: () => ({ enumerable: true, configurable: true }),
   }) as unknown as Storage;
 }
+
+it('D7, F3: a file that can not be read any more is told as such, and not as a store that is away', () => {
+  for (const [name, message] of [
+    ['DataError', 'Failed to write blobs (InvalidBlob)'],
+    ['NotReadableError', 'The requested file could not be read'],
+  ] as const)
+    expect(storeError(new DOMException(message, name))).toMatchObject({ code: 'NOT_SERIALIZABLE' });
+  expect(storeError(new DOMException('Data provided to an operation', 'DataError'))).toMatchObject({
+    code: 'STORE_UNAVAILABLE',
+  });
+});

@@ -146,8 +146,8 @@ export const storeFaults = [
   {
     name: 'a living owner is robbed of its run',
     file: 'src/store/due.ts',
-    find: '(isAtWork(row) || (dueAt > query.now - query.graceMs && dueAt <= query.now))',
-    instead: 'dueAt > query.now - query.graceMs',
+    find: '((isAtWork(row) && isBegun) || isFresh)',
+    instead: 'isFresh',
     by: CONFORMANCE,
   },
   {
