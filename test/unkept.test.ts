@@ -71,6 +71,23 @@ it('a step that tells it as its progress goes on without', async () => {
   expect((await engine.runs.get(run.id))?.result).toBe('done');
 });
 
+it('a step that logs it goes on without the line', async () => {
+  const { w, engine } = open((stepfast) =>
+    stepfast.job('upload', ({ step }) =>
+      step.run('a', ({ log }) => {
+        log.info('picked', changed());
+        log.info('and so on');
+        return 'done';
+      }),
+    ),
+  );
+  const run = await engine.start('upload');
+  await expect.poll(async () => (await engine.runs.get(run.id))?.status).toBe('completed');
+  await w.clock.idle();
+  const lines = (await engine.runs.timeline(run.id)).filter(({ kind }) => kind === 'logged');
+  expect(lines.map(({ message }) => message)).toEqual(['and so on']);
+});
+
 it('who starts, dispatches or sets it is told so, and nothing is kept', async () => {
   const { engine } = open((stepfast) => stepfast.job('upload', () => 1));
   const refusal = { code: 'NOT_SERIALIZABLE' };

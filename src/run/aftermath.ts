@@ -122,7 +122,7 @@ async function tell({ row, digest }: LiveRun, job: AnyJob, codec: Codec, signal:
 export const undoMissing = (jobName: string, [name]: Identity): StepfastError =>
   new StepfastError(
     'REPLAY_MISMATCH',
-    `Step "${name}" of job "${jobName}" is to be undone, and the code at hand, replayed, has no undo for it: it has none any more, or does not come to the step (one before it has no outcome, or failed). Give the step its undo back where it is reached, and the run goes on.`,
+    `Step "${name}" of job "${jobName}" is to be undone, and the code at hand has no undo for it, or does not come to it (a step in front has no outcome, or failed). Give it its undo where it is reached, and the run goes on.`,
     { job: jobName, step: name },
   );
 

@@ -120,12 +120,13 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
    */
   const giveUp = (error: StepfastError): boolean => {
     const isLost = ({ outcome }: Fact) => 'value' in outcome && blobsIn(outcome.value).length > 0;
-    const isStep = run.facts.some(isLost);
-    const isProgress = run.progress !== run.row.progress;
-    if (!isStep && !isProgress && run.unkept) return false;
+    const lines = run.logs.filter(({ data = null }) => !blobsIn(data).length);
+    const isFound = run.facts.some(isLost) || run.progress !== run.row.progress || lines.length < run.logs.length;
+    if (!isFound && run.unkept) return false;
     run.facts = run.facts.map((each) => (isLost(each) ? { ...each, outcome: { error }, state: [] } : each));
     run.progress = run.row.progress;
-    if (!isStep && !isProgress) run.unkept = error;
+    run.logs = lines;
+    if (!isFound) run.unkept = error;
     run.isStirred = true;
     return true;
   };
