@@ -186,7 +186,7 @@ export function createRuns(options: RunsOptions) {
       const run = await load(runId);
       if (!run) return;
       const { endedAt, undoing, fence } = run.row;
-      if (undoing) throw active(run.row, 'deleted', 'Wait until its steps are undone, and its failure is told');
+      if (undoing) throw active(run.row, 'deleted', 'Wait until its steps are undone');
       if (endedAt === undefined) throw active(run.row, 'deleted', 'Cancel it, or wait until it has ended');
       const outcome = await commit({ deletes: [{ runId, fence, fingerprint: fingerprintOfRun(run) }] });
       if (outcome.kind === 'fenced' && outcome.fence === fence && !(await load(runId))?.row.undoing)
