@@ -77,7 +77,7 @@ function createHop(): Platform['hop'] {
  * ahead is to be computed anew: look at once (spec Q4).
  */
 function onWake(callback: () => void): () => void {
-  const own = () => callback(); // the same may be given twice
+  const own = () => callback(); // the same may be given twice, and hears of no event
   wakers.add(own);
   const unlisten = listen(own);
   return () => {

@@ -227,9 +227,11 @@ describe('a page that is back', () => {
     const woken = vi.fn();
     const heard = () => {
       const told: string[] = [];
-      woken.mockImplementation((event: Event) => told.push(event.type));
       for (const type of ['pageshow', 'online', 'visibilitychange', 'resume', 'pagehide'])
-        for (const target of [page, document]) target.dispatchEvent(new Event(type));
+        for (const target of [page, document]) {
+          woken.mockImplementation(() => told.push(type));
+          target.dispatchEvent(new Event(type));
+        }
       return told;
     };
     const worker = systemPlatform().onWake(woken); // has no document

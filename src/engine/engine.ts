@@ -80,7 +80,7 @@ export interface Stepfast {
 }
 
 const LEASE_MS = 15_000;
-/** Less than the scheduler lets pass between two looks. Each try may look like a change of the store, and ask for the next. */
+/** Where driving has failed, hints are let pass for so long: each try may look like a change, and ask for the next. */
 const REST_MS = 2_000;
 
 const SIZES = ['maxValueBytes', 'maxOutcomes', 'maxRunBytes'] as const;
@@ -141,6 +141,7 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
   let outdated: unknown;
   /** When a disk that is full has last refused to be driven on. */
   let failedAt = Number.NEGATIVE_INFINITY;
+  const rests = () => !isDriving && clock.now() >= failedAt && clock.now() < failedAt + REST_MS;
   let opening: Promise<void> | undefined;
 
   // ---- life ---------------------------------------------------------------------------------------------------------
@@ -164,8 +165,6 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
   };
   /** Drives if it can; where another process does, this one uses the store through it (spec O3). */
   const tryDrive = async () => {
-    const restedMs = clock.now() - failedAt;
-    if (restedMs >= 0 && restedMs < REST_MS) return false;
     try {
       await drive();
       return true;
@@ -195,8 +194,7 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
           // Who drives a run tells of it, and knows more.
           if (isOwn && scheduler.drivesRun(runId!)) return;
           runs.changed(runId);
-          if (isOwn) return;
-          scheduler.hint(runId);
+          if (!isOwn && !rests()) scheduler.hint(runId);
         }),
         platform.onWake(scheduler.look),
       );
