@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { isAhead, isDue, laneOf, SKEW_MS, selectByLane, selectDue, stampOf } from '../src/store/due.js';
+import { isAhead, isDue, isLeftOver, laneOf, SKEW_MS, selectByLane, selectDue, stampOf } from '../src/store/due.js';
 import type { DueQuery, RunRow } from '../src/store/store.js';
 
 // Pins: which rows are due, and for whom, alone: to the millisecond (spec O1, O2, Q2, Q4).
@@ -158,4 +158,14 @@ describe('lanes', () => {
     expect(chosen(2)).toStrictEqual({ ids: ['a', 'e'], foreign: true });
     expect(chosen(1)).toStrictEqual({ ids: ['a'], foreign: false }); // the next lane is not looked at
   });
+});
+
+it('F9: a run that was ended from outside is not held by the owner that it names, until that begins to undo', () => {
+  const row = (over: Partial<RunRow>) => ({ runId: 'r', owner: 'a', ...over }) as RunRow;
+  expect(isLeftOver(row({ undoing: true, woken: true }))).toBe(true);
+  expect([{}, { undoing: true }, { woken: true }].map((over) => isLeftOver(row(over as never)))).toEqual([
+    false,
+    false,
+    false,
+  ]);
 });

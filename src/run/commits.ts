@@ -2,6 +2,7 @@ import { stateRefusal } from '../door/state.js';
 import type { StepfastError } from '../errors.js';
 import { LIMITS } from '../limits.js';
 import { digestOf, extend } from '../replay/digest.js';
+import { isLeftOver } from '../store/due.js';
 import type { JournalEntry } from '../store/journal.js';
 import type { CommitOutcome, RunChange, RunRow, RunState } from '../store/store.js';
 import { rowWith } from '../store/transition/scope.js';
@@ -165,7 +166,7 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
   const reread = async (): Promise<boolean> => {
     const found = await host.load(runId);
     // By the commit whose answer was lost: claimed, or (it was ours already) begun anew.
-    const isClaimed = found?.row.owner === owner && found.row.fence === run.row.fence + 1;
+    const isClaimed = found?.row.owner === owner && found.row.fence === run.row.fence + 1 && !isLeftOver(found.row);
     const isAnew = isClaimed && run.isOwner;
     const isOver = found?.row.endedAt !== undefined && !found.row.undoing;
     if (!found || isOver || (found.row.fence !== run.row.fence && !isClaimed)) return false;

@@ -34,6 +34,9 @@ export const isHeldBy = (row: RunRow, owner: string): boolean => row.owner === o
 
 const isAtWork = ({ status, unsettled, undoing }: RunRow) => status === 'running' || !!unsettled || !!undoing;
 
+/** Ended from outside, and not taken up since: the owner that it names is to undo its steps, and does not hold it (spec F9). */
+export const isLeftOver = ({ undoing, woken }: RunRow): boolean => !!undoing && !!woken;
+
 export interface Picked {
   readonly runs: Omit<DueRun, 'offers'>[];
   readonly nextDueAt?: number;
@@ -70,8 +73,7 @@ export function selectDue(
     const left = query.skip?.get(row.runId);
     if (left !== undefined && left === stampOf(row)) continue;
     const mine = owner === undefined || owner === query.owner;
-    // Ended from outside, and not taken up since: its steps are to be undone, by its owner if that comes to it.
-    const isBegun = !(row.undoing && row.woken);
+    const isBegun = !isLeftOver(row);
     const isFresh = dueAt > query.now - query.graceMs && dueAt <= query.now;
     if (!mine && isAlive(owner) && ((isAtWork(row) && isBegun) || isFresh)) {
       foreign = true;
