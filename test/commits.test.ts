@@ -350,6 +350,42 @@ describe('whose a run is', () => {
   });
 });
 
+describe('a commit whose answer was lost', () => {
+  it('F9, O1: is not taken for the claim of a run that was ended from outside meanwhile, and names its owner', async () => {
+    const h = hands();
+    const log: string[] = [];
+    const engine = h.engine((stepfast) =>
+      stepfast.job('job', async ({ step }) => {
+        await step.run('a', () => 1, { undo: () => void log.push('undo a') });
+        await step.run('b', never, { undo: () => void log.push('undo b') });
+      }),
+    );
+    let isBad = true;
+    engine.own.onCommit = async (batch, pass) => {
+      if (!isBad || !kindsOf(batch).includes('step-completed')) return pass();
+      isBad = false;
+      await pass();
+      h.lostHints();
+      await h.engine().runs.cancel('r');
+      throw new StepfastError('STORE_UNAVAILABLE', 'The answer was lost.');
+    };
+    await engine.start('job', undefined, { id: 'r' });
+    await settle();
+    const { fence } = h.row('r')!;
+    engine.own.batches.length = 0;
+    await h.impatient();
+    await h.advance(60_000);
+    await h.impatient();
+    const [first] = engine.own.batches.filter(({ run }) => run?.runId === 'r');
+    expect(first?.run).toMatchObject({ fence, raise: true }); // it claims, and writes nothing before
+    expect([log, h.kinds('r').slice(-4)]).toEqual([
+      ['undo b', 'undo a'],
+      ['cancelled', 'claimed', 'undone', 'undone'],
+    ]);
+    await soon(engine.close());
+  });
+});
+
 describe('a commit that the store does not take', () => {
   it('E5: a timeout gives way to an event that came in time while its commit was under way', async () => {
     const h = hands();
