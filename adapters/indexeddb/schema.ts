@@ -4,6 +4,7 @@ import { FORMAT_VERSION, type JournalEntry } from '../../src/store/journal.js';
 import type { EventRow, RunRow, StateRow } from '../../src/store/store.js';
 import type { StoreClock } from '../../src/store/transition/scope.js';
 import { check } from '../../src/values/check.js';
+import { unreadableFile } from '../../src/values/same.js';
 
 /*
  * What the database holds. The version of our own is 1 for ever: an upgrade that one frozen tab holds up blocks `open()`
@@ -190,13 +191,7 @@ const isUnreadableFile = ({ name, message }: DOMException) =>
 /** The error a caller sees for one of the platform's; errors that are not the platform's stay as they are. */
 export function storeError(error: unknown): unknown {
   if (!(error instanceof DOMException)) return error;
-  if (isUnreadableFile(error))
-    return new StepfastError(
-      'NOT_SERIALIZABLE',
-      'A Blob or File can not be read, and so not be stored: was its file changed or removed since it was picked? Nothing of the commit was kept.',
-      {},
-      { cause: error },
-    );
+  if (isUnreadableFile(error)) return unreadableFile(error);
   const [code, message] = CODES[error.name as keyof typeof CODES] ?? [
     'STORE_UNAVAILABLE',
     `IndexedDB failed (${error.name}: ${error.message}). It is opened anew at the next call; if this persists, reload the page.`,

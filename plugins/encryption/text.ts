@@ -1,5 +1,5 @@
-import { StepfastError } from '../../src/errors.js';
 import type { Json } from '../../src/values/json.js';
+import { unreadableFile } from '../../src/values/same.js';
 
 /*
  * Values as the text that is sealed, and bytes as text. JSON alone would lose the blobs that some stores keep as live
@@ -52,12 +52,7 @@ function* blobsIn(value: unknown, path: readonly (string | number)[] = []): Gene
 }
 
 const refuseFile = (cause: unknown): never => {
-  throw new StepfastError(
-    'NOT_SERIALIZABLE',
-    'A Blob or File can not be read, and so not be stored: was its file changed or removed since it was picked? Nothing was kept.',
-    {},
-    { cause },
-  );
+  throw unreadableFile(cause);
 };
 
 /** @param blobs Whether the value may hold some: looking for them takes time. */

@@ -1,7 +1,7 @@
 import { StepfastError } from '../errors.js';
 import { endOf } from '../replay/glance.js';
 import { FORMAT_VERSION, type JournalEntry, type RecordedError } from '../store/journal.js';
-import { isOurs, quoted } from '../values/check.js';
+import { isOurs, isText, MAX_NAME, quoted } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
 import type { Json } from '../values/json.js';
 import type { ExportedRow, ExportedRun } from './words.js';
@@ -17,13 +17,11 @@ type EntryOf<K extends JournalEntry['kind']> = Extract<JournalEntry, { readonly 
 /** The compiler sees to it that no kind and no field is forgotten. */
 type Kinds = { readonly [K in JournalEntry['kind']]: Fields<Omit<EntryOf<K>, 'kind' | 'at'>> };
 
-const MAX_NAME = 256;
-
 const text: Check = (value) => typeof value === 'string';
-const name: Check = (value) => typeof value === 'string' && value !== '' && value.length <= MAX_NAME && !isOurs(value);
-const id: Check = (value) => typeof value === 'string' && value !== '' && value.length <= MAX_NAME;
+const name: Check = (value) => isText(value, MAX_NAME) && !isOurs(value);
+const id: Check = (value) => isText(value, MAX_NAME);
 /** Of any length. */
-const filled: Check = (value) => typeof value === 'string' && value !== '';
+const filled: Check = (value) => isText(value, Infinity);
 const number: Check = (value) => Number.isFinite(value);
 const count: Check = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
 const positive: Check = (value) => count(value) && value !== 0;

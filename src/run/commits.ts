@@ -111,8 +111,10 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
   /** The store did not take a write to the shared state: the attempt that wanted it has failed. */
   const refuse = (draft: Draft, refused: Extract<CommitOutcome, { kind: 'refused' }>) => {
     const fact = draft.stateFacts[refused.index];
-    const error = stateRefusal(refused, draft.state);
-    run.facts = run.facts.map((each) => (each === fact ? { ...each, outcome: { error }, state: [] } : each));
+    failWith(stateRefusal(refused, draft.state), (each) => each === fact);
+  };
+  const failWith = (error: unknown, isMeant: (fact: Fact) => boolean) => {
+    run.facts = run.facts.map((each) => (isMeant(each) ? { ...each, outcome: { error }, state: [] } : each));
   };
 
   /**
@@ -124,7 +126,7 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
     const lines = run.logs.filter(({ data = null }) => !blobsIn(data).length);
     const isFound = run.facts.some(isLost) || run.progress !== run.row.progress || lines.length < run.logs.length;
     if (!isFound && run.unkept) return false;
-    run.facts = run.facts.map((each) => (isLost(each) ? { ...each, outcome: { error }, state: [] } : each));
+    failWith(error, isLost);
     run.progress = run.row.progress;
     run.logs = lines;
     if (!isFound) run.unkept = error;

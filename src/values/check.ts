@@ -4,7 +4,7 @@ import { type ErrorCode, StepfastError } from '../errors.js';
  * Refusals at the door: one shape for all of them, "X is V. Give Y.", thrown before anything is written (spec B).
  */
 
-const MAX_NAME = 256;
+export const MAX_NAME = 256;
 const MAX_QUOTE = 64;
 
 /** A refused value as a message shows it: short, and never the inside of an object (spec V4). */
@@ -39,7 +39,7 @@ export function checkOptions(given: unknown, known: readonly string[], what: str
     check(known.includes(option), `An option in ${what[0]!.toLowerCase()}${what.slice(1)}`, option, known.join(', '));
 }
 
-const isText = (value: unknown, max: number): value is string =>
+export const isText = (value: unknown, max: number): value is string =>
   typeof value === 'string' && value !== '' && value.length <= max;
 
 /** Names and keys of the library's own: an app can give none. */

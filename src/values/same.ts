@@ -1,3 +1,4 @@
+import { StepfastError } from '../errors.js';
 import type { Json } from './json.js';
 import { isObject } from './kinds.js';
 
@@ -35,3 +36,12 @@ export async function haveSameBlobs(a: Json, b: Json): Promise<boolean> {
   }
   return true;
 }
+
+/** What a store says of a `Blob` or `File` that it can not read: it will not be better the next time. */
+export const unreadableFile = (cause: unknown): StepfastError =>
+  new StepfastError(
+    'NOT_SERIALIZABLE',
+    'A Blob or File can not be read, and so not be stored: was its file changed or removed since it was picked? Nothing of the commit was kept.',
+    {},
+    { cause },
+  );
