@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { defineJob, FatalError, type Stepfast, StepfastError } from '../src/index.js';
+import type { DueRun } from '../src/store/store.js';
 import { codeOf, gate, hands, kindsOf, never, settle, soon } from './hand-kit.js';
 
 // Pins: which run goes next and when an engine looks again (spec Q2, Q4), whose run it is that is found (O1, F5), and what
@@ -672,6 +673,35 @@ describe('closing', () => {
       [codeOf('STORE_UNAVAILABLE')],
       [],
     ]);
+  });
+});
+
+describe('the journal of a run that is taken up', () => {
+  it('is not loaded where it has come with the look, and is loaded where it has not', async () => {
+    const h = hands();
+    const store = h.store();
+    const { due, load } = store;
+    const loaded: string[] = [];
+    let comes = true;
+    store.load = (runId) => {
+      loaded.push(runId);
+      return load(runId);
+    };
+    store.due = async (query) => {
+      const page = await due(query);
+      const with_ = async (run: DueRun) => ({ ...run, journal: (await load(run.row.runId))!.journal });
+      return comes ? { ...page, runs: await Promise.all(page.runs.map(with_)) } : page;
+    };
+    const ran: unknown[] = [];
+    const engine = h.engine((stepfast) => stepfast.job('job', ({ payload }) => void ran.push(payload)), { store });
+    await engine.start('job', 1, { id: 'with' });
+    await settle();
+    expect([ran, loaded]).toEqual([[1], []]);
+    comes = false;
+    await engine.start('job', 2, { id: 'without' });
+    await settle();
+    expect([ran, loaded]).toEqual([[1, 2], ['without']]);
+    await soon(engine.close());
   });
 });
 

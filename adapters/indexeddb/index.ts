@@ -263,10 +263,7 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
       return use(async (db) => {
         const { hasLeft } = hereIn(db);
         const picked = await pickDue(db, query, () => livingIn(db, query.now));
-        const runs = picked.runs.map(({ row, interrupted }) => ({
-          row,
-          interrupted: interrupted && !hasLeft(row.owner!),
-        }));
+        const runs = picked.runs.map((run) => ({ ...run, interrupted: run.interrupted && !hasLeft(run.row.owner!) }));
         const events = eventsBy(reading(db, 'stepfast:events').objectStore('stepfast:events').index('pair'));
         return withOffers({ events }, { ...picked, runs }, query.now);
       });

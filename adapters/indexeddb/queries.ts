@@ -65,21 +65,23 @@ export async function pickDue(
   whoIsAlive: () => Promise<(owner: string) => boolean>,
 ): Promise<Picked> {
   // By id: a row that a commit has moved on between two pages counts as it was last seen.
-  const rows = new Map<string, RunRow>();
+  const records = new Map<string, RunRecord>();
   let from: IDBValidKey[] = [];
   for (;;) {
     const index = reading(db, 'stepfast:runs').objectStore('stepfast:runs').index('due');
     const page = await index.getAll(IDBKeyRange.lowerBound(from, true), PAGE);
-    for (const { row } of page) {
-      rows.delete(row.runId);
-      rows.set(row.runId, row);
+    for (const record of page) {
+      records.delete(record.row.runId);
+      records.set(record.row.runId, record);
     }
     // Asked after the rows were read: who has claimed one of them by then is seen.
     const isAlive = await whoIsAlive();
-    const lanes = byLane(rows.values());
+    const lanes = byLane(records.values());
     const picked = selectByLane(lanes.values(), query, isAlive);
     const last = page.at(-1);
-    if (!last || page.length < PAGE || picked.runs.length >= query.limit) return picked;
+    if (!last || page.length < PAGE || picked.runs.length >= query.limit) {
+      return { ...picked, runs: picked.runs.map((run) => withJournal(run, records.get(run.row.runId)!)) };
+    }
     const { rank, row } = last;
     const unlimited = selectDue(lanes.get(rank) ?? [], query, isAlive, Infinity);
     // Lists come after all numbers: `[rank, []]` is behind every row of the rank.
@@ -87,10 +89,14 @@ export async function pickDue(
   }
 }
 
+/** A short journal came with the row. */
+const withJournal = (run: Picked['runs'][number], { chunks, tail }: RunRecord) =>
+  chunks ? run : { ...run, journal: tail };
+
 /** Rows in the order of the index, apart by lane. */
-function byLane(rows: Iterable<RunRow>): Map<number, RunRow[]> {
+function byLane(records: Iterable<RunRecord>): Map<number, RunRow[]> {
   const lanes = new Map<number, RunRow[]>();
-  for (const row of rows) {
+  for (const { row } of records) {
     const same = lanes.get(laneOf(row));
     if (same) same.push(row);
     else lanes.set(laneOf(row), [row]);

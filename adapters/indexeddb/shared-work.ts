@@ -3,7 +3,7 @@ import { StepfastError } from '../../src/errors.js';
 import type { Batch, SharedOutcome, SharedWork } from '../../src/store/store.js';
 import { transition } from '../../src/store/transition.js';
 import { assertFormat, storeError } from './schema.js';
-import { type CommitHost, changedBy, FENCED, isOfTheDead, leaseKey, nameOf, scope } from './transaction.js';
+import { type CommitHost, changedBy, FENCED, isOfTheDead, nameOf, scope } from './transaction.js';
 
 /*
  * Rows of the app and a commit in one transaction, while a function of the app decides what the rows are.
@@ -92,7 +92,7 @@ interface Deciding<Value> {
 /** The whole of it but its end: any outcome other than `committed` is to be undone by the caller. */
 async function decide<Value>(
   host: CommitHost,
-  { reads, write, meta, quietly }: ReturnType<typeof scope>,
+  { reads, write, renew, meta }: ReturnType<typeof scope>,
   { tx, running, work, births }: Deciding<Value>,
 ): Promise<{ readonly outcome: SharedOutcome; readonly changed: readonly string[] }> {
   assertFormat(await meta.get('format'), 'minWriter', host.format());
@@ -108,8 +108,7 @@ async function decide<Value>(
   const { outcome, writes } = await transition(reads, said.batch);
   if (outcome.kind !== 'committed') return { outcome, changed: [] };
   write(writes);
-  const lease = host.lease(said.batch.now);
-  if (lease) quietly(meta.put(lease, leaseKey(lease.owner)));
+  renew(host.lease(said.batch.now));
   return { outcome, changed: changedBy(writes) };
 }
 

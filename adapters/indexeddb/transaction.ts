@@ -1,6 +1,7 @@
 import { unwrap } from 'idb';
 import { laneOf } from '../../src/store/due.js';
-import type { Batch, CommitOutcome, EventRow } from '../../src/store/store.js';
+import type { Batch, CommitOutcome, EventRow, StateRow } from '../../src/store/store.js';
+import { foreseen } from '../../src/store/transition/foreseen.js';
 import {
   pairKey,
   pairsOf,
@@ -10,7 +11,8 @@ import {
   type Writes,
 } from '../../src/store/transition/scope.js';
 import { transition } from '../../src/store/transition.js';
-import { assertFormat, chunksOf, type Lease, type RunRecord, type WriteTx } from './schema.js';
+import { isOurs } from '../../src/values/check.js';
+import { assertFormat, chunksOf, type Lease, type RunRecord, type StoreName, type WriteTx } from './schema.js';
 
 /*
  * Commits. A transaction costs much, a row little, so all commits that queue up while one transaction is under way
@@ -45,16 +47,23 @@ export const eventsBy =
 /** The reads of a transition inside one transaction, and the writing of what it decided. */
 export function scope(tx: WriteTx) {
   const runs = tx.objectStore('stepfast:runs');
-  const spill = tx.objectStore('stepfast:spill');
   const events = tx.objectStore('stepfast:events');
   const state = tx.objectStore('stepfast:state');
   const meta = tx.objectStore('stepfast:meta');
-  const records = new Map<string, RunRecord>();
-  const failures: unknown[] = [];
+  /** What has been read or written so far, also that something is not there. */
+  const records = new Map<string, RunRecord | undefined>();
+  const values = new Map<string, StateRow | undefined>();
+  const slots = new Map<string, number>();
   let clock: StoreClock | undefined;
 
-  /** For writes, which nobody awaits: the end of the transaction tells, `failures` why. */
-  const quietly = (request: Promise<unknown>) => void request.catch((error: unknown) => failures.push(error));
+  /** Writes: nobody awaits them, and a promise for each cost as much as the write. The end tells, `failures` why. */
+  const native = unwrap(tx) as IDBTransaction;
+  const into = (name: StoreName) => native.objectStore(name);
+  const failures: unknown[] = [];
+  native.addEventListener('error', ({ target }) => {
+    const { source, error } = target as IDBRequest<unknown>;
+    if (isOurs((source as IDBObjectStore).name)) failures.push(error);
+  });
   const keep = (record: RunRecord) => {
     records.set(record.row.runId, record);
     return record.row;
@@ -66,8 +75,8 @@ export function scope(tx: WriteTx) {
   const reads: Reads = {
     clock: async () => (clock ??= (await meta.get('clock')) as StoreClock),
     async run(runId) {
-      const record = records.get(runId) ?? (await runs.get(runId));
-      return record && keep(record);
+      if (!records.has(runId)) records.set(runId, await runs.get(runId));
+      return records.get(runId)?.row;
     },
     runByKey: (job, key) => runs.index('key').getKey([job, key]),
     runByUnique: (job, key) => runs.index('unique').getKey([job, key]),
@@ -81,42 +90,59 @@ export function scope(tx: WriteTx) {
     backlog: (pair) => events.index('untaken').count(pair),
     expired: async (now) =>
       (await events.index('expires').getAll(IDBKeyRange.upperBound(now), 8)).map(({ row }) => row),
-    slots: (queue) => runs.index('slot').count(queue),
-    state: (key) => state.get(key),
+    async slots(queue) {
+      if (!slots.has(queue)) slots.set(queue, await runs.index('slot').count(queue));
+      return slots.get(queue)!;
+    },
+    async state(key) {
+      if (!values.has(key)) values.set(key, await state.get(key));
+      return values.get(key);
+    },
     expiredState: (now) => state.index('expires').getAllKeys(IDBKeyRange.upperBound(now), 8),
   };
 
   /** Deletes the chunks of a journal. */
-  const clear = (runId: string) => quietly(spill.delete(chunksOf(runId)));
+  const clear = (runId: string) => void into('stepfast:spill').delete(chunksOf(runId));
+  const countSlot = (queue: string | undefined, change: 1 | -1) => {
+    const count = queue === undefined ? undefined : slots.get(queue);
+    if (count !== undefined) slots.set(queue!, count + change);
+  };
   const putRun = ({ row, append, reset }: RunWrite) => {
     const old = records.get(row.runId);
+    countSlot(old?.row.slot, -1);
+    countSlot(row.slot, 1);
     if (reset && old?.chunks) clear(row.runId);
     let { tail, chunks, size } = reset || !old ? EMPTY : old;
     tail = [...tail, ...append];
     size += JSON.stringify(append).length;
     if (tail.length >= MAX_TAIL || size > MAX_TAIL_SIZE) {
-      quietly(spill.put(tail, [row.runId, chunks++]));
+      into('stepfast:spill').put(tail, [row.runId, chunks++]);
       tail = [];
       size = 0;
     }
     const record = { row, rank: laneOf(row), tail, chunks, size, pairs: pairsOf(row) };
     keep(record);
-    quietly(runs.put(record));
+    into('stepfast:runs').put(record);
   };
   const write = (writes: Writes) => {
     for (const runId of writes.deletes) {
       clear(runId);
-      records.delete(runId);
-      quietly(runs.delete(runId));
+      countSlot(records.get(runId)?.row.slot, -1);
+      records.set(runId, undefined);
+      into('stepfast:runs').delete(runId);
     }
     for (const written of writes.runs.values()) putRun(written);
     for (const row of writes.events.values()) {
       const pair = pairKey(row.name, row.key);
-      quietly(events.put({ row, pair, ...(!row.taken && { untaken: pair }) }));
+      into('stepfast:events').put({ row, pair, ...(!row.taken && { untaken: pair }) });
     }
-    for (const seq of writes.drops) quietly(events.delete(seq));
-    for (const [key, row] of writes.state) quietly(row ? state.put(row) : state.delete(key));
-    if (writes.clock !== clock) quietly(meta.put((clock = writes.clock), 'clock'));
+    for (const seq of writes.drops) into('stepfast:events').delete(seq);
+    for (const [key, row] of writes.state) {
+      values.set(key, row);
+      if (row) into('stepfast:state').put(row);
+      else into('stepfast:state').delete(key);
+    }
+    if (writes.clock !== clock) into('stepfast:meta').put((clock = writes.clock), 'clock');
   };
 
   /** What every commit needs of the store itself, in one request: the clock, and the format, which is returned. */
@@ -126,7 +152,11 @@ export function scope(tx: WriteTx) {
     return format;
   };
 
-  return { reads, write, head, meta, quietly, failures };
+  const renew = (lease: Lease | undefined) => {
+    if (lease) into('stepfast:meta').put(lease, leaseKey(lease.owner));
+  };
+
+  return { reads, write, renew, head, meta, failures };
 }
 
 /** The runs that others are told of. */
@@ -187,11 +217,15 @@ export function committer(host: CommitHost): {
     try {
       const tx = await host.begin();
       const done = tx.done.catch((error: unknown) => (aborted = error));
-      const { reads, write, head, meta, quietly, failures } = scope(tx);
+      const { reads, write, renew, head, failures } = scope(tx);
       try {
-        // All rows that are known to be needed are asked for at once: one after the other, each waits for the one before.
-        const known = group.flatMap(({ batch }) => (batch.run ? reads.run(batch.run.runId) : []));
-        const [format] = await Promise.all([head(), ...known]);
+        // All that is known to be needed is asked for at once: one after the other, each waits for the one before.
+        const known = group.map(({ batch }) => foreseen(batch));
+        const [format] = await Promise.all([
+          head(),
+          ...known.flatMap((each) => each.runs.map(reads.run)),
+          ...known.flatMap((each) => each.state.map(reads.state)),
+        ]);
         assertFormat(format, 'minWriter', host.format());
         for (const { batch, births, pausedMs } of group) {
           if (isOfTheDead(host, births, batch)) {
@@ -206,8 +240,7 @@ export function committer(host: CommitHost): {
           write(writes);
           for (const runId of changedBy(writes)) changed.add(runId);
         }
-        const lease = host.lease(group[0]!.batch.now);
-        if (lease) quietly(meta.put(lease, leaseKey(lease.owner)));
+        renew(host.lease(group[0]!.batch.now));
         tx.commit(); // by itself it would only begin once every request has been answered
       } catch (error) {
         thrown = error;

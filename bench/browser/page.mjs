@@ -117,7 +117,7 @@ async function atOnce(batches) {
   return found;
 }
 
-/** B3: `prepare` leaves a run with so many finished steps waiting; `resume` takes it on after a reload. */
+/** B3: `prepare` leaves a run with so many finished steps waiting; a page that is loaded with its name takes it on by itself. */
 function resuming(name) {
   const stepfast = createStepfast({ store: indexedDBStore({ name }) });
   let entered = 0;
@@ -146,14 +146,14 @@ async function prepare(name, steps) {
   while ((await handle.status()) !== 'waiting') await new Promise((resolve) => setTimeout(resolve, 20));
 }
 
-/** Milliseconds from the start of the script to the next step, and how many steps ran again. */
+/** Milliseconds from where the page asks for its script to the next step, and how many steps ran again. */
 async function resume(name) {
   const { stepfast, next } = resuming(name);
   await stepfast.dispatch('go');
-  const ms = (await next) - scriptStart;
+  const ms = (await next) - globalThis.scriptStart;
   const again = await (await stepfast.start('long', 1_000, { id: 'long' })).result();
   return { ms, again };
 }
 
-const scriptStart = now();
-Object.assign(globalThis, { bench: { oneByOne, atOnce, prepare, resume } });
+const toResume = location.hash.slice(1);
+Object.assign(globalThis, { bench: { oneByOne, atOnce, prepare, resumed: toResume ? resume(toResume) : undefined } });

@@ -64,7 +64,8 @@ export function sealedStore(inner: Store, { ring, hash, keyOf }: SealedStoreOpti
       throw unreadable.add(stored.row, error);
     }
   };
-  const openDue = async (vault: Vault, run: DueRun): Promise<DueRun[]> => {
+  /** Without its journal, which is opened when it is loaded: one that can not be opened is to be blocked, not left out. */
+  const openDue = async (vault: Vault, { journal: _, ...run }: DueRun): Promise<DueRun[]> => {
     try {
       const [row, offers] = await Promise.all([openRow(vault, run.row), openOffers(vault, run.offers)]);
       remember(run.row);

@@ -184,8 +184,10 @@ export function createScheduler(options: SchedulerOptions) {
   };
 
   /** The journal of a run that is to be taken up here. */
-  const read = async ({ row, offers }: DueRun): Promise<StoredRun | undefined> =>
-    drivers.get(row.runId)?.wake(row, offers) || !jobs.has(row.job) ? undefined : store.load(row.runId);
+  const read = async ({ row, offers, journal }: DueRun): Promise<StoredRun | undefined> => {
+    if (drivers.get(row.runId)?.wake(row, offers) || !jobs.has(row.job)) return undefined;
+    return journal ? { row, journal } : store.load(row.runId);
+  };
 
   const takeUp = ({ row, offers, interrupted }: DueRun, stored: StoredRun | undefined) => {
     const job = jobs.get(row.job);

@@ -109,7 +109,9 @@ export const withOffers = (reads: Pick<Reads, 'events'>, picked: Picked, now: nu
 
 function* offering(reads: Pick<Reads, 'events'>, picked: Picked, now: number): Work<DuePage> {
   const runs: DueRun[] = [];
-  for (const { row, interrupted } of picked.runs)
-    runs.push({ row, interrupted, offers: yield* offersFor(storedEvents(reads), row.runId, row.waits, now) });
+  for (const run of picked.runs) {
+    const { runId, waits } = run.row;
+    runs.push(Object.assign({}, run, { offers: yield* offersFor(storedEvents(reads), runId, waits, now) }));
+  }
   return Object.assign({}, picked, { runs });
 }

@@ -332,6 +332,8 @@ export interface DueRun {
   readonly offers: readonly EventRow[];
   /** Its owner died, or left without releasing it, while the run was `running`. */
   readonly interrupted: boolean;
+  /** The whole journal as it was with the row, where the store has read it with that: it need not be loaded. */
+  readonly journal?: readonly JournalEntry[];
 }
 
 export interface DuePage {

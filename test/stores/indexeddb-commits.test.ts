@@ -1,6 +1,8 @@
 import { afterEach, expect, it } from 'vitest';
 import type { EventRecord, RunRecord } from '../../adapters/indexeddb/schema.js';
 import {
+  claim,
+  countCalls,
   countTransactions,
   dueQuery,
   freshName,
@@ -49,6 +51,42 @@ it('commits of one group see each other in the order in which they were asked fo
     { kind: 'committed' },
   ]);
   expect((await store.load('one'))?.journal).toHaveLength(2);
+  await store.close();
+});
+
+it('Q2: commits of one group count the slots that those before them have taken and given back', async () => {
+  const store = await openStore(freshName());
+  const queue = 'queue';
+  await store.commit({ now, starts: ['one', 'two', 'three'].map((runId) => newRun(runId)) });
+  const take = (runId: string) => {
+    const { state, ...run } = claim(runId, 0);
+    return store.commit({ now, run: { ...run, state: { ...state!, slot: queue }, concurrency: 1 } });
+  };
+  const giveBack = (runId: string) =>
+    store.commit({ now, run: { runId, fence: 1, append: [], state: { ...waitingFor('e'), slot: undefined } } });
+  const counts = countCalls(IDBIndex.prototype, 'count');
+  undo = counts.stop;
+  const outcomes = await Promise.all([take('one'), take('two'), giveBack('one'), take('three')]);
+  expect(outcomes.map(({ kind }) => kind)).toEqual(['committed', 'no-slot', 'committed', 'committed']);
+  expect(counts.stop()).toHaveLength(1); // the rest is known
+  await store.close();
+});
+
+it('Q1: what a group of starts and claims looks at is asked for at once, before anything is written', async () => {
+  const store = await openStore(freshName());
+  await store.commit({ now, starts: [newRun('there')] });
+  let sinceFirstWrite: ReturnType<typeof countCalls> | undefined;
+  const undoPut = sabotagePut(() => void (sinceFirstWrite ??= countCalls(IDBObjectStore.prototype, 'get')));
+  undo = () => [sinceFirstWrite?.stop(), undoPut()];
+  const starts = ['a', 'b', 'there', 'a'].map((runId) => store.commit({ now, starts: [newRun(runId)] }));
+  const outcomes = await Promise.all([...starts, store.commit({ now, run: claim('there', 0) })]);
+  expect(outcomes.slice(0, 4)).toMatchObject([
+    { starts: [{ kind: 'created' }] },
+    { starts: [{ kind: 'created' }] },
+    { starts: [{ kind: 'exists', runId: 'there' }] },
+    { starts: [{ kind: 'exists', runId: 'a' }] },
+  ]);
+  expect(sinceFirstWrite!.stop()).toEqual([]);
   await store.close();
 });
 

@@ -237,6 +237,21 @@ it('a look for work is one request while all rows fit a page, and two when most 
   await store.close();
 });
 
+it('a look brings the journals that stand in the rows, and not those that were moved to chunks', async () => {
+  const store = await openStore(freshName());
+  await store.commit({ now, starts: [newRun('short'), newRun('long')] });
+  const append = numbered(70).map((i) => stepped(`step-${i}`));
+  const state: RunState = { status: 'queued', version: 1, dueAt: now, waits: [] };
+  await store.commit({ now, run: { runId: 'long', fence: 0, append, state } });
+  const { runs } = await store.due(dueQuery());
+  expect(runs.map(({ row, journal }) => [row.runId, journal?.length])).toEqual([
+    ['short', 1],
+    ['long', undefined],
+  ]);
+  expect(runs[0]!.journal).toEqual((await store.load('short'))!.journal);
+  await store.close();
+});
+
 it('Q2: of runs that were given one unique key in turn, the last one holds it', async () => {
   for (const [first, second] of [
     ['a', 'b'],

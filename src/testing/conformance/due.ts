@@ -1,5 +1,5 @@
 import { stampOf } from '../../store/due.js';
-import type { RunState } from '../../store/store.js';
+import type { DueRun, RunState } from '../../store/store.js';
 import {
   cancelling,
   caseGroup,
@@ -8,6 +8,7 @@ import {
   commit,
   due,
   dueIds,
+  load,
   newEvent,
   newRun,
   now,
@@ -33,8 +34,29 @@ fact('nothing is due in an empty store', async ({ open }) => {
 fact('a queued run is due, with its row as it is kept', async ({ open }) => {
   const store = await open();
   await start(store, 'r', { tags: ['t'] });
+  const [{ journal: _, ...run }] = (await due(store)).runs as [DueRun];
+  equal(run, { row: await rowOf(store, 'r'), offers: [], interrupted: false }, 'the run');
+});
+
+fact('a journal that comes with due work is the whole of it, as it was with the row', async ({ open }) => {
+  const store = await open();
+  await start(store, 'short');
+  await start(store, 'long');
+  const queued: RunState = { status: 'queued', version: 1, dueAt: now, waits: [] };
+  const append = range(150).map((i) => stepped(`step-${i}`));
+  for (const half of [append.slice(0, 75), append.slice(75)])
+    await commit(store, { run: { runId: 'long', fence: 0, append: half, state: queued } });
   const { runs } = await due(store);
-  equal(runs, [{ row: await rowOf(store, 'r'), offers: [], interrupted: false }], 'the runs');
+  equal(
+    runs.map(({ row }) => [row.runId, row.length]),
+    [
+      ['short', 1],
+      ['long', 151],
+    ],
+    'the runs',
+  );
+  for (const { row, journal } of runs)
+    if (journal) equal(journal, (await load(store, row.runId)).journal, `the journal of "${row.runId}"`);
 });
 
 fact('due runs come in the order of their instants', async ({ open }) => {
