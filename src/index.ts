@@ -55,8 +55,10 @@ export type { ChildOptions, Step } from './replay/language.js';
 export type { ReceivedEvent, TimedOut, WaitOptions } from './replay/wait.js';
 export type { RunError, RunSnapshot, RunStatus, TimelineEntry, WaitingFor } from './run/inspect.js';
 export type { Log } from './run/log.js';
-export type { JournalEntry, RecordedError } from './store/journal.js';
 // For authors of stores and platforms
+export type * from './store/batch.js';
+export type { JournalEntry, RecordedError } from './store/journal.js';
+export type * from './store/rows.js';
 export type * from './store/store.js';
 export type { Codec } from './values/codec.js';
 export type { Duration } from './values/duration.js';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { FatalError, type Stepfast, StepfastError } from '../src/index.js';
-import type { Batch } from '../src/store/store.js';
+import type { Batch } from '../src/store/batch.js';
 import { codeOf, gate, type HandStore, hands, kindsOf, never, settle, soon } from './hand-kit.js';
 
 // Pins: what becomes of a run in memory when a commit does not happen, or its answer is late or lost (spec D3, D5), and whose

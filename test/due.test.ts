@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { isAhead, isDue, isLeftOver, laneOf, SKEW_MS, selectByLane, selectDue, stampOf } from '../src/store/due.js';
-import type { DueQuery, RunRow } from '../src/store/store.js';
+import type { RunRow } from '../src/store/rows.js';
+import type { DueQuery } from '../src/store/store.js';
 
 // Pins: which rows are due, and for whom, alone: to the millisecond (spec O1, O2, Q2, Q4).
 

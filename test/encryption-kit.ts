@@ -1,6 +1,7 @@
 import { type EncryptionKey, type EncryptionOptions, encryption } from '../plugins/encryption/index.js';
+import type { Batch, CommitOutcome, NewRun, RunChange } from '../src/store/batch.js';
 import type { JournalEntry } from '../src/store/journal.js';
-import type { Batch, CommitOutcome, NewRun, RunChange, Store } from '../src/store/store.js';
+import type { Store } from '../src/store/store.js';
 import type { Json } from '../src/values/json.js';
 
 /*

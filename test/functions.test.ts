@@ -5,7 +5,7 @@ import { createFunctions, lostBy } from '../src/run/functions.js';
 import type { DriverHost } from '../src/run/host.js';
 import { liveRunOf } from '../src/run/live-run.js';
 import { identityKey, type JournalEntry } from '../src/store/journal.js';
-import type { RunRow } from '../src/store/store.js';
+import type { RunRow } from '../src/store/rows.js';
 import { systemPlatform } from '../src/system.js';
 import { createCodec } from '../src/values/codec.js';
 import { gate, hands, never, settle } from './hand-kit.js';

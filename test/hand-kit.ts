@@ -2,7 +2,8 @@ import { expect } from 'vitest';
 import { type MemoryMedium, memoryMedium, memoryStore } from '../adapters/memory/index.js';
 import { createEngine, type EngineOptions, type Stepfast } from '../src/engine/engine.js';
 import type { Platform } from '../src/platform.js';
-import type { Batch, CommitOutcome, DuePage, DueQuery, OpenOptions, Store, StoreListener } from '../src/store/store.js';
+import type { Batch, CommitOutcome } from '../src/store/batch.js';
+import type { DuePage, DueQuery, OpenOptions, Store, StoreListener } from '../src/store/store.js';
 import { systemPlatform } from '../src/system.js';
 
 /*

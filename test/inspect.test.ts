@@ -3,7 +3,7 @@ import { StepfastError } from '../src/index.js';
 import { errorOf, lostSnapshotOf, snapshotOf, timelineOf } from '../src/run/inspect.js';
 import { asSaid, createLog, type LogLine, linesIn, ofEarlier } from '../src/run/log.js';
 import type { JournalEntry, RecordedError } from '../src/store/journal.js';
-import type { RunRow, StoredRun } from '../src/store/store.js';
+import type { RunRow, StoredRun } from '../src/store/rows.js';
 import { createCodec } from '../src/values/codec.js';
 
 // Pins: what people see of a run, out of what is stored of it (spec V1, V2), and what is kept of what it says (V3).

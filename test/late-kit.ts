@@ -1,6 +1,6 @@
 import { type MemoryMedium, memoryMedium, memoryStore } from '../adapters/memory/index.js';
 import { createStepfast, type EngineOptions, type Stepfast, type Store } from '../src/index.js';
-import type { Batch } from '../src/store/store.js';
+import type { Batch } from '../src/store/batch.js';
 import { type SimulatedClock, simulatedClock } from '../src/testing/clock.js';
 
 export const never = () => new Promise<never>(() => undefined);

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { memoryStore } from '../adapters/memory/index.js';
 import type { Stepfast } from '../src/index.js';
-import type { Batch } from '../src/store/store.js';
+import type { Batch } from '../src/store/batch.js';
 import { never, newWorld, until } from './late-kit.js';
 
 // Pins: what the simulation (test/prove/sim) has found about events that come while a commit is under way.

@@ -5,7 +5,7 @@ import { readEnds } from '../src/run/children.js';
 import { createLateness, lateResult } from '../src/run/functions.js';
 import { emptyDraft, forgetGeneration, hear, liveRunOf } from '../src/run/live-run.js';
 import type { JournalEntry } from '../src/store/journal.js';
-import type { EventRow, RunRow, StoredRun } from '../src/store/store.js';
+import type { EventRow, RunRow, StoredRun } from '../src/store/rows.js';
 import { systemPlatform } from '../src/system.js';
 import { createCodec } from '../src/values/codec.js';
 import { codeOf, hands, settle } from './hand-kit.js';

@@ -4,7 +4,7 @@ import { digestOf } from '../src/replay/digest.js';
 import { mismatch } from '../src/replay/mismatch.js';
 import { eventNames, waitCommand, waitName } from '../src/replay/wait.js';
 import { identityKey, type JournalEntry } from '../src/store/journal.js';
-import type { EventRow, RunRow } from '../src/store/store.js';
+import type { EventRow, RunRow } from '../src/store/rows.js';
 import {
   hears,
   holderOf,

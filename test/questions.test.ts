@@ -23,7 +23,7 @@ import {
 } from '../src/run/questions.js';
 import { SKEW_MS } from '../src/store/due.js';
 import { identityKey, type JournalEntry } from '../src/store/journal.js';
-import type { EventRow, RunRow } from '../src/store/store.js';
+import type { EventRow, RunRow } from '../src/store/rows.js';
 
 // Pins: what is answered from a run in memory alone: which event fits, what is due first, which functions may start, what
 // the row says next (spec E3 to E10, R7, R8, F8).

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { FatalError, type Stepfast, StepfastError } from '../src/index.js';
-import type { Batch, CommitOutcome } from '../src/store/store.js';
+import type { Batch, CommitOutcome } from '../src/store/batch.js';
 import { codeOf, gate, hands, kindsOf, never, settle, soon } from './hand-kit.js';
 
 // Pins: runs commanded from outside (spec F6, F9, Q1, Q6): what each command writes, of whom it asks, and what it says where

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { memoryStore } from '../adapters/memory/index.js';
 import { createState, type State, stateRefusal } from '../src/door/state.js';
 import type { Platform } from '../src/platform.js';
-import type { StateChange } from '../src/store/store.js';
+import type { StateChange } from '../src/store/batch.js';
 import { simulatedClock } from '../src/testing/clock.js';
 import { quoted } from '../src/values/check.js';
 import { createCodec } from '../src/values/codec.js';

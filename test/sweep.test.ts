@@ -2,8 +2,9 @@ import { expect, it } from 'vitest';
 import { memoryStore } from '../adapters/memory/index.js';
 import { createSweep } from '../src/engine/sweep.js';
 import { type AnyJob, defineJob, type JobOptions, StepfastError } from '../src/index.js';
+import type { Batch } from '../src/store/batch.js';
 import type { JournalEntry } from '../src/store/journal.js';
-import type { Batch, StoredStatus } from '../src/store/store.js';
+import type { StoredStatus } from '../src/store/rows.js';
 import { systemPlatform } from '../src/system.js';
 import { codeOf, settle } from './hand-kit.js';
 

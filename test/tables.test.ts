@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { EventRow, ListQuery, RunRow, StateRow } from '../src/store/store.js';
+import type { EventRow, RunRow, StateRow } from '../src/store/rows.js';
+import type { ListQuery } from '../src/store/store.js';
 import { fitsList, listPage, Tables } from '../src/store/tables.js';
 import { pairKey } from '../src/store/transition/scope.js';
 

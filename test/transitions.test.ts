@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import type { Batch, CommitOutcome, NewEvent, NewRun, RunChange } from '../src/store/batch.js';
 import type { JournalEntry } from '../src/store/journal.js';
-import type { Batch, CommitOutcome, NewEvent, NewRun, RunChange, RunState } from '../src/store/store.js';
+import type { RunState } from '../src/store/rows.js';
 import { Tables } from '../src/store/tables.js';
 import { type Transition, transition } from '../src/store/transition.js';
 

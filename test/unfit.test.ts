@@ -3,7 +3,7 @@ import { createUnfit } from '../src/engine/unfit.js';
 import { defineJob } from '../src/index.js';
 import { stampOf } from '../src/store/due.js';
 import type { JournalEntry } from '../src/store/journal.js';
-import type { RunRow } from '../src/store/store.js';
+import type { RunRow } from '../src/store/rows.js';
 
 // Pins: which runs a context leaves alone, how long, and what it says of them, alone (spec R5).
 

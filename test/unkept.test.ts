@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { memoryStore } from '../adapters/memory/index.js';
 import { type Stepfast, StepfastError } from '../src/index.js';
-import type { Batch } from '../src/store/store.js';
+import type { Batch } from '../src/store/batch.js';
 import { media, world } from './harness.js';
 
 // Pins: spec F3 and D7 where a store finds out at the commit that it can not keep something: a file that was changed since it

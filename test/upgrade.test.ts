@@ -3,7 +3,7 @@ import { defineJob, type JobOptions, type MigratedRun, type StepfastError } from
 import { digestOf } from '../src/replay/digest.js';
 import { upgradeOf } from '../src/run/upgrade.js';
 import type { JournalEntry } from '../src/store/journal.js';
-import type { RunRow } from '../src/store/store.js';
+import type { RunRow } from '../src/store/rows.js';
 import { createCodec } from '../src/values/codec.js';
 
 // Pins: what becomes of a run when code of a later version takes it up, alone (spec O6).

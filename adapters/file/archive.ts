@@ -1,6 +1,6 @@
 import { dirname, join } from 'node:path';
 import { FORMAT_VERSION } from '../../src/store/journal.js';
-import type { RunRow, StoredRun } from '../../src/store/store.js';
+import type { RunRow, StoredRun } from '../../src/store/rows.js';
 import { replaceFile, sweep, TEMPORARY } from './atomic-write.js';
 import { corrupt, tooNew } from './damage.js';
 import type { Disk } from './disk.js';

@@ -1,7 +1,7 @@
 import { StepfastError } from '../../src/errors.js';
+import type { Batch, CommitOutcome, NewRun } from '../../src/store/batch.js';
 import { copyOf } from '../../src/store/copy.js';
 import type { JournalEntry } from '../../src/store/journal.js';
-import type { Batch, CommitOutcome, NewRun } from '../../src/store/store.js';
 
 /*
  * What crosses the border between callers and this store shares no object with either side (store rule S6).

@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { FORMAT_VERSION } from '../../src/store/journal.js';
-import type { RunRow } from '../../src/store/store.js';
+import type { RunRow } from '../../src/store/rows.js';
 import { replaceFile } from './atomic-write.js';
 import { tooNew } from './damage.js';
 import type { Disk } from './disk.js';

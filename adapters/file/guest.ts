@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { StepfastError } from '../../src/errors.js';
-import type { Batch, CommitOutcome, RunRow } from '../../src/store/store.js';
+import type { Batch, CommitOutcome } from '../../src/store/batch.js';
+import type { RunRow } from '../../src/store/rows.js';
 import { prepare } from './batch.js';
 import type { Disk } from './disk.js';
 import { storeError } from './files.js';

@@ -1,4 +1,4 @@
-import type { RunRow } from '../../src/store/store.js';
+import type { RunRow } from '../../src/store/rows.js';
 import { Tables } from '../../src/store/tables.js';
 import { corrupt, type Damage, type LostValue } from './damage.js';
 import { type Header, type RecordState, type Removal, type StateMark, WITNESSES } from './record.js';

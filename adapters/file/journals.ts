@@ -1,5 +1,5 @@
 import type { JournalEntry } from '../../src/store/journal.js';
-import type { RunRow, StoredRun } from '../../src/store/store.js';
+import type { RunRow, StoredRun } from '../../src/store/rows.js';
 import { corrupt } from './damage.js';
 import type { Disk } from './disk.js';
 import { readAt } from './files.js';

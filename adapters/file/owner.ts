@@ -1,5 +1,6 @@
 import { StepfastError } from '../../src/errors.js';
-import type { CommitOutcome, RunRow } from '../../src/store/store.js';
+import type { CommitOutcome } from '../../src/store/batch.js';
+import type { RunRow } from '../../src/store/rows.js';
 import type { Writes } from '../../src/store/transition/scope.js';
 import { transition } from '../../src/store/transition.js';
 import type { Archive } from './archive.js';

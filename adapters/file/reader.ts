@@ -1,6 +1,7 @@
 import { isStepfastError, type StepfastError } from '../../src/errors.js';
 import { copyOf } from '../../src/store/copy.js';
-import type { ListPage, ListQuery, RunRow, StoredRun } from '../../src/store/store.js';
+import type { RunRow, StoredRun } from '../../src/store/rows.js';
+import type { ListPage, ListQuery } from '../../src/store/store.js';
 import { listPage } from '../../src/store/tables.js';
 import type { Archive } from './archive.js';
 import { corrupt, type Damage } from './damage.js';

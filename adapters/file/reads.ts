@@ -1,5 +1,6 @@
+import type { Batch } from '../../src/store/batch.js';
 import type { JournalEntry } from '../../src/store/journal.js';
-import type { Batch, RunRow, StoredRun } from '../../src/store/store.js';
+import type { RunRow, StoredRun } from '../../src/store/rows.js';
 import type { Reads, Writes } from '../../src/store/transition/scope.js';
 import type { Archive } from './archive.js';
 import { assertSound, type Image, isRemoved, keyText } from './image.js';

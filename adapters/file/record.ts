@@ -1,6 +1,6 @@
 import { crc32 } from 'node:zlib';
 import { FORMAT_VERSION, type JournalEntry } from '../../src/store/journal.js';
-import type { EventRow, RunRow, StateRow } from '../../src/store/store.js';
+import type { EventRow, RunRow, StateRow } from '../../src/store/rows.js';
 import type { StoreClock } from '../../src/store/transition/scope.js';
 import type { Damage, LostValue } from './damage.js';
 

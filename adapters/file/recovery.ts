@@ -1,6 +1,6 @@
 import { dirname } from 'node:path';
 import { StepfastError } from '../../src/errors.js';
-import type { RunRow } from '../../src/store/store.js';
+import type { RunRow } from '../../src/store/rows.js';
 import { corrupt, corruptValue } from './damage.js';
 import type { Disk } from './disk.js';
 import { APPEND, openRegular, removeFile, syncFolder } from './files.js';

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { EventRow, StateRow, StoredRun } from '../../src/store/store.js';
+import type { EventRow, StateRow, StoredRun } from '../../src/store/rows.js';
 import type { RunWrite, Writes } from '../../src/store/transition/scope.js';
 import { renameOver, TEMPORARY } from './atomic-write.js';
 import type { Disk } from './disk.js';

@@ -1,4 +1,4 @@
-import type { StateRow } from '../../src/store/store.js';
+import type { StateRow } from '../../src/store/rows.js';
 import { corruptValue, type Damage, type LostValue } from './damage.js';
 import type { Image } from './image.js';
 import { markOf, type StateMark } from './record.js';

@@ -1,5 +1,5 @@
 import type { JournalEntry } from '../../src/store/journal.js';
-import type { StateRow } from '../../src/store/store.js';
+import type { StateRow } from '../../src/store/rows.js';
 import type { Writes } from '../../src/store/transition/scope.js';
 import { extend, type Image, remember, remove, revisionOf } from './image.js';
 import { encodeRecord, marksOf, type RecordState, type Removal, WITNESSES } from './record.js';

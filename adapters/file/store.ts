@@ -1,9 +1,10 @@
 import { join, resolve } from 'node:path';
 import { StepfastError } from '../../src/errors.js';
+import type { Batch, CommitOutcome } from '../../src/store/batch.js';
 import { copyOf } from '../../src/store/copy.js';
 import { selectByLane, withOffers } from '../../src/store/due.js';
 import { FORMAT_VERSION } from '../../src/store/journal.js';
-import type { Batch, CommitOutcome, OpenOptions, Store } from '../../src/store/store.js';
+import type { OpenOptions, Store } from '../../src/store/store.js';
 import { type Archive, createArchive } from './archive.js';
 import { sweep, TEMPORARY } from './atomic-write.js';
 import { copyBatch, type Prepared, prepare, released } from './batch.js';

@@ -1,5 +1,6 @@
 import { laneOf, type Picked, selectByLane, selectDue } from '../../src/store/due.js';
-import type { DueQuery, ListPage, ListQuery, RunRow, StoredRun } from '../../src/store/store.js';
+import type { RunRow, StoredRun } from '../../src/store/rows.js';
+import type { DueQuery, ListPage, ListQuery } from '../../src/store/store.js';
 import { fitsList } from '../../src/store/tables.js';
 import type { Connection } from './connection.js';
 import { chunksOf, type Database, type RunRecord, reading } from './schema.js';

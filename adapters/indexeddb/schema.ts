@@ -1,7 +1,7 @@
 import type { DBSchema, IDBPDatabase, IDBPTransaction } from 'idb';
 import { StepfastError } from '../../src/errors.js';
 import { FORMAT_VERSION, type JournalEntry } from '../../src/store/journal.js';
-import type { EventRow, RunRow, StateRow } from '../../src/store/store.js';
+import type { EventRow, RunRow, StateRow } from '../../src/store/rows.js';
 import type { StoreClock } from '../../src/store/transition/scope.js';
 import { check } from '../../src/values/check.js';
 import { unreadableFile } from '../../src/values/same.js';

@@ -1,6 +1,7 @@
 import { unwrap } from 'idb';
 import { StepfastError } from '../../src/errors.js';
-import type { Batch, SharedOutcome, SharedWork } from '../../src/store/store.js';
+import type { Batch } from '../../src/store/batch.js';
+import type { SharedOutcome, SharedWork } from '../../src/store/store.js';
 import { transition } from '../../src/store/transition.js';
 import { assertFormat, storeError } from './schema.js';
 import { type CommitHost, changedBy, FENCED, isOfTheDead, nameOf, scope } from './transaction.js';

@@ -1,6 +1,7 @@
 import { unwrap } from 'idb';
+import type { Batch, CommitOutcome } from '../../src/store/batch.js';
 import { laneOf } from '../../src/store/due.js';
-import type { Batch, CommitOutcome, EventRow, StateRow } from '../../src/store/store.js';
+import type { EventRow, StateRow } from '../../src/store/rows.js';
 import { foreseen } from '../../src/store/transition/foreseen.js';
 import {
   pairKey,

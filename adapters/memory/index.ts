@@ -1,8 +1,9 @@
 import { StepfastError } from '../../src/errors.js';
+import type { CommitOutcome } from '../../src/store/batch.js';
 import { copyOf } from '../../src/store/copy.js';
 import { selectByLane, withOffers } from '../../src/store/due.js';
 import { FORMAT_VERSION, type JournalEntry } from '../../src/store/journal.js';
-import type { CommitOutcome, DuePage, OpenOptions, Store, StoreListener } from '../../src/store/store.js';
+import type { DuePage, OpenOptions, Store, StoreListener } from '../../src/store/store.js';
 import { listPage, Tables } from '../../src/store/tables.js';
 import { type Transition, transition } from '../../src/store/transition.js';
 import { checkOptions } from '../../src/values/check.js';

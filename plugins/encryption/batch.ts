@@ -1,14 +1,7 @@
 import { isStepfastError, type StepfastError } from '../../src/errors.js';
-import type {
-  Batch,
-  Deletion,
-  NewEvent,
-  NewRun,
-  RunChange,
-  RunRow,
-  StateChange,
-  Store,
-} from '../../src/store/store.js';
+import type { Batch, Deletion, NewEvent, NewRun, RunChange, StateChange } from '../../src/store/batch.js';
+import type { RunRow } from '../../src/store/rows.js';
+import type { Store } from '../../src/store/store.js';
 import { checkText, isOurs } from '../../src/values/check.js';
 import type { KeyRing } from './keys.js';
 import { hashUnique, hashWait, keyIdOfRow, sealEntry, sealEvent, sealStart, sealState, unmarked } from './rows.js';

@@ -1,5 +1,6 @@
 import { StepfastError } from '../../src/errors.js';
-import type { CommitOutcome, StateChange, StateRow } from '../../src/store/store.js';
+import type { CommitOutcome, StateChange } from '../../src/store/batch.js';
+import type { StateRow } from '../../src/store/rows.js';
 import type { Json } from '../../src/values/json.js';
 import { sumOf } from '../../src/values/sum.js';
 

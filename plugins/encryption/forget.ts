@@ -1,6 +1,6 @@
 import type { PluginHost } from '../../src/engine/plugin.js';
 import { StepfastError } from '../../src/errors.js';
-import type { RunRow, RunState } from '../../src/store/store.js';
+import type { RunRow, RunState } from '../../src/store/rows.js';
 import { checkText } from '../../src/values/check.js';
 import { KEY_TAG } from './rows.js';
 

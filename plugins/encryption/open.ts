@@ -1,5 +1,6 @@
 import { isStepfastError, StepfastError } from '../../src/errors.js';
-import type { StateChange, Store } from '../../src/store/store.js';
+import type { StateChange } from '../../src/store/batch.js';
+import type { Store } from '../../src/store/store.js';
 import type { KeyRing } from './keys.js';
 import { isMarked } from './rows.js';
 import { keyMissing, type Vault } from './seal.js';

@@ -1,6 +1,7 @@
 import type { StepfastError } from '../../src/errors.js';
+import type { NewEvent, NewRun } from '../../src/store/batch.js';
 import type { JournalEntry, RecordedError } from '../../src/store/journal.js';
-import type { EventRow, NewEvent, NewRun, OpenWait, RunRow, RunState, StoredRun } from '../../src/store/store.js';
+import type { EventRow, OpenWait, RunRow, RunState, StoredRun } from '../../src/store/rows.js';
 import type { Json } from '../../src/values/json.js';
 import { type Bounded, keyIdOf, type Place, type Vault } from './seal.js';
 

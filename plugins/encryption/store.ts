@@ -1,16 +1,6 @@
-import type {
-  Batch,
-  CommitOutcome,
-  DuePage,
-  DueQuery,
-  DueRun,
-  ListPage,
-  ListQuery,
-  OpenOptions,
-  StateRow,
-  Store,
-  StoredRun,
-} from '../../src/store/store.js';
+import type { Batch, CommitOutcome } from '../../src/store/batch.js';
+import type { StateRow, StoredRun } from '../../src/store/rows.js';
+import type { DuePage, DueQuery, DueRun, ListPage, ListQuery, OpenOptions, Store } from '../../src/store/store.js';
 import { isOurs } from '../../src/values/check.js';
 import { createSealing, type KeyOf, stateKey } from './batch.js';
 import { commitCounting } from './count.js';

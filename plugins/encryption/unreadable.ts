@@ -1,6 +1,7 @@
 import { isStepfastError, StepfastError } from '../../src/errors.js';
 import { stampOf } from '../../src/store/due.js';
-import type { OpenOptions, RunRow } from '../../src/store/store.js';
+import type { RunRow } from '../../src/store/rows.js';
+import type { OpenOptions } from '../../src/store/store.js';
 import type { Vault } from './seal.js';
 
 /*

@@ -1,6 +1,6 @@
 import { StepfastError } from '../errors.js';
 import type { Platform } from '../platform.js';
-import type { Batch, CommitOutcome, RunChange } from '../store/store.js';
+import type { Batch, CommitOutcome, RunChange } from '../store/batch.js';
 import { checkKey, checkName, checkOptions, checkText, quoted } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
 import type { Duration } from '../values/duration.js';

@@ -1,6 +1,7 @@
 import { StepfastError } from '../errors.js';
 import type { Clock } from '../platform.js';
-import type { RunChange, Unique } from '../store/store.js';
+import type { RunChange } from '../store/batch.js';
+import type { Unique } from '../store/rows.js';
 import { check, checkInteger, checkName, checkOptions, checkText } from '../values/check.js';
 import { type Duration, durationMs } from '../values/duration.js';
 import type { AnyJob } from './job.js';

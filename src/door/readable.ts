@@ -1,5 +1,5 @@
 import { StepfastError } from '../errors.js';
-import type { RunRow } from '../store/store.js';
+import type { RunRow } from '../store/rows.js';
 import { isOurs } from '../values/check.js';
 
 /**

@@ -1,7 +1,8 @@
 import { StepfastError } from '../errors.js';
 import type { Platform } from '../platform.js';
+import type { Batch, CommitOutcome, NewRun, RunChange, StartOutcome, StateChange } from '../store/batch.js';
 import type { JournalEntry } from '../store/journal.js';
-import type { Batch, CommitOutcome, NewRun, RunChange, StartOutcome, StateChange, StoredRun } from '../store/store.js';
+import type { StoredRun } from '../store/rows.js';
 import { type Awaitable, perform, type Work } from '../store/transition/work.js';
 import { check, checkName, checkOptions, checkOwn, checkText, quoted } from '../values/check.js';
 import type { Codec } from '../values/codec.js';

@@ -1,6 +1,7 @@
 import { StepfastError } from '../errors.js';
 import type { Platform } from '../platform.js';
-import type { CommitOutcome, StateChange, StateOutcome, StateRow } from '../store/store.js';
+import type { CommitOutcome, StateChange, StateOutcome } from '../store/batch.js';
+import type { StateRow } from '../store/rows.js';
 import { check, checkOptions, checkOwn, checkText, quoted } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
 import { type Duration, durationMs, instantMs } from '../values/duration.js';

@@ -7,7 +7,8 @@ import { createState, type State, type StateHost, stateRefusal } from '../door/s
 import { isStepfastError, StepfastError } from '../errors.js';
 import { LIMITS } from '../limits.js';
 import type { Clock, Platform } from '../platform.js';
-import type { Batch, CommitOutcome, Store } from '../store/store.js';
+import type { Batch, CommitOutcome } from '../store/batch.js';
+import type { Store } from '../store/store.js';
 import { check, checkInteger, checkOptions } from '../values/check.js';
 import { type Codec, createCodec } from '../values/codec.js';
 import { checkRetry, type RetryOptions } from '../values/retry.js';

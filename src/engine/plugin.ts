@@ -1,7 +1,8 @@
 import type { Start } from '../door/start.js';
 import type { Platform } from '../platform.js';
+import type { Batch, CommitOutcome } from '../store/batch.js';
 import type { JournalEntry } from '../store/journal.js';
-import type { Batch, CommitOutcome, Store } from '../store/store.js';
+import type { Store } from '../store/store.js';
 import type { Codec } from '../values/codec.js';
 
 /*

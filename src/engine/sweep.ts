@@ -2,7 +2,8 @@ import type { AnyJob } from '../door/job.js';
 import { fingerprintOfRun } from '../door/start.js';
 import { isStepfastError } from '../errors.js';
 import type { Platform } from '../platform.js';
-import type { Store, StoredRun } from '../store/store.js';
+import type { StoredRun } from '../store/rows.js';
+import type { Store } from '../store/store.js';
 import { durationMs } from '../values/duration.js';
 
 /*

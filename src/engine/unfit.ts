@@ -2,7 +2,7 @@ import type { AnyJob } from '../door/job.js';
 import { StepfastError } from '../errors.js';
 import { isDue, stampOf } from '../store/due.js';
 import type { JournalEntry } from '../store/journal.js';
-import type { RunRow, StoredRun } from '../store/store.js';
+import type { RunRow, StoredRun } from '../store/rows.js';
 
 /*
  * Runs that this context leaves alone: its code does not fit them, or there is nothing to do for them here. Derived where

@@ -10,7 +10,8 @@ import {
   type TimelineEntry,
   timelineOf,
 } from '../run/inspect.js';
-import type { ListQuery, RunRow, Store, StoredRun } from '../store/store.js';
+import type { RunRow, StoredRun } from '../store/rows.js';
+import type { ListQuery, Store } from '../store/store.js';
 import { fitsList } from '../store/tables.js';
 import { check, checkInteger, checkOptions, checkText, quoted } from '../values/check.js';
 import type { Codec } from '../values/codec.js';

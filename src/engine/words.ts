@@ -2,7 +2,7 @@ import type { Job } from '../door/job.js';
 import type { StartOptions } from '../door/start.js';
 import { StepfastError } from '../errors.js';
 import type { JournalEntry } from '../store/journal.js';
-import type { OpenWait, RunRow } from '../store/store.js';
+import type { OpenWait, RunRow } from '../store/rows.js';
 import type { Duration } from '../values/duration.js';
 import type { RunHandle } from './runs.js';
 

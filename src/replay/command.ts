@@ -1,7 +1,7 @@
 import type { State } from '../door/state.js';
 import type { Log } from '../run/log.js';
+import type { RunChange } from '../store/batch.js';
 import type { MadeWord, StepWord } from '../store/journal.js';
-import type { RunChange } from '../store/store.js';
 import type { Duration } from '../values/duration.js';
 import type { Json } from '../values/json.js';
 import type { RetryOptions } from '../values/retry.js';

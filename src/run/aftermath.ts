@@ -5,7 +5,7 @@ import type { Platform } from '../platform.js';
 import type { FunctionCommand } from '../replay/command.js';
 import { undoAttemptOf, undosLeft } from '../replay/digest.js';
 import { type Identity, identityKey, type JournalEntry } from '../store/journal.js';
-import type { RunState } from '../store/store.js';
+import type { RunState } from '../store/rows.js';
 import type { Codec } from '../values/codec.js';
 import type { Json } from '../values/json.js';
 import { callUndo, stepKeyOf } from './attempt.js';

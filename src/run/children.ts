@@ -1,7 +1,7 @@
 import { StepfastError } from '../errors.js';
 import type { Platform } from '../platform.js';
 import { endOf } from '../replay/glance.js';
-import type { StoredRun } from '../store/store.js';
+import type { StoredRun } from '../store/rows.js';
 import type { Codec } from '../values/codec.js';
 import type { LiveRun } from './live-run.js';
 

@@ -1,7 +1,7 @@
 import { type StateHost, stateRefusal } from '../door/state.js';
 import type { StepfastError } from '../errors.js';
 import { incrementKey } from '../replay/digest.js';
-import type { StateChange } from '../store/store.js';
+import type { StateChange } from '../store/batch.js';
 import { sumOf } from '../values/sum.js';
 import type { Draft, LiveRun } from './live-run.js';
 import type { Recorder } from './recorder.js';

@@ -1,7 +1,7 @@
 import type { StepfastError } from '../errors.js';
 import { endOf, payloadIn } from '../replay/glance.js';
 import type { JournalEntry, RecordedError } from '../store/journal.js';
-import type { OpenWait, StoredRun, StoredStatus } from '../store/store.js';
+import type { OpenWait, StoredRun, StoredStatus } from '../store/rows.js';
 import type { Codec } from '../values/codec.js';
 
 /** Where a run stands. `blocked` is how it looks from here: the code at hand can not go on with it (spec R5). */

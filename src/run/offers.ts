@@ -1,4 +1,4 @@
-import type { EventRow } from '../store/store.js';
+import type { EventRow } from '../store/rows.js';
 import { pairKey } from '../store/transition/scope.js';
 import { LazyMap } from '../values/lazy-map.js';
 

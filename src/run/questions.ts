@@ -3,7 +3,7 @@ import { type Digest, type Failures, undosLeft } from '../replay/digest.js';
 import type { Ask } from '../replay/replay.js';
 import { isAhead } from '../store/due.js';
 import type { Identity, JournalEntry } from '../store/journal.js';
-import type { EventRow, OpenWait, RunRow, RunState } from '../store/store.js';
+import type { EventRow, OpenWait, RunRow, RunState } from '../store/rows.js';
 import { hears, mayTake, pairKey } from '../store/transition/scope.js';
 import type { ChildEnd, Draft, LiveRun } from './live-run.js';
 

@@ -1,7 +1,7 @@
 import { digestOf } from '../replay/digest.js';
 import { isDue } from '../store/due.js';
 import { isOutcome } from '../store/journal.js';
-import type { RunState } from '../store/store.js';
+import type { RunState } from '../store/rows.js';
 import { stateOfRow } from '../store/transition/scope.js';
 import { durationMs } from '../values/duration.js';
 import { createAdvance } from './advance.js';

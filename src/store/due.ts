@@ -1,4 +1,5 @@
-import type { DuePage, DueQuery, DueRun, RunRow } from './store.js';
+import type { RunRow } from './rows.js';
+import type { DuePage, DueQuery, DueRun } from './store.js';
 import { offersFor, type Reads, storedEvents } from './transition/scope.js';
 import { type Awaitable, perform, type Work } from './transition/work.js';
 

@@ -1,5 +1,6 @@
 import { laneOf } from './due.js';
-import type { EventRow, ListQuery, RunRow, StateRow } from './store.js';
+import type { EventRow, RunRow, StateRow } from './rows.js';
+import type { ListQuery } from './store.js';
 import { pairKey, pairsOf, type Reads, type StoreClock, type Writes } from './transition/scope.js';
 
 /*

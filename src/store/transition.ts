@@ -1,4 +1,4 @@
-import type { Batch, CommitOutcome, EventOutcome, StartOutcome, StateOutcome } from './store.js';
+import type { Batch, CommitOutcome, EventOutcome, StartOutcome, StateOutcome } from './batch.js';
 import { deleteRun, forgetExpired } from './transition/deletions.js';
 import { dispatch } from './transition/events.js';
 import { changeRun, noteEnded } from './transition/runs.js';

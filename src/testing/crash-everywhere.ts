@@ -1,7 +1,8 @@
 import type { AnyJob, Job } from '../door/job.js';
 import { StepfastError } from '../errors.js';
+import type { Batch } from '../store/batch.js';
 import { isOutcome, type JournalEntry } from '../store/journal.js';
-import type { Batch, Store } from '../store/store.js';
+import type { Store } from '../store/store.js';
 import { check } from '../values/check.js';
 import { createCodec } from '../values/codec.js';
 import { wrapStore } from './failing-store.js';

@@ -9,7 +9,7 @@ import { createStep } from '../replay/step.js';
 import { undoMissing } from '../run/aftermath.js';
 import { upgradeOf } from '../run/upgrade.js';
 import { FORMAT_VERSION, type JournalEntry, namespaceOf } from '../store/journal.js';
-import type { RunRow } from '../store/store.js';
+import type { RunRow } from '../store/rows.js';
 import { systemPlatform } from '../system.js';
 import { checkOptions } from '../values/check.js';
 import { createCodec } from '../values/codec.js';

@@ -1,6 +1,7 @@
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import type { Batch, CommitOutcome, DueQuery } from '../../src/store/store.js';
+import type { Batch, CommitOutcome } from '../../src/store/batch.js';
+import type { DueQuery } from '../../src/store/store.js';
 import { type Browser, launchBrowser } from './chromium.js';
 import { type Site, servePages } from './site.js';
 

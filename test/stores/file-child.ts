@@ -1,5 +1,5 @@
 import { createFileStore } from '../../adapters/file/store.js';
-import type { Batch } from '../../src/store/store.js';
+import type { Batch } from '../../src/store/batch.js';
 import { committed, deleteOf, ended, endOf, now, startOf, stateOf, stepOf } from './file-kit.js';
 
 /*

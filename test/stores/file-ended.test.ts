@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { type Disk, nodeDisk } from '../../adapters/file/disk.js';
 import { createEnded } from '../../adapters/file/ended.js';
-import type { RunRow } from '../../src/store/store.js';
+import type { RunRow } from '../../src/store/rows.js';
 import { archivedRuns, listed, runPath } from './file-archived.js';
 import { compacted, patience } from './file-compact.js';
 import { freshDir, tempFolder } from './file-folders.js';

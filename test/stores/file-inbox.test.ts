@@ -4,7 +4,8 @@ import { expect, it, vi } from 'vitest';
 import { type Disk, nodeDisk } from '../../adapters/file/disk.js';
 import { serve } from '../../adapters/file/inbox.js';
 import { acquire } from '../../adapters/file/lock.js';
-import type { Batch, CommitOutcome, Store } from '../../src/store/store.js';
+import type { Batch, CommitOutcome } from '../../src/store/batch.js';
+import type { Store } from '../../src/store/store.js';
 import { freshDir } from './file-folders.js';
 import { committed, dispatchOf, openStore, startOf } from './file-kit.js';
 

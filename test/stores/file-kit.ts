@@ -2,8 +2,10 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import type { FileStoreOptions } from '../../adapters/file/index.js';
 import { createFileStore, type FileStoreInternals } from '../../adapters/file/store.js';
+import type { Batch, CommitOutcome, NewRun, StateChange } from '../../src/store/batch.js';
 import type { JournalEntry } from '../../src/store/journal.js';
-import type { Batch, CommitOutcome, NewRun, OpenOptions, RunState, StateChange, Store } from '../../src/store/store.js';
+import type { RunState } from '../../src/store/rows.js';
+import type { OpenOptions, Store } from '../../src/store/store.js';
 
 export const now = 1_800_000_000_000;
 

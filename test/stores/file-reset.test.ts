@@ -1,7 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { JournalEntry } from '../../src/store/journal.js';
-import type { RunRow, Store } from '../../src/store/store.js';
+import type { RunRow } from '../../src/store/rows.js';
+import type { Store } from '../../src/store/store.js';
 import { compacted, endings } from './file-compact.js';
 import { freshDir } from './file-folders.js';
 import {

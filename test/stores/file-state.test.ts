@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, describe, expect, it } from 'vitest';
-import type { Batch, Store } from '../../src/store/store.js';
+import type { Batch } from '../../src/store/batch.js';
+import type { Store } from '../../src/store/store.js';
 import { compacted, endings } from './file-compact.js';
 import { freshDir } from './file-folders.js';
 import { committed, completed as done, logPath, newRun, now, openStore, setOf, startOf, stateOf } from './file-kit.js';

@@ -1,8 +1,9 @@
 import 'fake-indexeddb/auto';
 import { type IDBPDatabase, openDB } from 'idb';
 import { indexedDBStore } from '../../adapters/indexeddb/index.js';
+import type { NewEvent, NewRun, RunChange } from '../../src/store/batch.js';
 import type { JournalEntry } from '../../src/store/journal.js';
-import type { DueQuery, NewEvent, NewRun, RunChange, Store } from '../../src/store/store.js';
+import type { DueQuery, Store } from '../../src/store/store.js';
 import type { Json } from '../../src/values/json.js';
 
 export const now = 1_750_000_000_000;

@@ -1,5 +1,6 @@
 import { afterEach, expect, it } from 'vitest';
-import type { RunChange, RunState } from '../../src/store/store.js';
+import type { RunChange } from '../../src/store/batch.js';
+import type { RunState } from '../../src/store/rows.js';
 import {
   claim,
   countCalls,

@@ -1,7 +1,7 @@
 import { afterEach, expect, it } from 'vitest';
 import { indexedDBStore } from '../../adapters/indexeddb/index.js';
 import { storeError } from '../../adapters/indexeddb/schema.js';
-import type { RunRow } from '../../src/store/store.js';
+import type { RunRow } from '../../src/store/rows.js';
 import {
   claim,
   dueQuery,

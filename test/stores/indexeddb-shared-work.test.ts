@@ -1,7 +1,8 @@
 import { type IDBPTransaction, wrap } from 'idb';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { addStores, indexedDBStore } from '../../adapters/indexeddb/index.js';
-import type { Batch, SharedOutcome, Store } from '../../src/store/store.js';
+import type { Batch } from '../../src/store/batch.js';
+import type { SharedOutcome, Store } from '../../src/store/store.js';
 import {
   claim,
   countTransactions,

@@ -1,4 +1,4 @@
-import type { CommitOutcome, Deletion } from '../store.js';
+import type { CommitOutcome, Deletion } from '../batch.js';
 import type { Scope } from './scope.js';
 import { tombstoneKeys } from './state.js';
 import { read, type Work } from './work.js';

@@ -1,5 +1,6 @@
 import { isOurs } from '../../values/check.js';
-import type { CommitOutcome, EventOutcome, EventRow, NewEvent } from '../store.js';
+import type { CommitOutcome, EventOutcome, NewEvent } from '../batch.js';
+import type { EventRow } from '../rows.js';
 import { mayTake, pairKey, type Scope } from './scope.js';
 import { read, type Work } from './work.js';
 

@@ -1,4 +1,4 @@
-import type { Batch } from '../store.js';
+import type { Batch } from '../batch.js';
 import { tombstoneKeys } from './state.js';
 
 /**

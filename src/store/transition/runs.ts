@@ -1,4 +1,5 @@
-import type { CommitOutcome, EventRow, OpenWait, RunChange, RunRow, RunState } from '../store.js';
+import type { CommitOutcome, RunChange } from '../batch.js';
+import type { EventRow, OpenWait, RunRow, RunState } from '../rows.js';
 import { holderOf, mayTake, offersFor, rowWith, type Scope, storedEvents } from './scope.js';
 import { takeRate } from './state.js';
 import { read, type Work } from './work.js';

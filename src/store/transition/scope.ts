@@ -1,6 +1,6 @@
 import { LazyMap, LazySet } from '../../values/lazy-map.js';
 import type { JournalEntry } from '../journal.js';
-import type { EventRow, OpenWait, RunRow, RunState, StateRow, Unique } from '../store.js';
+import type { EventRow, OpenWait, RunRow, RunState, StateRow, Unique } from '../rows.js';
 import { type Awaitable, read, type Work } from './work.js';
 
 /*

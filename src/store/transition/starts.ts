@@ -1,4 +1,5 @@
-import type { NewRun, RunRow, RunState, StartOutcome } from '../store.js';
+import type { NewRun, StartOutcome } from '../batch.js';
+import type { RunRow, RunState } from '../rows.js';
 import { noteEnded } from './runs.js';
 import { holderOf, holdsUnique, offersFor, type Scope, written } from './scope.js';
 import { tombstoneKeys } from './state.js';

@@ -1,6 +1,7 @@
 import { sumOf } from '../../values/sum.js';
+import type { CommitOutcome, RunChange, StateChange, StateOutcome } from '../batch.js';
 import { isAhead } from '../due.js';
-import type { CommitOutcome, RunChange, RunRow, StateChange, StateOutcome } from '../store.js';
+import type { RunRow } from '../rows.js';
 import type { Scope } from './scope.js';
 import type { Work } from './work.js';
 

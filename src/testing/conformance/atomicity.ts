@@ -1,4 +1,5 @@
-import type { Batch, Store } from '../../store/store.js';
+import type { Batch } from '../../store/batch.js';
+import type { Store } from '../../store/store.js';
 import {
   caseGroup,
   claim,

@@ -1,4 +1,5 @@
-import type { RunState, Store } from '../../store/store.js';
+import type { RunState } from '../../store/rows.js';
+import type { Store } from '../../store/store.js';
 import {
   awaitEnds,
   cancel,

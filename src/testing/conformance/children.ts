@@ -1,4 +1,5 @@
-import type { RunRow, Store } from '../../store/store.js';
+import type { RunRow } from '../../store/rows.js';
+import type { Store } from '../../store/store.js';
 import {
   awaitEnds,
   cancel,

@@ -1,5 +1,7 @@
+import type { NewRun } from '../../store/batch.js';
 import type { JournalEntry } from '../../store/journal.js';
-import type { NewRun, RunState, Store } from '../../store/store.js';
+import type { RunState } from '../../store/rows.js';
+import type { Store } from '../../store/store.js';
 import {
   awaitEnds,
   caseGroup,

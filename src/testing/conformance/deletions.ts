@@ -1,4 +1,5 @@
-import type { Batch, Deletion, NewRun, Store } from '../../store/store.js';
+import type { Batch, Deletion, NewRun } from '../../store/batch.js';
+import type { Store } from '../../store/store.js';
 import {
   awaitEnds,
   caseGroup,

@@ -1,5 +1,6 @@
 import { stampOf } from '../../store/due.js';
-import type { DueRun, RunState } from '../../store/store.js';
+import type { RunState } from '../../store/rows.js';
+import type { DueRun } from '../../store/store.js';
 import {
   cancelling,
   caseGroup,

@@ -1,25 +1,17 @@
-import type { JournalEntry } from '../../store/journal.js';
 import type {
   Batch,
   CommitOutcome,
   Deletion,
-  DuePage,
-  DueQuery,
   EventOutcome,
-  EventRow,
   NewEvent,
   NewRun,
-  OpenOptions,
-  OpenWait,
   RunChange,
-  RunRow,
-  RunState,
   StateChange,
   StateOutcome,
-  StateRow,
-  Store,
-  StoredRun,
-} from '../../store/store.js';
+} from '../../store/batch.js';
+import type { JournalEntry } from '../../store/journal.js';
+import type { EventRow, OpenWait, RunRow, RunState, StateRow, StoredRun } from '../../store/rows.js';
+import type { DuePage, DueQuery, OpenOptions, Store } from '../../store/store.js';
 import type { Json } from '../../values/json.js';
 import { check, equal } from './kit.js';
 

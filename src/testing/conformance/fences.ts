@@ -1,4 +1,4 @@
-import type { CommitOutcome } from '../../store/store.js';
+import type { CommitOutcome } from '../../store/batch.js';
 import {
   caseGroup,
   claim,

@@ -1,4 +1,5 @@
-import type { StateChange, Store } from '../../store/store.js';
+import type { StateChange } from '../../store/batch.js';
+import type { Store } from '../../store/store.js';
 import { caseGroup, change, commit, now, refused, spoiled } from './env.js';
 import { check, equal, hostileStrings, range } from './kit.js';
 

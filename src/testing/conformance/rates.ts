@@ -1,4 +1,5 @@
-import type { CommitOutcome, RunChange, Store } from '../../store/store.js';
+import type { CommitOutcome, RunChange } from '../../store/batch.js';
+import type { Store } from '../../store/store.js';
 import {
   caseGroup,
   claim,

@@ -1,5 +1,6 @@
+import type { RunChange } from '../../store/batch.js';
 import type { JournalEntry } from '../../store/journal.js';
-import type { RunChange, Store } from '../../store/store.js';
+import type { Store } from '../../store/store.js';
 import {
   caseGroup,
   claim,

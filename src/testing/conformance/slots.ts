@@ -1,4 +1,4 @@
-import type { RunChange } from '../../store/store.js';
+import type { RunChange } from '../../store/batch.js';
 import {
   caseGroup,
   claim,

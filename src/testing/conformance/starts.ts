@@ -1,4 +1,5 @@
-import type { NewRun, Store } from '../../store/store.js';
+import type { NewRun } from '../../store/batch.js';
+import type { Store } from '../../store/store.js';
 import { caseGroup, claim, commit, ended, load, newRun, now, rowOf, start, started } from './env.js';
 import { check, equal, hostileStrings, lookalikePairs, range } from './kit.js';
 

@@ -1,4 +1,5 @@
-import type { Batch, StateChange, Store } from '../../store/store.js';
+import type { Batch, StateChange } from '../../store/batch.js';
+import type { Store } from '../../store/store.js';
 import type { Json } from '../../values/json.js';
 import {
   caseGroup,

@@ -1,5 +1,7 @@
+import type { NewRun } from '../../store/batch.js';
 import type { JournalEntry } from '../../store/journal.js';
-import type { NewRun, Store, Unique } from '../../store/store.js';
+import type { Unique } from '../../store/rows.js';
+import type { Store } from '../../store/store.js';
 import {
   cancel,
   cancelling,

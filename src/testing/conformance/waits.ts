@@ -1,4 +1,5 @@
-import type { OpenWait, Store } from '../../store/store.js';
+import type { OpenWait } from '../../store/rows.js';
+import type { Store } from '../../store/store.js';
 import {
   caseGroup,
   claim,

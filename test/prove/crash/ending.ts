@@ -1,6 +1,6 @@
 import type { RunSnapshot } from '../../../src/run/inspect.js';
 import { isOutcome, type JournalEntry } from '../../../src/store/journal.js';
-import type { StoredRun } from '../../../src/store/store.js';
+import type { StoredRun } from '../../../src/store/rows.js';
 
 /*
  * What a case has come to, and how that differs from the case in which nothing was struck.

@@ -1,6 +1,6 @@
 import type { MemoryMedium } from '../../../adapters/memory/index.js';
+import type { Batch } from '../../../src/store/batch.js';
 import { isOutcome, type JournalEntry } from '../../../src/store/journal.js';
-import type { Batch } from '../../../src/store/store.js';
 import type { Mix } from './mix.js';
 import {
   blankJournal,

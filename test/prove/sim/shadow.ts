@@ -1,5 +1,5 @@
 import type { Identity, JournalEntry } from '../../../src/store/journal.js';
-import type { EventRow, RunRow } from '../../../src/store/store.js';
+import type { EventRow, RunRow } from '../../../src/store/rows.js';
 import type { Context } from './context.js';
 import type { Payload } from './perform.js';
 import { type Plan, type Program, type RunPlan, treeOf, type WaitPlan } from './plan.js';

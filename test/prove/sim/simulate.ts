@@ -1,5 +1,6 @@
 import { memoryMedium } from '../../../adapters/memory/index.js';
-import type { Batch, RunRow } from '../../../src/store/store.js';
+import type { Batch } from '../../../src/store/batch.js';
+import type { RunRow } from '../../../src/store/rows.js';
 import { type Clients, createClients } from './clients.js';
 import { plainClone } from './clone.js';
 import { finish } from './final.js';

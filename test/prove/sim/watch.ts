@@ -1,8 +1,10 @@
 import type { MemoryMedium } from '../../../adapters/memory/index.js';
 import type { StepContext } from '../../../src/replay/command.js';
+import type { Batch, CommitOutcome } from '../../../src/store/batch.js';
 import { SKEW_MS } from '../../../src/store/due.js';
 import type { JournalEntry } from '../../../src/store/journal.js';
-import type { Batch, CommitOutcome, RunRow, Store } from '../../../src/store/store.js';
+import type { RunRow } from '../../../src/store/rows.js';
+import type { Store } from '../../../src/store/store.js';
 import type { Context } from './context.js';
 import { createEntries, type EntriesHost, TOLD } from './entries.js';
 import type { Mix } from './mix.js';

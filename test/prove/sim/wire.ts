@@ -1,6 +1,7 @@
 import { type MemoryMedium, memoryStore } from '../../../adapters/memory/index.js';
 import { StepfastError } from '../../../src/errors.js';
-import type { Batch, CommitOutcome, Store, StoreListener } from '../../../src/store/store.js';
+import type { Batch, CommitOutcome } from '../../../src/store/batch.js';
+import type { Store, StoreListener } from '../../../src/store/store.js';
 import type { Context } from './context.js';
 import type { Mix } from './mix.js';
 import type { Random } from './random.js';
