@@ -53,6 +53,21 @@ describe('a stamp', () => {
   });
 });
 
+describe('a run of a job that is not registered', () => {
+  it('R5: is for nobody here, unless a dead owner has left it in a slot', () => {
+    const left = row({ job: 'other', status: 'running', owner: 'x', slot: 'q' });
+    expect(picked([left])).toEqual(['r']);
+    expect(picked([{ ...left, job: 'job', version: 2 }])).toEqual(['r']);
+    expect(selectDue([left], query(), dead).runs).toMatchObject([{ interrupted: true }]);
+    expect(selectDue([left], query(), alive)).toStrictEqual({ runs: [], foreign: true });
+    expect(picked([{ ...left, status: 'sleeping', dueAt: now - 501 }], {}, alive)).toEqual([]);
+    expect(picked([{ ...left, owner: 'me' }])).toEqual([]);
+    expect(picked([{ ...left, owner: undefined }])).toEqual([]);
+    expect(picked([{ ...left, slot: undefined }])).toEqual([]);
+    expect(picked([{ ...left, dueAt: undefined }])).toEqual([]);
+  });
+});
+
 describe('rows of one lane', () => {
   it('are read up to the first whose instant is ahead; of others each is looked at', () => {
     const timed = [row(), row({ runId: 'later', dueAt: now + 5 }), row({ runId: 'behind', dueAt: now + 9 })];

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { defineJob, FatalError, type Stepfast, StepfastError } from '../src/index.js';
+import { defineJob, FatalError, type Step, type Stepfast, StepfastError } from '../src/index.js';
 import type { DueRun } from '../src/store/store.js';
 import { codeOf, gate, hands, kindsOf, never, settle, soon } from './hand-kit.js';
 
@@ -91,6 +91,55 @@ describe('when an engine looks', () => {
     await h.advance(LIVENESS_MS);
     expect([log, statuses(h, 'r')]).toEqual([['first', 'second'], ['completed']]);
     await soon(second.close());
+  });
+
+  it.each([
+    ['whose job is not registered', 1, undefined],
+    ['of a later version', 2, 1],
+  ])('R5, Q2: a run %s gives back the slot that a dead owner holds, and goes on where its code is', async (_, version, other) => {
+    const h = hands();
+    const queue = { name: 'q', concurrency: 1 };
+    const define = (inside: () => unknown, at?: number) => (stepfast: Stepfast) => {
+      if (at) stepfast.job('job', { queue, version: at }, ({ step }) => step.run('a', inside));
+      stepfast.job('other', { queue }, () => 'done');
+    };
+    const first = h.engine(define(never, version));
+    await first.start('job', undefined, { id: 'r' });
+    await settle();
+    first.own.abandon!();
+    const second = h.engine(define(never, other));
+    await second.start('other', undefined, { id: 'o' });
+    await settle();
+    expect(statuses(h, 'r', 'o')).toEqual(['queued', 'completed']);
+    const { slot, owner, version: kept } = h.row('r')!;
+    expect([slot, owner, kept]).toEqual([undefined, undefined, version]);
+    expect(await second.runs.get('r')).toMatchObject({ status: 'blocked', error: { code: 'UNKNOWN_JOB' } });
+    expect(h.kinds('r').slice(-2)).toEqual(['claimed', 'released']);
+    await soon(second.close());
+    const attempts: number[] = [];
+    const third = h.engine((stepfast) => {
+      const enter = ({ step }: { step: Step }) => step.run('a', ({ attempt }) => void attempts.push(attempt));
+      stepfast.job('job', { queue, version }, enter);
+    });
+    await third.ready();
+    await settle();
+    expect([statuses(h, 'r'), attempts]).toEqual([['completed'], [2]]); // the interruption has counted
+    await soon(third.close());
+  });
+
+  it('R5: a run that is sealed is left as it is by an engine without the plug-in', async () => {
+    const h = hands();
+    const engine = h.engine((stepfast) => stepfast.job('job', () => 'done'));
+    const row = { ...h.row('none'), runId: 's', job: 'stepfast:sealed:x', version: 1, slot: 'q', owner: 'dead' };
+    engine.own.onDue = async (pass) => {
+      const page = await pass();
+      return { ...page, runs: [{ row, offers: [], interrupted: true } as never, ...page.runs] };
+    };
+    await engine.start('job', undefined, { id: 'r' });
+    await settle();
+    expect(statuses(h, 'r')).toEqual(['completed']);
+    expect(engine.own.batches.flatMap(({ run }) => run?.runId ?? [])).not.toContain('s');
+    await soon(engine.close());
   });
 
   it('O3: where another process has the store, it is tried again every few seconds', async () => {

@@ -7,19 +7,19 @@ import { FORMAT_VERSION } from '../../src/store/journal.js';
 import type { OpenOptions, Store } from '../../src/store/store.js';
 import { type Archive, createArchive } from './archive.js';
 import { sweep, TEMPORARY } from './atomic-write.js';
-import { copyBatch, type Prepared, prepare, released } from './batch.js';
+import { copyBatch, prepare, released } from './batch.js';
 import { nodeDisk } from './disk.js';
 import { namesIn, storeError } from './files.js';
 import { prepareFolder, refuseNewer } from './folder.js';
 import { createFollower, type Follower } from './follower.js';
-import { assertSender, claimFormat } from './format.js';
+import { assertSender } from './format.js';
+import { createGroup } from './group.js';
 import { createGuest, lockedBy } from './guest.js';
 import { createHints } from './hints.js';
 import { assertSound } from './image.js';
 import { folderChange, type Service, serve } from './inbox.js';
-import { acquire, type Lock } from './lock.js';
 import { checkOptions, type FileStoreInternals, type FileStoreOptions } from './options.js';
-import { createOwner, type Owner, type Waiting } from './owner.js';
+import { createOwnership } from './ownership.js';
 import { type ReadSource, takeDownPage, takeDownRun } from './reader.js';
 import { archivedRun } from './reads.js';
 import { LOG, type Segment } from './segments.js';
@@ -32,7 +32,7 @@ import { createTurn } from './turn.js';
  * through the inbox, or under the lock for the length of one commit when nobody owns it (`guest`, spec O3).
  *
  * M1. One thing at a time (turn.ts): nobody sees memory that is ahead of the disk.
- * M2. Batches that come while a group is written are the next group: one write and one sync for all of them.
+ * M2. Commits are written in groups (group.ts): one write and one sync for all that came meanwhile.
  */
 
 export type { FileStoreInternals, FileStoreOptions } from './options.js';
@@ -58,21 +58,13 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
   let onError: (error: unknown) => void = () => undefined;
   let archive: Archive | undefined;
   let follower: Follower | undefined;
-  let lock: Lock | undefined;
   let closing: Promise<void> | undefined;
-  let owner: Owner | undefined;
   let ownerId = '';
   let format = FORMAT_VERSION;
   /** The latest instant that callers named: clocks are theirs. */
   let now = 0;
   let service: Service | undefined;
   let isClosed = false;
-  let pending: Waiting[] = [];
-  let isFlushQueued = false;
-  /** How many commits were written together the last time. */
-  let lastGroup = 0;
-  /** A lock that could not be given back: while this process lives, nobody else would ever get it. */
-  let unreleased: Lock | undefined;
 
   const tell = (error: unknown) => onError(storeError(error, 'using', dir));
   const hints = createHints(tell);
@@ -82,20 +74,34 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
 
   const turn = createTurn(assertOpen, () => dir);
   const { alone } = turn;
+  const ownership = createOwnership({
+    disk,
+    isStrict,
+    compactAt,
+    isEager: quietMs === 0,
+    dir: () => dir,
+    format: () => format,
+    archive: () => archive!,
+    now: () => now,
+    owned: async () => follower?.close(),
+    tell,
+  });
+  const { owner, take, own, disown } = ownership;
 
   // ---- reading ------------------------------------------------------------------------------------------------------
 
   const present = async (): Promise<Segment | undefined> => {
-    if (owner) return owner.segment();
+    const owned = owner();
+    if (owned) return owned.segment();
     if (!follower) throw notOpen();
     return follower.segment();
   };
 
   const source = async (): Promise<ReadSource> => {
     const segment = await present();
-    const from = owner;
+    const from = owner();
     const onDamage = () => {
-      if (from && from === owner && !isClosed) void alone(() => from.close()).catch(tell);
+      if (from && from === owner() && !isClosed) void alone(() => from.close()).catch(tell);
     };
     return { disk, archive: archive!, segment, onDamage, onError: tell };
   };
@@ -106,34 +112,15 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
     for (const [runId, isOwn] of changed) hints.tell(runId, isOwn);
   };
 
-  const flush = async () => {
-    // Those who were answered together go on together, each in a macrotask of its own: wait for all of them.
-    if (lastGroup > 1) await new Promise((resolve) => setImmediate(resolve));
-    isFlushQueued = false;
-    const group = pending;
-    lastGroup = group.length;
-    pending = [];
-    if (!group.length) return;
-    if (!owner) throw notOpen();
-    now = group.at(-1)!.batch.now;
-    tellChanged(await owner.flush(group));
+  const group = createGroup(alone, async (waiting) => {
+    if (!owner()) throw notOpen();
+    now = waiting.at(-1)!.batch.now;
+    tellChanged(await owner()!.flush(waiting));
     tidy.stirred();
-  };
-
-  const enqueue = (prepared: Prepared, isForeign?: true): Promise<CommitOutcome> =>
-    new Promise((resolveCommit, reject) => {
-      pending.push(Object.assign(prepared, { resolve: resolveCommit, reject }, isForeign && { isForeign }));
-      if (isFlushQueued) return;
-      isFlushQueued = true;
-      alone(flush).catch((error) => {
-        isFlushQueued = false;
-        for (const item of pending.splice(0)) item.reject(error);
-        reject(error);
-      });
-    });
+  });
 
   const tidy = createTidy({
-    owner: () => (service ? owner : undefined),
+    owner: () => (service ? owner() : undefined),
     isClosed: () => isClosed,
     alone,
     quietMs,
@@ -141,46 +128,6 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
   });
 
   // ---- who drives ---------------------------------------------------------------------------------------------------
-
-  const giveBack = async (held: Lock) => {
-    unreleased = held;
-    await held.release();
-    unreleased = undefined;
-  };
-  const take = async (state: 'held' | 'passing' = 'held') => {
-    if (unreleased) await giveBack(unreleased);
-    return acquire(disk, join(dir, 'lock'), { state });
-  };
-
-  const own = async (taken: Lock): Promise<Owner> => {
-    await claimFormat(disk, dir, format).catch(async (error) => {
-      await taken.release().catch(tell);
-      throw error;
-    });
-    const compaction = { compactAt, isEager: quietMs === 0 };
-    const given = { disk, dir, lock: taken, archive: archive!, isStrict, ...compaction };
-    const made = createOwner({ ...given, now: () => now, onError: tell });
-    try {
-      await made.segment();
-    } catch (error) {
-      await made.close().catch(tell);
-      await giveBack(taken).catch(tell);
-      throw error;
-    }
-    lock = taken;
-    owner = made;
-    await follower?.close();
-    return made;
-  };
-
-  const disown = async () => {
-    const was = owner;
-    const held = lock;
-    owner = undefined;
-    lock = undefined;
-    await was?.close();
-    if (held) await giveBack(held);
-  };
 
   const guest = createGuest({
     disk,
@@ -194,7 +141,7 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
         if (segment) assertSound(segment.image, runId);
         return segment?.image.tables.run(runId) ?? (await archivedRun(archive!, segment?.image, runId))?.row;
       }),
-    owner: () => owner,
+    owner,
     take: () => take('passing'),
     own,
     disown,
@@ -204,7 +151,7 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
   const commitForeign = async (batch: Batch, from: number): Promise<CommitOutcome> => {
     assertSender(from, format);
     await guest.refuseClaim(batch);
-    return enqueue(prepare(batch), true);
+    return group.add(prepare(batch), true);
   };
 
   const prepareOnce = () => {
@@ -215,7 +162,7 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
   };
 
   const drive = async () => {
-    if (owner) return;
+    if (owner()) return;
     const taken = await take();
     if (taken.kind === 'held') throw lockedBy(dir, taken.holder);
     await own(taken.lock);
@@ -239,7 +186,7 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
   };
 
   const follow = () => {
-    if (!owner && archive) hints.follow(dir);
+    if (!owner() && archive) hints.follow(dir);
   };
 
   const end = async () => {
@@ -256,13 +203,9 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
     await tidy.over();
     await turn.over();
     await follower?.close();
-    try {
-      await disown();
-      if (unreleased) await giveBack(unreleased);
-    } catch (error) {
-      unreleased?.drop('released'); // the last that can be done: a process that lives on must not keep it for ever
+    await ownership.end().catch((error) => {
       throw storeError(error, 'closing', dir);
-    }
+    });
   };
 
   return {
@@ -275,7 +218,7 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
       await alone(async () => {
         prepareOnce();
         await refuseNewer(disk, dir);
-        if (open.mode === 'use' && !owner) await follower!.segment();
+        if (open.mode === 'use' && !owner()) await follower!.segment();
       });
       if (open.mode === 'drive') await driveOrWait(open.isPatient === true);
       follow();
@@ -289,26 +232,24 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
       isClosed = true;
       hints.stop();
       void service?.stop();
-      for (const item of pending.splice(0)) item.reject(closed());
-      const held = lock;
-      held?.drop(turn.isBusy() || tidy.isUnderWay() ? 'leaving' : 'released');
+      group.drop(closed());
+      const leave = ownership.abandon(turn.isBusy() || tidy.isUnderWay() ? 'leaving' : 'released');
       const end = async () => {
         await tidy.over();
         await turn.over();
-        await owner?.close();
+        await leave();
         await follower?.close();
-        (lock ?? held)?.drop('released'); // an open under way may have taken it since
       };
       void end().catch(tell);
     },
     async commit(batch) {
       assertOpen();
-      return released(await (owner && service ? enqueue(prepare(batch)) : guest.commit(copyBatch(batch))));
+      return released(await (owner() && service ? group.add(prepare(batch)) : guest.commit(copyBatch(batch))));
     },
     due: (query) =>
       alone(async () => {
         const segment = await present();
-        if (!owner || !segment) return { runs: [], foreign: true };
+        if (!owner() || !segment) return { runs: [], foreign: true };
         const { tables } = segment.image;
         now = query.now;
         // Only this engine can be alive: it holds the lock.

@@ -1,9 +1,11 @@
 import type { AnyJob } from '../door/job.js';
 import { createLanes } from '../door/queue.js';
+import { isReadable } from '../door/readable.js';
 import { isStepfastError, StepfastError } from '../errors.js';
 import { createDriver, type Driver } from '../run/driver.js';
 import { createLateness } from '../run/functions.js';
 import type { DriverHost } from '../run/host.js';
+import { givenBack } from '../run/leave.js';
 import type { CommitOutcome } from '../store/batch.js';
 import { isHeldBy, stampOf } from '../store/due.js';
 import type { RunRow, StoredRun } from '../store/rows.js';
@@ -203,6 +205,16 @@ export function createScheduler(options: SchedulerOptions) {
     void driver.pump();
   };
 
+  /** Code of its job, or of its version, is not here. One that is sealed can not be written by an engine without the plug-in. */
+  const giveBack = ({ row, interrupted }: DueRun) => {
+    if (!isReadable(row)) return;
+    const done = () => {
+      lanes.freed(row.slot!);
+      look();
+    };
+    host.commit(givenBack(row, owner, clock.now(), interrupted)).then(done, report);
+  };
+
   const lookOnce = async () => {
     if (jobs.size === 0) return;
     alarm.lookBegins();
@@ -228,6 +240,10 @@ export function createScheduler(options: SchedulerOptions) {
     if (isClosed) return;
     const taken: DueRun[] = [];
     for (const run of page.runs) {
+      if (!(run.row.version <= (versions[run.row.job] ?? 0))) {
+        giveBack(run);
+        continue;
+      }
       const { queue, slot } = run.row;
       if (slot === undefined && isFull(queue)) continue;
       if (slot === undefined) used.set(queue, (used.get(queue) ?? 0) + 1);

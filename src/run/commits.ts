@@ -9,6 +9,7 @@ import type { RunRow, RunState } from '../store/rows.js';
 import { rowWith } from '../store/transition/scope.js';
 import { blobsIn, sameJson } from '../values/same.js';
 import type { DriverHost } from './host.js';
+import { leftState } from './leave.js';
 import { type Draft, type Fact, forgetGeneration, hear, type LiveRun } from './live-run.js';
 import { asSaid, linesIn, ofEarlier } from './log.js';
 import type { Pass } from './pass.js';
@@ -189,10 +190,8 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
 
   /** Leaves the run to whoever looks next. */
   const letGo = async (now: number, append: readonly JournalEntry[]) => {
-    const { version, waits, awaits, startedAt, progress, undoable, fence, length } = run.row;
-    const base: RunState = { version, waits, awaits, startedAt, progress, undoable, status: 'queued', dueAt: now };
-    const { status, endedAt, undoing, dueAt = now } = run.row;
-    const state = run.digest.end ? { ...base, status, endedAt, undoing, dueAt: Math.max(now, dueAt) } : base;
+    const { fence, length } = run.row;
+    const state = leftState(run.row, run.digest.end !== undefined, now);
     const interrupted = run.isInterrupted || undefined;
     const claimed: JournalEntry = { kind: 'claimed', at: now, owner, fence: fence + 1, interrupted };
     const entries = run.isOwner ? append : [claimed, ...append];

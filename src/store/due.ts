@@ -63,7 +63,10 @@ export function selectDue(
   for (const row of rows) {
     const { dueAt, owner } = row;
     if (runs.length >= limit) break;
-    if (dueAt === undefined || !(row.version <= (query.jobs[row.job] ?? 0))) continue;
+    const known = row.version <= (query.jobs[row.job] ?? 0);
+    // Whatever its job, once its owner is dead: somebody has to give the slot back.
+    const inSlot = row.slot !== undefined && owner !== undefined && owner !== query.owner;
+    if (dueAt === undefined || !(known || inSlot)) continue;
     if (!isDue(row, query.now)) {
       nextDueAt = Math.min(nextDueAt, dueAt);
       if (isTimed(row)) return { runs, nextDueAt, foreign, isOver: true };
@@ -76,7 +79,7 @@ export function selectDue(
     const mine = owner === undefined || owner === query.owner;
     const isBegun = !isLeftOver(row);
     const isFresh = dueAt > query.now - query.graceMs && dueAt <= query.now;
-    if (!mine && isAlive(owner) && ((isAtWork(row) && isBegun) || isFresh)) {
+    if (!mine && isAlive(owner) && (!known || (isAtWork(row) && isBegun) || isFresh)) {
       foreign = true;
       continue;
     }

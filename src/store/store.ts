@@ -28,7 +28,10 @@ import type { EventRow, RunRow, StateRow, StoredRun, StoredStatus } from './rows
 export interface DueQuery {
   readonly now: number;
   readonly owner: string;
-  /** Jobs registered here, with their versions: only runs of these, up to that version, are returned. */
+  /**
+   * Jobs registered here, with their versions: only runs of these, up to that version, are returned; and any that a dead owner
+   * has left in a slot, which is to be given back.
+   */
   readonly jobs: { readonly [job: string]: number };
   readonly limit: number;
   /** A due run of a living owner that does nothing about it is offered to others after this long. */

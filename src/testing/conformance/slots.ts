@@ -4,6 +4,8 @@ import {
   claim,
   claimed,
   commit,
+  due,
+  dueIds,
   ended,
   load,
   now,
@@ -106,4 +108,22 @@ fact('slots are still held when the store is opened again', async ({ open }) => 
   const again = await open();
   await start(again, 'other');
   await refused(again, { run: takes('other', 1) }, 'no-slot');
+});
+
+fact('R5: a run that a dead owner has left in a slot is due whatever its job', async ({ open }) => {
+  const store = await open('drive', 'dead');
+  const states = {
+    slot: running('dead', { slot: 'queue' }),
+    newer: running('dead', { slot: 'queue', version: 2 }),
+    none: running('dead'),
+  };
+  for (const [runId, state] of Object.entries(states)) {
+    await start(store, runId, { version: state.version });
+    await commit(store, { run: claim(runId, 0, 'dead', { state }) });
+  }
+  await store.close();
+  const next = await open('drive', 'b');
+  const look = (job: string) => due(next, { owner: 'b', jobs: { [job]: 1 } });
+  equal(dueIds(await look('other')), ['slot', 'newer'], 'for whom its job is not registered');
+  equal(dueIds(await look('job')), ['slot', 'newer', 'none'], 'for whom it is, up to version 1');
 });
