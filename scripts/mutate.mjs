@@ -70,6 +70,11 @@ const FILES = {
   'src/engine/fork.ts': { tests: ['fork-journal'], atLeast: 90 },
   'src/engine/views.ts': { tests: ['views'], atLeast: 90 },
   'src/engine/runs.ts': { tests: ['runs'], atLeast: 90 },
+  'src/run/driver.ts': {
+    tests: ['driver', 'wakes', 'commits', 'rounds', 'scheduler', 'unkept', 'shared-step', 'aftermath'],
+    atLeast: 95,
+  },
+  'src/run/round.ts': { tests: ['claims', 'wakes', 'rounds', 'commits', 'shared-step', 'aftermath'], atLeast: 95 },
   'src/run/commits.ts': { tests: ['commits'], atLeast: 95 },
   'src/run/recorder.ts': { tests: ['rounds', 'commits'], atLeast: 90 },
   'src/run/aftermath.ts': { tests: ['aftermath'], atLeast: 90 },
