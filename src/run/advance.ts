@@ -75,8 +75,8 @@ export function createAdvance({ host, run, job, pass, recorder, commits, leave }
       if (hasFault) draft.later.splice(0, Infinity, pass.restart); // a new pass finds the fault again
       return;
     }
-    if (!run.fault && run.facts.length) await recorder.takeFacts(draft, false);
-    if (!run.fault && mayBeDue(run)) await recorder.takeDue(draft);
+    if (run.facts.length) await recorder.takeFacts(draft, false);
+    if (mayBeDue(run)) await recorder.takeDue(draft);
     if (!run.fault && !run.digest.end && run.increments.length) await countUp(run, host, recorder, draft);
     if (run.fault || run.digest.end || !run.ending || run.running.size) return;
     if (run.facts.some((fact) => !draft.facts.has(fact))) return; // ended since this round began: recorded by the next

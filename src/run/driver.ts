@@ -96,7 +96,6 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   });
 
   const stir = () => {
-    run.isStirred ||= !run.replay;
     isAwake = true;
     void pump();
   };
@@ -132,7 +131,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
         for (const resume of run.held.splice(0)) resume();
       } while (!isGone && isCalled());
     } catch (error) {
-      if (!isGone) trouble(error); // what a run that was let go meets on its way out is nobody's any more
+      trouble(error);
     } finally {
       isPumping = false;
       run.held = undefined;
@@ -146,7 +145,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
 
   /** The store failed, and whether the commit happened is unknown: look again later, go on from what is durable (D5). */
   const trouble = (error: unknown) => {
-    if (isGone) return;
+    if (isGone) return; // what a run that was let go meets on its way out is nobody's any more
     commits.rebuild();
     if ((error as { readonly code?: unknown }).code === 'CLOSED') return leave(error);
     host.report(error);
@@ -162,7 +161,6 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
       return leave(lostBy(runId), 'lost');
     }
     isTroubled = false;
-    run.isStirred = true;
     void pump();
   };
 
@@ -173,7 +171,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     pass.drop();
     if (reason) runAbort.abort(reason); // not when it has ended by itself, or is only put out of memory
     host.late.keep(runId, functions.stop(reason));
-    refuseIncrements(run, () => reason ?? lostBy(runId));
+    refuseIncrements(run, () => reason);
     host.gone(driver, why);
   };
 
@@ -205,12 +203,11 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
         leave(lostBy(runId));
         return false;
       }
-      if (isPumping) seen = row; // the round may be about to claim it, or to find out; if not, it is left behind it
+      seen = row; // a round under way may be about to claim it, or to find out; if not, it is left behind it
       hear(run, row, events);
       // The look may have read the row before our last commit: only a row that fits memory is taken over.
       const isSame = row.fence === run.row.fence && row.length === run.row.length;
       if (isSame) run.row = isBusy ? { ...run.row, woken: row.woken } : row;
-      run.isStirred ||= !isBusy && !run.replay;
       void pump();
       return true;
     },
@@ -231,7 +228,6 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     },
     /** Lets the run go without counting as an interruption: for `close` (spec F5). */
     async release(): Promise<void> {
-      if (isGone) return;
       leave(new StepfastError('CLOSED', `The engine that drove run ${runId} is closing.`, { runId, job: jobName }));
       await pumping; // the commit under way is part of what is let go
       if (run.isOwner && (run.row.slot !== undefined || run.row.undoing) && !isTroubled)

@@ -101,7 +101,7 @@ export function createFunctions({ host, run, isGone, pump, stir, lost }: Functio
   const share = async (ask: Ask) => {
     const release = clock.hold?.();
     try {
-      if ((await shareStep(host, run, ask, attemptOf(run.digest, ask.key, ask.released))) === 'lost') lost();
+      if (!(await shareStep(host, run, ask, attemptOf(run.digest, ask.key, ask.released)))) lost();
     } finally {
       release?.();
     }

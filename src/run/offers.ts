@@ -23,7 +23,9 @@ export function createOffers(): Offers {
       events.set(pair, found.set(event.seq, event));
     },
     delete(seq) {
-      events.get(pairs.get(seq) ?? '')?.delete(seq);
+      const pair = pairs.get(seq);
+      if (pair === undefined) return false;
+      events.get(pair)!.delete(seq);
       return pairs.delete(seq);
     },
     clear() {
@@ -33,7 +35,7 @@ export function createOffers(): Offers {
     of(names, key) {
       if (!pairs.size) return [];
       const found = names.flatMap((name) => [...(events.get(pairKey(name, key))?.values() ?? [])]);
-      return found.length > 1 ? found.sort((a, b) => a.seq - b.seq) : found;
+      return found.sort((a, b) => a.seq - b.seq);
     },
   };
 }

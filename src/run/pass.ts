@@ -115,7 +115,6 @@ export function createPass({ host, run, job, abort, opened, made, pump }: PassOp
       invoke: () => platform.outOfStep(() => job.handler(context)),
       check: (ask) => mismatch(ask, digest),
       onAsk: () => {
-        if (run.replay !== replay) return;
         platform.warn(
           `Job "${jobName}" awaits something else between its steps. Put it into a step: what is not recorded runs again at each replay.`,
         );
@@ -132,8 +131,8 @@ export function createPass({ host, run, job, abort, opened, made, pump }: PassOp
     const { code, step, message } = fault;
     const said = message.slice(0, -` [${code}]`.length);
     const of = step !== undefined && !said.includes(`"${step}"`) ? `, step "${step}"` : '';
-    const place = { job: jobName, runId, ...(step !== undefined && { step }) };
-    return new StepfastError(code, `Run ${runId} of job "${jobName}"${of}: ${said}`, { ...fault, ...place }, fault);
+    const place = { ...fault, job: jobName, runId };
+    return new StepfastError(code, `Run ${runId} of job "${jobName}"${of}: ${said}`, place, fault);
   };
 
   const restart = () => {

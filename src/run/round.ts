@@ -50,13 +50,13 @@ export function createRound(options: RoundOptions): () => Promise<void> {
    * itself, and only a claim that is durable counts that (spec F5). One of an earlier version may be upgraded instead.
    */
   const claimFirst = async (now: number): Promise<boolean> => {
-    if (!functions.hasTurn()) await functions.takeTurn();
+    await functions.takeTurn();
     if (!going.isOver() && (await commit(emptyDraft(now), { ...stateOfRow(run.row), owner }))) return !going.isOver();
     functions.giveTurn();
     return false;
   };
   const isClaimedFirst = ({ isOwner, isInterrupted, row }: LiveRun) =>
-    !isOwner && isInterrupted && row.slot !== undefined && row.version === version;
+    !isOwner && isInterrupted && row.version === version;
 
   /**
    * What makes the run `running` after this commit, beside functions that are in flight. A handler that has not heard yet
@@ -67,7 +67,7 @@ export function createRound(options: RoundOptions): () => Promise<void> {
   const atWork = (draft: Draft, starting: number): number => {
     const late = run.facts.filter((fact) => !draft.facts.has(fact)).length;
     const unheard = draft.later.length - (draft.counted?.length ?? 0); // numbers are told to functions, in flight or not
-    const isEnding = run.ending && run.isStirred && !run.digest.end && !draft.isReset;
+    const isEnding = run.ending && run.isStirred;
     return starting + unheard + late + (isEnding ? 1 : 0);
   };
 
@@ -115,7 +115,7 @@ export function createRound(options: RoundOptions): () => Promise<void> {
     if (run.fault) return block(draft);
     recorder.checkWaits(draft);
     const isOnline = platform.isOnline();
-    const starting = run.digest.end || draft.isReset ? [] : startable(run, draft, isOnline);
+    const starting = run.digest.end ? [] : startable(run, draft, isOnline);
     for (const ask of starting) recorder.begin(draft, ask);
     const next = draft.isReset
       ? restarted(draft)
@@ -123,13 +123,13 @@ export function createRound(options: RoundOptions): () => Promise<void> {
     run.nextAt = next.nextAt;
     // Before the commit that says `running`: a run that only waits behind a suspect must not be blamed for its crashes.
     if ((starting.length || next.state.undoing) && !functions.hasTurn()) await functions.takeTurn();
-    if (going.isOver()) return functions.giveTurn();
+    if (going.isOver()) return;
     if (run.isBlind) draft.unless.push(...openWaits(run).map(({ wait }) => wait));
     if (needsCommit(draft, next.state)) {
       if (!(await commit(draft, next.state))) return;
     } else if (!run.isOwner) {
       // Neither held nor due: the clock was set back since it was found. The next look tells when it will be.
-      if (!run.row.unsettled && !run.digest.end) return leave(undefined, 'lost');
+      if (!run.row.unsettled) return leave(undefined, 'lost');
       host.idle(run.row);
     }
     if (starting.length && !isFresh() && !(await isConfirmed())) return;

@@ -11,13 +11,16 @@ import { hear, type LiveRun } from './live-run.js';
  * there without the other. A crash before its end leaves nothing; after it the step never runs again.
  */
 
-/** Runs the step. What it throws is an attempt that failed; a store that fails rejects, as for any commit. */
+/**
+ * Runs the step. What it throws is an attempt that failed; a store that fails rejects, as for any commit. False: the run is
+ * not ours any more.
+ */
 export async function shareStep(
   { transact, codec, platform, committed, changed }: DriverHost,
   run: LiveRun,
   ask: Ask,
   attempt: number,
-): Promise<'done' | 'lost'> {
+): Promise<boolean> {
   const { id, key, command } = ask;
   const { scope, body } = (command as Extract<Ask['command'], { readonly fn: unknown }>).shared!;
   const { runId, fence, length, job } = run.row;
@@ -46,21 +49,21 @@ export async function shareStep(
     run.fault = Object.assign(error, { runId, job, step: id[0] });
     run.isStirred = true;
   });
-  if (!outcome) return 'done';
+  if (!outcome) return true;
   if (outcome.kind === 'threw') {
     run.facts.push({ ask, attempt, at: platform.clock.now(), outcome: { error: outcome.error }, state: [] });
-    return 'done';
+    return true;
   }
-  if (outcome.kind !== 'committed') return 'lost';
+  if (outcome.kind !== 'committed') return false;
   run.row = rowWith(run.row, state, { fence, length: length + 1 });
   run.confirmedAt = at;
   hear(run, outcome, outcome.offers);
   extend(run.digest, [entry!]);
   const index = run.digest.entries.length - 1;
   run.asks.delete(key);
-  run.feeds.push(() => run.replay?.feed(key, entry!, index));
+  run.feeds.push(() => run.replay!.feed(key, entry!, index));
   run.isStirred = true;
   committed(runId, job, [entry!]);
   changed(runId, run.row);
-  return 'done';
+  return true;
 }
