@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { HandlerContext, JobOptions, Stepfast } from '../src/index.js';
-import type { Batch } from '../src/store/store.js';
+import type { Batch } from '../src/store/batch.js';
 import { codeOf, gate, hands, kindsOf, never, settle, soon } from './hand-kit.js';
 
 // Pins: what one round makes of a run (spec R11, D4, Q2, F5): whether it is claimed, what its row says while it is at work, and

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { type Stepfast, StepfastError } from '../src/index.js';
-import type { Batch } from '../src/store/store.js';
+import type { Batch } from '../src/store/batch.js';
 import { codeOf, gate, type HandStore, hands, kindsOf, never, settle, soon } from './hand-kit.js';
 
 // Pins: one run in one engine (spec D1 to D5 of src/run/driver.ts): when it is called though nothing tells it to be, what it
