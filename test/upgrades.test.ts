@@ -95,6 +95,30 @@ onEveryStore('O6: upgrades', (medium) => {
     expect(await engine.runs.get('r')).toMatchObject({ status: 'completed', result: ['made 1', 'now'] });
   });
 
+  it.each([
+    ['block', { status: 'blocked', error: { code: 'UPGRADE_BLOCKED' } }],
+    ['restart', { status: 'completed', result: ['again', 'now'] }],
+    ['abandon', { status: 'cancelled' }],
+    ['continue', { status: 'failed', error: { code: 'RUN_TIMEOUT' } }],
+  ] as const)('%s: what becomes of a run that is older than the timeout of the new code', async (upgrade, expected) => {
+    const w = world(medium);
+    await begun(w);
+    await w.clock.advance('5h');
+    const flow: Handler<{ readonly n: number }, unknown> = async ({ step }) => {
+      const made = await step.run('make', () => 'again');
+      const { payload: word } = await step.waitForEvent<string>('go');
+      return [made, word];
+    };
+    const engine = w.engine(define(flow, { version: 2, upgrade, timeout: '3h' }));
+    expect(await go(w, engine)).toMatchObject(expected);
+    await engine.close();
+    if (upgrade !== 'block') return;
+    const next = w.engine(define(flow, { version: 3 }));
+    await next.ready();
+    await w.clock.idle();
+    expect(await next.runs.get('r')).toMatchObject({ status: 'completed', result: ['made 1', 'now'] });
+  });
+
   it('migrate: a renamed step keeps its result, a forgotten one runs anew, the payload is the new one', async () => {
     const w = world(medium);
     await begun(w);

@@ -10,6 +10,7 @@ import { readEnds } from './children.js';
 import type { Functions } from './functions.js';
 import { type Draft, emptyDraft, forgetGeneration, type LiveRun } from './live-run.js';
 import { type Circumstances, isSameState, openWaits, shownIn, startable, stateOf } from './questions.js';
+import { isSetAside } from './upgrade.js';
 
 /*
  * One round of one run: gathers facts (ended functions, events, passed instants), lets the handler react to each in memory,
@@ -109,7 +110,7 @@ export function createRound(options: RoundOptions): () => Promise<void> {
     if (run.news.size) await readEnds(run, host);
     const now = clock.now();
     const draft = emptyDraft(now);
-    recorder.checkLimits(draft, deadlineAt(now));
+    if (!isSetAside(run, job)) recorder.checkLimits(draft, deadlineAt(now));
     if (!run.digest.end && isClaimedFirst(run) && !(await claimFirst(now))) return;
     if (!run.digest.end) await advance(draft);
     if (run.fault) return block(draft);

@@ -3,6 +3,7 @@ import { StepfastError } from '../errors.js';
 import type { Digest } from '../replay/digest.js';
 import { recordedNames } from '../replay/forget.js';
 import type { JournalEntry } from '../store/journal.js';
+import type { RunRow } from '../store/rows.js';
 import { isPromise } from '../store/transition/work.js';
 import { check, checkName, checkOptions } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
@@ -18,6 +19,16 @@ import type { LiveRun } from './live-run.js';
 
 export type Upgraded = Extract<JournalEntry, { readonly kind: 'upgraded' }>;
 
+/** What the job says of runs of this earlier version; `undefined`: the code is of the run's own. */
+function policyOf({ version: from }: RunRow, { options }: AnyJob) {
+  const { version = 1, migrate, upgrade = migrate ? 'migrate' : 'continue' } = options;
+  return version > from ? upgrade : undefined;
+}
+
+/** Whether the code leaves the run alone, or begins or ends it by itself: then it does not matter how old it is. */
+export const isSetAside = ({ row, isOwner }: LiveRun, job: AnyJob): boolean =>
+  !isOwner && /^(block|restart|abandon)$/.test(policyOf(row, job) ?? '');
+
 /** What the policy of the job makes of the run; `undefined`: the code is of the run's own version. */
 export function upgradeOf(
   { row, digest }: Pick<LiveRun, 'row' | 'digest'>,
@@ -25,8 +36,9 @@ export function upgradeOf(
   codec: Codec,
   now: number,
 ): { readonly entry: Upgraded; readonly then: 'continue' | 'restart' | 'abandon' } | undefined {
-  const { version = 1, migrate, upgrade = migrate ? 'migrate' : 'continue' } = job.options;
-  if (version <= row.version || (digest.end && upgrade !== 'migrate')) return undefined;
+  const { version = 1 } = job.options;
+  const upgrade = policyOf(row, job);
+  if (!upgrade || (digest.end && upgrade !== 'migrate')) return undefined;
   const entry = { kind: 'upgraded', at: now, from: row.version, to: version } as const;
   if (upgrade === 'block')
     throw new StepfastError(
