@@ -277,6 +277,20 @@ describe('an exported run', () => {
     expect(read).toThrow('runs.export');
   });
 
+  it('V4: shows nothing that the app has put there', () => {
+    const read = () => readExported(exportedOf(row, [{ ...started, payload: { $: 'a secret' } }]), codec);
+    expect(read).toThrow('$.journal[0].payload of the exported run can not be read.');
+    expect(read).not.toThrow('secret');
+  });
+
+  it('D7: says of a value that is over the limit here what it is, not that it was changed', () => {
+    const small = createCodec({ maxBytes: 100 });
+    const read = () => readExported(exportedOf(row, [{ ...started, payload: 'secret '.repeat(40) }]), small);
+    expect(read).toThrow(expect.objectContaining({ code: 'VALUE_TOO_LARGE' }));
+    expect(read).toThrow('a value of the exported run: $ goes over the limit of 100 bytes');
+    expect(read).not.toThrow('secret');
+  });
+
   it('D4: of a newer format is refused as such, and says which', () => {
     const read = (more: object) => () => readExported(exportedOf(row, [started], more), codec);
     const tooNew = (said: string) =>

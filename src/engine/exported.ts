@@ -1,4 +1,4 @@
-import { StepfastError } from '../errors.js';
+import { isStepfastError, StepfastError } from '../errors.js';
 import { endOf } from '../replay/glance.js';
 import { FORMAT_VERSION, type JournalEntry, type RecordedError } from '../store/journal.js';
 import { isOurs, isText, MAX_NAME, quoted } from '../values/check.js';
@@ -73,11 +73,13 @@ function fieldsFor(codec: Codec) {
     try {
       use();
       return true;
-    } catch {
+    } catch (error) {
+      if (isStepfastError(error, 'VALUE_TOO_LARGE')) throw error; // unchanged, but from an engine with another limit
       return false; // whoever asks says where
     }
   };
-  const value: Check = (json) => json !== undefined && attempt(() => codec.encode(codec.decode(json as Json)));
+  const value: Check = (json) =>
+    json !== undefined && attempt(() => codec.encode(codec.decode(json as Json), 'a value of the exported run'));
   const hasErrorShape: Check = (given) => object(errorFields)(given);
   const errorFields: Fields<RecordedError> = {
     name: text,
@@ -184,8 +186,12 @@ function fieldsFor(codec: Codec) {
   return { entries, row };
 }
 
+/** What the app has put there: not for messages, which end up in logs. */
+const IS_OF_APP = /\.(payload|given|value|error|progress)$/;
+
 function refuse(path: string, value: unknown): never {
-  const message = `${path} of the exported run is ${quoted(value)}. Give what runs.export made, unchanged.`;
+  const shown = IS_OF_APP.test(path) ? 'can not be read' : `is ${quoted(value)}`;
+  const message = `${path} of the exported run ${shown}. Give what runs.export made, unchanged.`;
   throw new StepfastError('INVALID_PAYLOAD', message, { path });
 }
 
