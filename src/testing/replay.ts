@@ -13,6 +13,7 @@ import type { RunRow } from '../store/rows.js';
 import { systemPlatform } from '../system.js';
 import { checkOptions } from '../values/check.js';
 import { createCodec } from '../values/codec.js';
+import { standIn } from './stand-in.js';
 
 /** What `runs.export` gives, as far as a replay needs it. */
 export interface ReplayableRun {
@@ -36,6 +37,8 @@ export interface ReplayReport {
   readonly problems: readonly string[];
   /** Recorded, and asked for again, in the order of asking. */
   readonly replayed: readonly ReplayedAsk[];
+  /** New in the code, in front of what is recorded: they run before that is asked for. */
+  readonly inserted: readonly ReplayedAsk[];
   /** What the run does or waits for next. */
   readonly next: readonly ReplayedAsk[];
   /** How the handler ended, if the journal takes it to its end. */
@@ -45,6 +48,11 @@ export interface ReplayReport {
 const askedOf = ({ id: [name, occurrence], command: { kind } }: Ask): ReplayedAsk => ({ kind, name, occurrence });
 
 export interface ReplayOptions {
+  /**
+   * What words that are new in the code would give, by their names, where others stand behind them that are recorded: results
+   * of steps and calls, payloads of events. Default: `undefined`.
+   */
+  readonly results?: { readonly [name: string]: unknown };
   /** What the shared state holds, for a handler that reads it. Default: nothing. */
   readonly state?: { readonly [key: string]: unknown };
 }
@@ -68,6 +76,9 @@ function stateOf(values: { readonly [key: string]: unknown }): State {
 /** Nothing outside happens in a replay: what would do something, or depends on it, stays open. */
 const nothing = () => new Promise<never>(() => undefined);
 
+/** Of a run over which nothing is replayed. */
+const NOTHING = { replayed: [], inserted: [], next: [] };
+
 /** How long a handler that awaits something else between its steps is given. */
 const PATIENCE_MS = 1_000;
 
@@ -83,7 +94,7 @@ const PATIENCE_MS = 1_000;
  * @example expect(await replay(JSON.parse(file), checkout)).toMatchObject({ fits: true });
  */
 export async function replay(exported: ReplayableRun, job: AnyJob, options: ReplayOptions = {}): Promise<ReplayReport> {
-  checkOptions(options, ['state'], 'The options of replay');
+  checkOptions(options, ['results', 'state'], 'The options of replay');
   checkJob(job);
   const platform = systemPlatform();
   const codec = createCodec({ URL: platform.URL, blobs: true });
@@ -103,15 +114,17 @@ export async function replay(exported: ReplayableRun, job: AnyJob, options: Repl
   try {
     const upgrade = upgradeOf({ row: row as RunRow, digest: { ...digest, end: undefined } }, job, codec, row.createdAt);
     if (upgrade?.then === 'abandon') problems.push('The run is cancelled: the job abandons runs of earlier versions.');
-    if (upgrade && upgrade.then !== 'continue') return { fits: !problems.length, problems, replayed: [], next: [] };
+    if (upgrade && upgrade.then !== 'continue') return { fits: !problems.length, problems, ...NOTHING };
     if (upgrade) return replayOver(digestOf([...exported.journal, upgrade.entry]));
   } catch (error) {
-    return { fits: false, problems: [(error as Error).message], replayed: [], next: [] };
+    return { fits: false, problems: [(error as Error).message], ...NOTHING };
   }
   return replayOver(digest);
 
   async function replayOver(over: typeof digest): Promise<ReplayReport> {
     const replayed: ReplayedAsk[] = [];
+    const inserted: ReplayedAsk[] = [];
+    const asked = new Set<string>();
     const undoable = new Set<string>();
     const context = {
       payload: codec.decode(over.payload) as never,
@@ -137,6 +150,7 @@ export async function replay(exported: ReplayableRun, job: AnyJob, options: Repl
       hop: platform.hop,
       invoke: () => job.handler(context),
       check(ask) {
+        asked.add(ask.key);
         if (over.outcomeKeys.has(ask.key)) replayed.push(askedOf(ask));
         return mismatch(ask, over);
       },
@@ -149,6 +163,17 @@ export async function replay(exported: ReplayableRun, job: AnyJob, options: Repl
         platform.patience(PATIENCE_MS, () => resolve(false));
       });
     const opened = new Map<string, Ask>();
+    /** What is recorded may be asked for behind what is new: that is settled, as it will be when it has run (spec R4). */
+    const passesNew = (): boolean => {
+      if (!pass.unasked().length) return false;
+      const fresh = [...opened.values()].filter(({ key }) => !over.shapes.has(key));
+      for (const ask of fresh) {
+        opened.delete(ask.key);
+        inserted.push(askedOf(ask));
+        pass.feed(ask.key, standIn(ask, pass.position(), codec, options.results ?? {}));
+      }
+      return fresh.length > 0;
+    };
     let turn: Turn;
     let isMore = true;
     do {
@@ -157,24 +182,27 @@ export async function replay(exported: ReplayableRun, job: AnyJob, options: Repl
       for (const key of turn.withdrawn) opened.delete(key);
       const isSilent = !opened.size && !turn.ending && !turn.fault && !turn.isStalled;
       if (isSilent && (await stirred())) continue;
+      if (!turn.fault && !turn.ending && passesNew()) continue;
       if (turn.isStalled) for (const { entry } of pass.skip().ids) problems.push(unasked(entry, job.name));
       isMore = turn.isStalled && !turn.fault;
     } while (isMore);
     if (turn.fault) problems.push(turn.fault.message);
     const { ending } = turn;
     const left = turn.fault ? [] : pass.unasked();
-    if (left.length && ending?.kind === 'threw')
-      problems.push(`The handler throws before it has asked for all that is recorded: ${String(ending.error)}`);
+    if (left.length && ending?.kind === 'threw') problems.push(thrownEarly(ending.error, inserted));
     for (const { entry } of left) {
       const problem = unasked(entry, job.name);
       if (!problems.includes(problem)) problems.push(problem);
     }
+    if (!turn.fault && !over.end)
+      for (const [key, { id }] of over.waits)
+        if (!over.outcomeKeys.has(key) && !asked.has(key)) problems.push(unheard(id, job.name));
     // Its end may have come already, or may come: then the run is blocked (spec F7).
     if (!turn.fault && over.end?.kind !== 'completed')
       for (const key of undosLeft(over))
         if (!undoable.has(key)) problems.push(undoMissing(job.name, over.undos.get(key)!.id).message);
     const next = [...opened.values()].map(askedOf);
-    return { fits: !problems.length, problems, replayed, next, ...(ending && { ending: ending.kind }) };
+    return { fits: !problems.length, problems, replayed, inserted, next, ...(ending && { ending: ending.kind }) };
   }
 }
 
@@ -183,3 +211,12 @@ const unasked = (entry: Extract<JournalEntry, { readonly asked: number }>, jobNa
   const what = namespaceOf(entry) === 'wait' ? 'wait' : 'step';
   return `${what} "${name}" (occurrence ${occurrence}) is recorded (${entry.kind}), and job "${jobName}" does not ask for it any more. If it was renamed, say so in migrate: its new name would run anew. If it was removed, its result is unused.`;
 };
+
+const thrownEarly = (error: unknown, inserted: readonly ReplayedAsk[]): string => {
+  const said = `The handler throws before it has asked for all that is recorded: ${String(error)}`;
+  const names = inserted.map(({ name }) => `"${name}"`).join(', ');
+  return names ? `${said}. The run does not know ${names}: say with \`results\` what they give.` : said;
+};
+
+const unheard = ([name, occurrence]: readonly [string, number], jobName: string): string =>
+  `wait "${name}" (occurrence ${occurrence}) is open, and job "${jobName}" does not ask for it any more: until something else wakes the run, nothing of the new code happens. Keep the wait, or say in migrate what it is called now.`;
