@@ -85,6 +85,7 @@ const FILES = {
   'src/run/inspect.ts': { tests: ['inspect'], atLeast: 90 },
   'src/run/log.ts': { tests: ['inspect'], atLeast: 90 },
   'src/run/attempt.ts': { tests: ['attempt'], atLeast: 90 },
+  'src/run/attempt-state.ts': { tests: ['attempt'], atLeast: 90 },
   'src/run/increments.ts': { tests: ['attempt'], atLeast: 90 },
   'src/run/children.ts': { tests: ['live-run'], atLeast: 90 },
   'src/run/live-run.ts': { tests: ['live-run'], atLeast: 90 },

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { StepfastError } from '../src/index.js';
+import type { State, StepfastError } from '../src/index.js';
 import { LIMITS } from '../src/limits.js';
 import type { FunctionCommand, StepContext } from '../src/replay/command.js';
 import type { Ask } from '../src/replay/replay.js';
@@ -14,7 +14,7 @@ import { createCodec } from '../src/values/codec.js';
 import { codeOf, gate, hands, never, settle } from './hand-kit.js';
 
 // Pins: one attempt of one step, alone: what its function is called with, when it counts as over, and what it writes to the
-// shared state (spec A1, A2, D8, F8, R2, V3).
+// shared state (A2, spec D8, F8, R2, V3).
 
 const codec = createCodec({ URL, blobs: true });
 type Entry = { readonly kind: JournalEntry['kind'] } & { readonly [field: string]: unknown };
@@ -443,6 +443,45 @@ describe('what an attempt writes to the shared state', () => {
     await settle(5);
     expect(seen).toEqual(['INVALID_OPTION', 'INVALID_KEY', '[object Promise]']);
     expect(w.run.increments).toEqual([]);
+  });
+
+  it.each<[string, (state: State) => Promise<unknown>, string]>([
+    ['a value that can not be kept', (state) => state.set('k', () => 1), 'NOT_SERIALIZABLE'],
+    ['an empty key', (state) => state.delete(''), 'INVALID_KEY'],
+    ['an increment by no number', (state) => state.increment('k', Number.NaN), 'INVALID_OPTION'],
+    ['a lock without a duration', (state) => state.lock('k', {} as never), 'INVALID_DURATION'],
+  ])('D8, R8: %s that nobody awaits fails the attempt, and is no unhandled rejection', async (_, use, code) => {
+    const w = open();
+    const { last } = w.begin(async ({ state }) => {
+      void state.set('kept', 1);
+      void use(state);
+      await settle(2);
+      return 'done';
+    });
+    await settle(9);
+    expect(last()).toMatchObject({ outcome: { error: { code } }, changes: [] });
+  });
+
+  it('D8: one that the function has heard of is its own affair, however late it asks', async () => {
+    const w = open();
+    const seen: unknown[] = [];
+    const { last } = w.begin(async ({ state }) => {
+      void state.set('kept', 1);
+      const early = state.set('', 1).catch((error) => seen.push(error.code));
+      const late = state.set('', 2);
+      await early;
+      await settle(2);
+      await late.then(undefined, (error) => seen.push(error.code));
+      await Promise.allSettled([state.delete('')]).then(([each]) => seen.push(each!.status));
+      await state
+        .get('')
+        .finally(() => seen.push('over'))
+        .catch(() => undefined);
+      return 'done';
+    });
+    await settle(9);
+    expect(seen).toEqual(['INVALID_KEY', 'INVALID_KEY', 'rejected', 'over']);
+    expect(last()).toMatchObject({ outcome: { value: 'done' }, changes: [{ key: 'kept' }] });
   });
 });
 

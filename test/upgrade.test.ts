@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { defineJob, type JobOptions, type MigratedRun, type StepfastError } from '../src/index.js';
 import { digestOf } from '../src/replay/digest.js';
-import { upgradeOf } from '../src/run/upgrade.js';
+import { isSetAside, upgradeOf } from '../src/run/upgrade.js';
 import type { JournalEntry } from '../src/store/journal.js';
 import type { RunRow } from '../src/store/rows.js';
 import { createCodec } from '../src/values/codec.js';
@@ -45,6 +45,23 @@ describe('the policy of a job', () => {
     expect(upgraded({ version: 2, upgrade: 'block' }, plain, 3)).toBeUndefined();
     expect(upgraded({ version: 2 })).toEqual({ entry, then: 'continue' });
     expect(upgraded({ version: 3 }, plain, 2)).toEqual({ entry: { ...entry, from: 2, to: 3 }, then: 'continue' });
+  });
+
+  it("O6: sets a run aside that it leaves alone, begins anew or ends, while it is nobody's", () => {
+    const aside = (options: JobOptions<never>, version = 1, isOwner = false) =>
+      isSetAside(
+        { row: { version }, isOwner } as never,
+        defineJob('job', options as JobOptions, () => 1),
+      );
+    for (const upgrade of ['block', 'restart', 'abandon'] as const) {
+      expect(aside({ version: 2, upgrade })).toBe(true);
+      expect([aside({ version: 2, upgrade }, 2), aside({ version: 2, upgrade }, 3), aside({ upgrade })]).toEqual([
+        ...[false, false, false],
+      ]);
+      expect(aside({ version: 2, upgrade }, 1, true)).toBe(false);
+    }
+    const going = [{ version: 2 }, { version: 2, upgrade: 'continue' }, { version: 2, migrate: () => ({}) }] as const;
+    expect(going.map((options) => aside(options))).toEqual([false, false, false]);
   });
 
   it('O6: says whether the run goes on, begins anew, is given up, or is left alone', () => {
