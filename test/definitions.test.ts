@@ -201,6 +201,8 @@ describe('a schema', () => {
     });
     const thrown = { ...told('INVALID_PAYLOAD', 'The payload could not be checked', 'Nothing was written'), cause };
     expect(refusal(() => result(throwing))).toMatchObject(thrown);
+    const silent = { ...thrown, cause: new TypeError('It gave neither a `value` nor `issues`.') };
+    expect(refusal(() => result(schema(() => undefined as never)))).toMatchObject(silent);
     const rejecting = schema(() => Promise.reject(cause));
     await expect(result(rejecting)).rejects.toMatchObject(thrown);
   });

@@ -1,5 +1,4 @@
-import { StepfastError } from '../../src/errors.js';
-import { checkOptions as checkNames } from '../../src/values/check.js';
+import { check, checkOptions as checkNames } from '../../src/values/check.js';
 import type { Disk } from './disk.js';
 
 export interface FileStoreOptions {
@@ -26,16 +25,7 @@ export interface FileStoreInternals {
 export function checkOptions(given: FileStoreOptions | undefined): void {
   checkNames(given, ['dir', 'durability', 'wait'], 'The options of fileStore');
   const { dir, durability = 'strict', wait = false } = given ?? {};
-  if (typeof dir !== 'string' || dir === '')
-    throw new StepfastError(
-      'INVALID_OPTION',
-      `fileStore({ dir }) needs the path of a folder, got ${JSON.stringify(dir)}.`,
-    );
-  if (durability !== 'strict' && durability !== 'relaxed')
-    throw new StepfastError(
-      'INVALID_OPTION',
-      `fileStore({ durability }) is 'strict' or 'relaxed', got ${JSON.stringify(durability)}.`,
-    );
-  if (typeof wait !== 'boolean')
-    throw new StepfastError('INVALID_OPTION', `fileStore({ wait }) is true or false, got ${JSON.stringify(wait)}.`);
+  check(typeof dir === 'string' && dir !== '', 'dir', dir, 'the path of a folder');
+  check(['strict', 'relaxed'].includes(durability), 'durability', durability, '"strict" or "relaxed"');
+  check(typeof wait === 'boolean', 'wait', wait, 'true or false');
 }

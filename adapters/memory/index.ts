@@ -6,7 +6,7 @@ import { FORMAT_VERSION, type JournalEntry } from '../../src/store/journal.js';
 import type { DuePage, OpenOptions, Store, StoreListener } from '../../src/store/store.js';
 import { listPage, Tables } from '../../src/store/tables.js';
 import { type Transition, transition } from '../../src/store/transition.js';
-import { checkOptions } from '../../src/values/check.js';
+import { check, checkOptions } from '../../src/values/check.js';
 
 /*
  * The smallest store, the one to read first. Nothing outlives the process: for tests, and for pages that have no
@@ -56,7 +56,8 @@ const released = (outcome: CommitOutcome): CommitOutcome => {
  */
 export function memoryStore(options: { readonly medium?: MemoryMedium } = {}): Store {
   checkOptions(options, ['medium'], 'The options of memoryStore');
-  const medium = options.medium ?? memoryMedium();
+  const { medium = memoryMedium() } = options;
+  check(medium?.tables instanceof Tables, 'medium', medium, 'what memoryMedium() has made');
   const { tables, journals, owners, listeners } = medium;
   const mine = new Set<(runId: string, by: Store) => void>();
   let owner: string | undefined;

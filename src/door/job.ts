@@ -213,6 +213,7 @@ export function* validate(schema: StandardSchema | undefined, value: unknown, wh
   let checked: Awaited<ReturnType<StandardSchema['~standard']['validate']>>;
   try {
     checked = yield* read(schema['~standard'].validate(value));
+    if (checked !== Object(checked)) throw new TypeError('It gave neither a `value` nor `issues`.');
   } catch (cause) {
     const said = `${what} could not be checked: its schema has thrown, which is its \`cause\`. Nothing was written.`;
     throw new StepfastError('INVALID_PAYLOAD', said, {}, { cause });
