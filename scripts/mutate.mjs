@@ -75,6 +75,10 @@ const FILES = {
     atLeast: 95,
   },
   'src/run/round.ts': { tests: ['claims', 'wakes', 'rounds', 'commits', 'shared-step', 'aftermath'], atLeast: 95 },
+  'src/engine/scheduler.ts': {
+    tests: ['scheduler', 'slots', 'looks', 'resident', 'engine', 'driver', 'wakes', 'shared-step'],
+    atLeast: 90,
+  },
   'src/run/commits.ts': { tests: ['commits'], atLeast: 95 },
   'src/run/recorder.ts': { tests: ['rounds', 'commits'], atLeast: 90 },
   'src/run/aftermath.ts': { tests: ['aftermath'], atLeast: 90 },

@@ -12,6 +12,8 @@ export const LIMITS = {
   lateMs: 5_000,
   /** Runs of which late results are kept. */
   late: 100,
+  /** Waiting runs whose handlers an engine keeps in memory; more are dropped, and replayed when something comes. */
+  resident: 1_000,
   backoffMs: 1_000,
   maxBackoffMs: 30_000,
 };

@@ -127,6 +127,26 @@ describe('a run that rests', () => {
     await soon(engine.close());
   });
 
+  it('R7: is called for by a timer of its engine, to the millisecond, where it awaits something else and no look finds it', async () => {
+    const h = hands();
+    const log: string[] = [];
+    const engine = h.engine((stepfast) =>
+      stepfast.job('job', async ({ step }) => {
+        void step.sleep('s', '1m').then(() => log.push('over'));
+        await step.run('a', () => 1);
+        await never();
+      }),
+    );
+    await engine.start('job', undefined, { id: 'r' });
+    await settle();
+    expect([h.row('r')!.unsettled, h.wanted()]).toEqual([true, [60_000]]);
+    await h.advance(59_999);
+    expect(log).toEqual([]);
+    await h.advance(1);
+    expect(log).toEqual(['over']);
+    await soon(engine.close());
+  });
+
   it('F9: has no signal aborted when it ends by itself', async () => {
     const h = hands();
     let signal: AbortSignal | undefined;

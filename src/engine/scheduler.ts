@@ -2,6 +2,7 @@ import type { AnyJob } from '../door/job.js';
 import { createLanes } from '../door/queue.js';
 import { isReadable } from '../door/readable.js';
 import { isStepfastError, StepfastError } from '../errors.js';
+import { LIMITS } from '../limits.js';
 import { createDriver, type Driver } from '../run/driver.js';
 import { createLateness } from '../run/functions.js';
 import type { DriverHost } from '../run/host.js';
@@ -25,8 +26,6 @@ import { createUnfit } from './unfit.js';
 const LIVENESS_MS = 3_000;
 /** How long a living owner may leave a due run alone before others may take it. */
 const GRACE_MS = 5_000;
-/** Waiting runs whose handlers are kept in memory; more are dropped, and replayed when something comes. */
-const MAX_RESIDENT = 1_000;
 const PAGE = 32;
 
 interface SchedulerOptions
@@ -101,15 +100,16 @@ export function createScheduler(options: SchedulerOptions) {
   };
 
   /** Its run is to be taken up anew, by the code that is registered now. */
-  const retire = (driver: Driver) =>
+  const retire = (driver: Driver): void =>
     void driver.retire().then(look, (error) => {
+      if (isClosed) return;
       report(error);
-      platform.patience(LIVENESS_MS, look);
+      platform.patience(LIVENESS_MS, () => retire(driver)); // held by us as it is, no look would find it
     });
 
   const sweep = createSweep({
     ...options,
-    isIdle: () => !isClosed && !isLooking && ![...drivers.values()].some((driver) => driver.isActive()),
+    isIdle: () => !isLooking && ![...drivers.values()].some((driver) => driver.isActive()),
   });
 
   const stopChildren = (runId: string) => stopFamily(drivers, runId, options.changed);
@@ -129,7 +129,6 @@ export function createScheduler(options: SchedulerOptions) {
         // look again when they have committed something, or in a while (hints may be lost).
         const { retryAt = clock.now() + LIVENESS_MS } = outcome;
         lanes.fill(run.state!.slot!, retryAt, outcome.retryAt !== undefined);
-        hasMore = true;
       }
       if (outcome.kind === 'committed' && run.raise && run.state?.slot !== undefined && lanes.freed(run.state.slot))
         look();
@@ -154,7 +153,7 @@ export function createScheduler(options: SchedulerOptions) {
       if (replaced.has(driver.runId) && !driver.isActive()) retire(driver);
     },
     gone(driver, why) {
-      if (drivers.get(driver.runId) === driver) drivers.delete(driver.runId);
+      drivers.delete(driver.runId);
       if (why) unfit.forget(driver.runId);
       replaced.delete(driver.runId);
       shows(driver);
@@ -199,7 +198,7 @@ export function createScheduler(options: SchedulerOptions) {
     if (unfit.isStill(stored)) return;
     // Gone on with meanwhile: the events that came with it are those for the waits that it had.
     if (stored.row.length !== row.length) return look();
-    if (drivers.size >= MAX_RESIDENT) [...drivers.values()].find((driver) => !driver.isHeld())?.leave();
+    if (drivers.size >= LIMITS.resident) [...drivers.values()].find((driver) => !driver.isHeld())?.leave();
     const driver = createDriver(host, job, stored, { offers, interrupted });
     drivers.set(row.runId, driver);
     void driver.pump();
@@ -284,15 +283,13 @@ export function createScheduler(options: SchedulerOptions) {
     isLooking = true;
     const release = clock.hold?.();
     letGo = release;
-    const loop = async () => {
-      do {
-        // What is asked for together (by runs that end in one group of commits) is given by one look.
-        await new Promise<void>((resolve) => platform.hop(resolve));
-        looksAgain = false;
-        if (!isClosed) await lookOnce();
-      } while (looksAgain && !isClosed);
+    const begin = async () => {
+      // What is asked for together (by runs that end in one group of commits) is given by one look.
+      await new Promise<void>((resolve) => platform.hop(resolve));
+      looksAgain = false;
+      if (!isClosed) await lookOnce();
     };
-    loop()
+    begin()
       .catch((error) => {
         if (isClosed || isStepfastError(error, 'CLOSED')) return;
         report(error);
