@@ -29,8 +29,16 @@ export interface SimulatedDisk {
 const broken = (code: 'broken' | 'full') =>
   Object.assign(new Error(`simulated ${code}`), { code: code === 'full' ? 'ENOSPC' : 'EIO' });
 
-const namesOf = (path: string): Map<string, number> =>
-  new Map(fs.readdirSync(path).map((name) => [name, fs.lstatSync(join(path, name)).ino]));
+/** Others may be at work beside the store: what is gone before it is looked at has no name. */
+const namesOf = (path: string): Map<string, number> => {
+  const found = (name: string) => fs.lstatSync(join(path, name), { throwIfNoEntry: false });
+  return new Map(
+    fs.readdirSync(path).flatMap((name) => {
+      const stat = found(name);
+      return stat ? [[name, stat.ino] as const] : [];
+    }),
+  );
+};
 
 /** Everything that is there at the beginning counts as durable. */
 function learn(path: string, { bytes, names }: Pick<SimulatedDisk, 'bytes' | 'names'>): void {
