@@ -163,4 +163,18 @@ export const runFaults = [
     instead: 'if (!isOwn) scheduler.hint(runId);',
     by: ['test/failing-store.test.ts -t Q4'],
   },
+  {
+    name: 'a refused write that nobody awaits is lost in silence',
+    file: 'src/run/attempt-state.ts',
+    find: 'return refused ? [refused, []] : [outcome, pending];',
+    instead: 'return [outcome, pending];',
+    by: ['test/attempt.test.ts'],
+  },
+  {
+    name: 'a run that a release leaves alone is timed out by it',
+    file: 'src/run/round.ts',
+    find: 'if (!isSetAside(run, job)) recorder',
+    instead: 'recorder',
+    by: ['test/upgrades.test.ts -t older'],
+  },
 ];

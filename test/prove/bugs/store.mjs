@@ -146,8 +146,15 @@ export const storeFaults = [
   {
     name: 'a living owner is robbed of its run',
     file: 'src/store/due.ts',
-    find: '((isAtWork(row) && isBegun) || isFresh)',
-    instead: 'isFresh',
+    find: '(isAtWork(row) && isBegun) || isFresh)',
+    instead: 'isFresh)',
+    by: CONFORMANCE,
+  },
+  {
+    name: 'a slot that a dead owner holds is kept where the job of its run is not registered',
+    file: 'src/store/due.ts',
+    find: 'row.slot !== undefined && owner !== undefined && owner !== query.owner',
+    instead: 'false',
     by: CONFORMANCE,
   },
   {
@@ -160,8 +167,8 @@ export const storeFaults = [
   {
     name: 'a run is claimed by code of a lower version',
     file: 'src/store/due.ts',
-    find: '!(row.version <= (query.jobs[row.job] ?? 0))',
-    instead: '!(row.job in query.jobs)',
+    find: 'row.version <= (query.jobs[row.job] ?? 0)',
+    instead: 'row.job in query.jobs',
     by: CONFORMANCE,
   },
   {
