@@ -261,6 +261,9 @@ describe('step.dispatch', () => {
   it('refuses options that are none, and what dispatch itself refuses', async () => {
     const bad = (options: unknown) => faultOf((step) => step.dispatch('paid', 1, given(options)));
     expect(await bad(5)).toEqual(saying('INVALID_OPTION', 'paid', 'options of step.dispatch is 5', 'an object'));
+    expect(await bad([])).toEqual(
+      saying('INVALID_OPTION', 'paid', 'options of step.dispatch is an empty array', 'an object'),
+    );
     expect(await bad(null)).toMatchObject({ code: 'INVALID_OPTION', step: 'paid' });
     expect(await bad({ correlationKey: '' })).toMatchObject({ code: 'INVALID_KEY', step: 'paid' });
     expect(await bad({ ttl: 'soon' })).toMatchObject({ code: 'INVALID_DURATION', step: 'paid' });

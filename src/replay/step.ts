@@ -46,7 +46,7 @@ const guarded = <T>(read: () => T, step?: unknown): { readonly value?: T; readon
 };
 
 const checkGiven = (options: unknown, word: string): void => {
-  const isObject = typeof options === 'object' && options !== null;
+  const isObject = typeof options === 'object' && options !== null && !Array.isArray(options);
   check(options === undefined || isObject, `The options of step.${word}`, options, 'an object');
 };
 
