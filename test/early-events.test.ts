@@ -194,11 +194,12 @@ everyWay('events that are there already', (open) => {
     const w = open();
     await leaveUnsettled(w);
     const store = w.store();
-    const { load } = store;
+    const { due } = store;
     let comes: Promise<unknown> | undefined;
-    store.load = async (runId) => {
-      await (comes ??= engine.dispatch('second', 'kept'));
-      return load.call(store, runId);
+    store.due = async (query) => {
+      const page = await due.call(store, query);
+      if (page.runs.length) await (comes ??= engine.dispatch('second', 'kept'));
+      return page;
     };
     const engine = w.engine(unsettled, { store });
     await engine.ready();
