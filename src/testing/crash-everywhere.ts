@@ -6,7 +6,8 @@ import type { Store } from '../store/store.js';
 import { check } from '../values/check.js';
 import { createCodec } from '../values/codec.js';
 import { wrapStore } from './failing-store.js';
-import { checkScenario, type Entering, type PlayOptions, type Scenario } from './scenario.js';
+import type { Entering } from './fakes.js';
+import { checkScenario, type PlayOptions, type Scenario } from './scenario.js';
 import { type App, createStage, openApp, type Played, type Stage } from './stage.js';
 
 /*
@@ -70,6 +71,8 @@ interface PlayedOut {
   /** Entered in more lives than one. */
   readonly repeated: readonly string[];
   readonly broke?: unknown;
+  /** Its handlers had something to say after real time alone. */
+  readonly isLate: boolean;
 }
 
 /** Text in which nothing is left that differs from play to play without meaning anything. */
@@ -179,12 +182,13 @@ async function playThrough(
   scenarioOf: () => Scenario<unknown>,
   options: PlayOptions,
   deaths: readonly Death[],
+  lingers: boolean,
 ): Promise<PlayedOut> {
   const scenario = scenarioOf();
   checkScenario(job, scenario);
-  const stage = await createStage(job, scenario, options);
+  const stage = await createStage(job, scenario, options, lingers);
   const witness = createWitness();
-  const nothing = { outcome: '', effects: '', commits: 0 };
+  const nothing = { outcome: '', effects: '', commits: 0, isLate: false };
   let died = 0;
   try {
     for (;;) {
@@ -193,7 +197,9 @@ async function playThrough(
       else {
         const effects = scenario.effects ? textOf(await scenario.effects()) : '';
         const { again } = witness;
-        return { outcome: outcomeOf(played), effects, commits, deaths: died, again, repeated: witness.repeated() };
+        const { isNeeded: isLate } = stage.patience;
+        const repeated = witness.repeated();
+        return { outcome: outcomeOf(played), effects, commits, deaths: died, again, repeated, isLate };
       }
     }
   } catch (broke) {
@@ -213,16 +219,16 @@ const cut = (text: string): string => (text.length > MAX_QUOTE ? `${text.slice(0
 
 /** How a play differs from the one in which nothing happened. */
 function compare(reference: PlayedOut, found: PlayedOut, crash: string): CrashViolation[] {
-  if (found.broke !== undefined) {
-    const said = found.broke instanceof Error ? found.broke.message : String(found.broke);
-    return [{ crash, kind: 'broke', message: `The flow could not go on: ${said}` }];
-  }
   const violations: CrashViolation[] = found.again.map(({ name, isUndo }) => ({
     crash,
     kind: 'entered-again',
     step: name,
     message: `${isUndo ? 'The undo of step' : 'Step'} "${name}" was entered again after its outcome had been recorded.`,
   }));
+  if (found.broke !== undefined) {
+    const said = found.broke instanceof Error ? found.broke.message : String(found.broke);
+    return [...violations, { crash, kind: 'broke', message: `The flow could not go on: ${said}` }];
+  }
   const { repeated } = found;
   const suspects = repeated.map((name) => `"${name}"`).join(', ');
   if (found.outcome !== reference.outcome)
@@ -285,14 +291,16 @@ export async function crashEverywhere<Payload, Result, Input>(
     : [scenario: Scenario<NoInfer<Input>> | (() => Scenario<NoInfer<Input>>), options?: CrashOptions]
 ): Promise<CrashReport> {
   const scenarioOf = (typeof scenario === 'function' ? scenario : () => scenario) as () => Scenario<unknown>;
-  const play = (deaths: readonly Death[]) => playThrough(job, scenarioOf, options, deaths);
+  let lingers = true;
+  const play = (deaths: readonly Death[]) => playThrough(job, scenarioOf, options, deaths, lingers);
   const violations: CrashViolation[] = [];
   const repeated = new Set<string>();
   let crashes = 0;
 
   const reference = await play([]);
-  if (reference.broke) throw reference.broke;
-  violations.push(...compare(reference, await play([]), 'no crash'));
+  if (reference.broke && !reference.again.length) throw reference.broke;
+  lingers = reference.isLate;
+  violations.push(...compare(reference, reference.broke ? reference : await play([]), 'no crash'));
   const crash = async (deaths: readonly Death[]): Promise<number> => {
     const found = await play(deaths);
     if (found.deaths < deaths.length) return 0; // it ended sooner than that

@@ -1,16 +1,15 @@
-import type { AnyJob, HandlerContext } from '../door/job.js';
+import type { AnyJob } from '../door/job.js';
 import type { StartOptions } from '../door/start.js';
 import type { EngineOptions, Stepfast } from '../engine/engine.js';
-import type { StepContext, StepOptions, UndoContext } from '../replay/command.js';
-import type { Step } from '../replay/language.js';
+import type { StepContext } from '../replay/command.js';
 import type { TimelineEntry } from '../run/inspect.js';
 import { check, checkOptions } from '../values/check.js';
+import type { Duration } from '../values/duration.js';
 import type { SimulatedClock } from './clock.js';
 import type { FreshMedium } from './conformance.js';
 
 /*
- * A flow as a test plays it: what it is given, what stands in for its steps, which events come. Jobs are played as they
- * are; only the functions that steps enter are looked at, or replaced, on their way in.
+ * A flow as a test plays it: what it is given, what stands in for its steps, which events come, and where.
  */
 
 /** Stands in for the function of a step. */
@@ -56,6 +55,12 @@ export interface PlayOptions {
   readonly store?: FreshMedium;
   /** When it begins, in epoch milliseconds. Default: 2026-01-01T00:00:00Z. */
   readonly now?: number;
+  /**
+   * How long, in real time, work is waited for of which nothing is heard. A step that is in flight that long counts as
+   * hanging: the clock moves on to its timeout, and a warning says so. Where nothing is due, or where a handler awaits
+   * something else between its steps, the play is refused (`NOTHING_DUE`). Default `'4s'`.
+   */
+  readonly patience?: Duration;
   /** Other options of the engine, such as `use` and `retry`. */
   readonly engine?: Pick<EngineOptions, 'use' | 'retry' | 'maxValueBytes' | 'replay'>;
 }
@@ -73,53 +78,6 @@ export function checkScenario(job: AnyJob, scenario: ScenarioParts): void {
   check(play === undefined || typeof play === 'function', 'play', play, 'a function');
   check(effects === undefined || typeof effects === 'function', 'effects', effects, 'a function');
   check(Array.isArray(jobs), 'jobs', jobs, 'an array of jobs');
-}
-
-/** What is entered, as far as the job's own functions are concerned: steps, and their undoing. */
-export interface Entering {
-  readonly runId: string;
-  readonly name: string;
-  readonly occurrence: number;
-  readonly idempotencyKey: string;
-  readonly isUndo: boolean;
-}
-
-/** The job with fakes in the place of its steps' functions; `entered` hears of each function before it is called. */
-export function withFakes(
-  job: AnyJob,
-  steps: { readonly [name: string]: StepFake },
-  entered: (entering: Entering) => void,
-): AnyJob {
-  const dressed = (step: Step, runId: string): Step => {
-    const occurrences = new Map<string, number>();
-    const run = (name: string, fn: StepFake, options?: StepOptions) => {
-      if (typeof fn !== 'function') return step.run(name, fn, options); // the real one says what is wrong
-      const occurrence = (occurrences.get(name) ?? 0) + 1;
-      occurrences.set(name, occurrence);
-      const tell = ({ idempotencyKey }: { readonly idempotencyKey: string }, isUndo: boolean) =>
-        entered({ runId, name, occurrence, idempotencyKey, isUndo });
-      const chosen = Object.hasOwn(steps, name) ? steps[name]! : fn;
-      const undo = options?.undo && {
-        undo(context: UndoContext) {
-          tell(context, true);
-          return options.undo!(context);
-        },
-      };
-      const traced = (context: StepContext) => {
-        tell(context, false);
-        return chosen(context);
-      };
-      return step.run(name, traced, options && { ...options, ...undo });
-    };
-    return { ...step, run: run as Step['run'] };
-  };
-  return {
-    ...job,
-    // Time is skipped by the month: what has ended must still be there to be looked at.
-    options: { ...job.options, retention: Infinity },
-    handler: (context: HandlerContext<never>) =>
-      job.handler({ ...context, step: dressed(context.step, context.run.id) }),
-  };
 }
 
 /** An event that is to be dispatched for a wait. */

@@ -7,7 +7,7 @@ import { isOutcome } from '../../../src/store/journal.js';
 import type { Store } from '../../../src/store/store.js';
 import { systemPlatform } from '../../../src/system.js';
 import { wrapStore } from '../../../src/testing/failing-store.js';
-import { type Entering, withFakes } from '../../../src/testing/scenario.js';
+import { type Entering, withFakes } from '../../../src/testing/fakes.js';
 import { type Ending, endOf, neutral, say } from './ending.js';
 import { createInjector, type Fault, type Keep } from './faults.js';
 import { gone, type Life, type Medium, type MediumKind } from './media.js';
@@ -140,7 +140,7 @@ function createCase(flow: Flow, kind: MediumKind, faults: readonly Fault[]) {
     };
     const use = [{ name: 'case', store: watched }, ...(flow.use?.() ?? [])];
     const stepfast = createEngine(platform, { store, clock: time.clock, use, onError });
-    const jobs = flow.jobs(world).map((job) => withFakes(job, {}, (entering) => enter(life, entering)));
+    const jobs = flow.jobs(world).map((job) => withFakes(job, {}, { entered: (entering) => enter(life, entering) }));
     for (const job of jobs) stepfast.register(job);
     flow.opened?.(stepfast, jobs);
     current = Object.assign(state, { stepfast });

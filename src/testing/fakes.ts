@@ -1,0 +1,60 @@
+import type { AnyJob, HandlerContext } from '../door/job.js';
+import type { StepContext, StepOptions, UndoContext } from '../replay/command.js';
+import type { Step } from '../replay/language.js';
+import type { StepFake } from './scenario.js';
+
+/*
+ * A job as it is played: with fakes in the place of functions, and somebody who watches what is entered.
+ */
+
+/** A function of a job that is entered: that of a step, or of its undoing. */
+export interface Entering {
+  readonly runId: string;
+  readonly name: string;
+  readonly occurrence: number;
+  readonly idempotencyKey: string;
+  readonly isUndo: boolean;
+}
+
+/** Hears of each function before it is called, and when it has settled. */
+export interface Watch {
+  entered(entering: Entering): void;
+  left?(entering: Entering): void;
+}
+
+/** The job with fakes in the place of its steps' functions. */
+export function withFakes(job: AnyJob, steps: { readonly [name: string]: StepFake }, watch: Watch): AnyJob {
+  const watched = async <Value>(entering: Entering, call: () => Value): Promise<Awaited<Value>> => {
+    watch.entered(entering);
+    try {
+      return await call();
+    } finally {
+      watch.left?.(entering);
+    }
+  };
+  const dressed = (step: Step, runId: string): Step => {
+    const occurrences = new Map<string, number>();
+    const run = (name: string, fn: StepFake, options?: StepOptions) => {
+      if (typeof fn !== 'function') return step.run(name, fn, options); // the real one says what is wrong
+      const occurrence = (occurrences.get(name) ?? 0) + 1;
+      occurrences.set(name, occurrence);
+      const place = { runId, name, occurrence };
+      const chosen = Object.hasOwn(steps, name) ? steps[name]! : fn;
+      const play = (context: StepContext) =>
+        watched({ ...place, idempotencyKey: context.idempotencyKey, isUndo: false }, () => chosen(context));
+      const undo = typeof options?.undo === 'function' && {
+        undo: (context: UndoContext) =>
+          watched({ ...place, idempotencyKey: context.idempotencyKey, isUndo: true }, () => options.undo!(context)),
+      };
+      return step.run(name, play, options && { ...options, ...undo });
+    };
+    return { ...step, run: run as Step['run'] };
+  };
+  return {
+    ...job,
+    // Time is skipped by the month: what has ended must still be there to be looked at.
+    options: { ...job.options, retention: Infinity },
+    handler: (context: HandlerContext<never>) =>
+      job.handler({ ...context, step: dressed(context.step, context.run.id) }),
+  };
+}
