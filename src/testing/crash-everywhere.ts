@@ -7,7 +7,7 @@ import { check } from '../values/check.js';
 import { createCodec } from '../values/codec.js';
 import { wrapStore } from './failing-store.js';
 import type { Entering } from './fakes.js';
-import { checkScenario, type PlayOptions, type Scenario } from './scenario.js';
+import { checkPlay, checkScenario, PLAY, type PlayOptions, type Scenario } from './scenario.js';
 import { type App, createStage, openApp, type Played, type Stage } from './stage.js';
 
 /*
@@ -162,21 +162,22 @@ async function live(stage: Stage, number: number, witness: ReturnType<typeof cre
     if (!life.isOver) witness.entered(entering, number);
   };
   const app: App = openApp(stage, around, entered, () => undefined);
+  let ended: { readonly played: Played } | { readonly broke: unknown } | undefined;
   try {
     await app.play();
-  } catch (error) {
-    if (!life.isOver) {
-      await app.stepfast.close();
-      throw error;
-    }
+    life.isCounting = false;
+    if (!life.isOver) ended = { played: await app.view() };
+  } catch (broke) {
+    if (!life.isOver) ended = { broke };
   }
-  life.isCounting = false;
-  const played = life.isOver ? undefined : await app.view();
   await app.stepfast.close();
-  return { played, commits: life.commits };
+  return { ended, commits: life.commits };
 }
 
-/** Plays a scenario from an empty medium, with these deaths one after the other. */
+/**
+ * Plays a scenario from an empty medium, with these deaths one after the other. What is thrown is no matter of the flow: the
+ * scenario or the options are bad.
+ */
 async function playThrough(
   job: AnyJob,
   scenarioOf: () => Scenario<unknown>,
@@ -188,22 +189,20 @@ async function playThrough(
   checkScenario(job, scenario);
   const stage = await createStage(job, scenario, options, lingers);
   const witness = createWitness();
-  const nothing = { outcome: '', effects: '', commits: 0, isLate: false };
-  let died = 0;
   try {
-    for (;;) {
-      const { played, commits } = await live(stage, died, witness, deaths[died]);
-      if (!played) died++;
-      else {
+    for (let died = 0; ; died++) {
+      const { ended, commits } = await live(stage, died, witness, deaths[died]);
+      if (!ended) continue;
+      const { again } = witness;
+      const seen = { commits, deaths: died, again, repeated: witness.repeated(), isLate: stage.patience.isNeeded };
+      if ('broke' in ended) return { ...seen, outcome: '', effects: '', broke: ended.broke };
+      try {
         const effects = scenario.effects ? textOf(await scenario.effects()) : '';
-        const { again } = witness;
-        const { isNeeded: isLate } = stage.patience;
-        const repeated = witness.repeated();
-        return { outcome: outcomeOf(played), effects, commits, deaths: died, again, repeated, isLate };
+        return { ...seen, outcome: outcomeOf(ended.played), effects };
+      } catch (broke) {
+        return { ...seen, outcome: '', effects: '', broke };
       }
     }
-  } catch (broke) {
-    return { ...nothing, deaths: died, again: witness.again, repeated: witness.repeated(), broke };
   } finally {
     await stage.medium.dispose?.();
   }
@@ -290,6 +289,7 @@ export async function crashEverywhere<Payload, Result, Input>(
     ? [scenario?: Scenario<NoInfer<Input>> | (() => Scenario<NoInfer<Input>>), options?: CrashOptions]
     : [scenario: Scenario<NoInfer<Input>> | (() => Scenario<NoInfer<Input>>), options?: CrashOptions]
 ): Promise<CrashReport> {
+  checkPlay(options, [...PLAY, 'double']);
   const scenarioOf = (typeof scenario === 'function' ? scenario : () => scenario) as () => Scenario<unknown>;
   let lingers = true;
   const play = (deaths: readonly Death[]) => playThrough(job, scenarioOf, options, deaths, lingers);

@@ -1,7 +1,7 @@
 import type { AnyJob, HandlerContext } from '../door/job.js';
 import type { StepContext, StepOptions, UndoContext } from '../replay/command.js';
 import type { Step } from '../replay/language.js';
-import type { StepFake } from './scenario.js';
+import type { StepFake, UndoFake } from './scenario.js';
 
 /*
  * A job as it is played: with fakes in the place of functions, and somebody who watches what is entered.
@@ -22,8 +22,21 @@ export interface Watch {
   left?(entering: Entering): void;
 }
 
+/** What stands in for functions, by the names of their steps. */
+export interface Fakes {
+  readonly steps?: { readonly [name: string]: StepFake } | undefined;
+  readonly undos?: { readonly [name: string]: UndoFake } | undefined;
+}
+
+/** What stands in for the undo of a step; where the step is faked, what it did was not done, and its own undo is not called. */
+function undoOf(name: string, { steps = {}, undos = {} }: Fakes, own: UndoFake): UndoFake {
+  if (Object.hasOwn(undos, name)) return undos[name]!;
+  return Object.hasOwn(steps, name) ? () => undefined : own;
+}
+
 /** The job with fakes in the place of its steps' functions. */
-export function withFakes(job: AnyJob, steps: { readonly [name: string]: StepFake }, watch: Watch): AnyJob {
+export function withFakes(job: AnyJob, fakes: Fakes, watch: Watch): AnyJob {
+  const { steps = {} } = fakes;
   const watched = async <Value>(entering: Entering, call: () => Value): Promise<Awaited<Value>> => {
     watch.entered(entering);
     try {
@@ -42,9 +55,10 @@ export function withFakes(job: AnyJob, steps: { readonly [name: string]: StepFak
       const chosen = Object.hasOwn(steps, name) ? steps[name]! : fn;
       const play = (context: StepContext) =>
         watched({ ...place, idempotencyKey: context.idempotencyKey, isUndo: false }, () => chosen(context));
-      const undo = typeof options?.undo === 'function' && {
+      const undone = typeof options?.undo === 'function' && undoOf(name, fakes, options.undo);
+      const undo = undone && {
         undo: (context: UndoContext) =>
-          watched({ ...place, idempotencyKey: context.idempotencyKey, isUndo: true }, () => options.undo!(context)),
+          watched({ ...place, idempotencyKey: context.idempotencyKey, isUndo: true }, () => undone(context)),
       };
       return step.run(name, play, options && { ...options, ...undo });
     };

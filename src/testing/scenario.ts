@@ -1,7 +1,7 @@
 import type { AnyJob } from '../door/job.js';
 import type { StartOptions } from '../door/start.js';
 import type { EngineOptions, Stepfast } from '../engine/engine.js';
-import type { StepContext } from '../replay/command.js';
+import type { StepContext, UndoContext } from '../replay/command.js';
 import type { TimelineEntry } from '../run/inspect.js';
 import { check, checkOptions } from '../values/check.js';
 import type { Duration } from '../values/duration.js';
@@ -14,6 +14,9 @@ import type { FreshMedium } from './conformance.js';
 
 /** Stands in for the function of a step. */
 export type StepFake = (context: StepContext) => unknown;
+
+/** Stands in for what undoes a step. */
+export type UndoFake = (context: UndoContext) => unknown;
 
 /** A wait that has opened, as what feeds it is told. */
 export interface OpenedWait {
@@ -30,6 +33,11 @@ export interface OpenedWait {
 interface ScenarioParts {
   /** Called in the place of the functions of steps, by the name of the step. Steps that are not named run as they are. */
   readonly steps?: { readonly [name: string]: StepFake };
+  /**
+   * Called in the place of what undoes steps, by the name of the step. The undo of a step that is faked, and not named here,
+   * does nothing: there is nothing to undo.
+   */
+  readonly undos?: { readonly [name: string]: UndoFake };
   /**
    * What is dispatched as soon as a wait for an event of that name opens: the payload, or a function that makes it. Once
    * for each wait; a wait for other events is left to its timeout.
@@ -61,23 +69,55 @@ export interface PlayOptions {
    * something else between its steps, the play is refused (`NOTHING_DUE`). Default `'4s'`.
    */
   readonly patience?: Duration;
-  /** Other options of the engine, such as `use` and `retry`. */
-  readonly engine?: Pick<EngineOptions, 'use' | 'retry' | 'maxValueBytes' | 'replay'>;
+  /**
+   * Other options of the engine, such as `use` and `retry`. A function is called for each engine that is made, after each
+   * crash as well: for plug-ins of which each engine needs one of its own, such as `schedules()`.
+   */
+  readonly engine?: PlayEngine | (() => PlayEngine);
 }
+
+/** What an engine of a play can be given. */
+export type PlayEngine = Pick<EngineOptions, 'use' | 'retry' | 'maxValueBytes' | 'replay'>;
 
 /** The run that a scenario starts. */
 export const RUN_ID = 'run';
 
+const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null;
+
 export function checkScenario(job: AnyJob, scenario: ScenarioParts): void {
   check(typeof job?.handler === 'function', 'job', job, 'a job: what defineJob or stepfast.job returned');
-  check(typeof scenario === 'object' && scenario !== null, 'scenario', scenario, 'an object, such as { payload }');
-  checkOptions(scenario, ['payload', 'steps', 'events', 'jobs', 'start', 'play', 'effects'], 'The scenario');
-  const { steps = {}, play, effects, jobs = [] } = scenario;
-  for (const [name, fake] of Object.entries(steps))
-    check(typeof fake === 'function', `steps["${name}"]`, fake, 'a function');
+  check(isObject(scenario), 'scenario', scenario, 'an object, such as { payload }');
+  checkOptions(scenario, ['payload', 'steps', 'undos', 'events', 'jobs', 'start', 'play', 'effects'], 'The scenario');
+  const { steps, undos, events, start, play, effects, jobs = [] } = scenario;
+  for (const [option, given] of Object.entries({ steps, undos, events }))
+    check(given === undefined || isObject(given), option, given, 'an object, by names');
+  for (const [option, fakes] of Object.entries({ steps, undos }))
+    for (const [name, fake] of Object.entries(fakes ?? {}))
+      check(typeof fake === 'function', `${option}["${name}"]`, fake, 'a function');
+  checkOptions(start, START, 'The start of the scenario');
   check(play === undefined || typeof play === 'function', 'play', play, 'a function');
   check(effects === undefined || typeof effects === 'function', 'effects', effects, 'a function');
   check(Array.isArray(jobs), 'jobs', jobs, 'an array of jobs');
+}
+
+/** What options of a play there are; `crashEverywhere` has more. */
+export const PLAY = ['store', 'now', 'patience', 'engine'];
+const ENGINE = ['use', 'retry', 'maxValueBytes', 'replay'];
+const START = ['idempotencyTtl', 'queue', 'startAt', 'delay', 'priority', 'tags', 'retry'];
+
+export function checkPlay(options: PlayOptions, known: readonly string[]): void {
+  checkOptions(options, known, 'The options of a play');
+  const { store, engine } = options;
+  check(store === undefined || typeof store === 'function', 'store', store, 'a function that makes a new medium');
+  if (typeof engine !== 'function') checkOptions(engine, ENGINE, 'The engine of the play');
+}
+
+/** The options of one engine more. */
+export function engineOf({ engine = {} }: PlayOptions): PlayEngine {
+  if (typeof engine !== 'function') return engine;
+  const made = engine();
+  checkOptions(made, ENGINE, 'The engine of the play');
+  return made ?? {};
 }
 
 /** An event that is to be dispatched for a wait. */

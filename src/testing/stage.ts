@@ -5,12 +5,12 @@ import { StepfastError } from '../errors.js';
 import type { RunSnapshot, TimelineEntry } from '../run/inspect.js';
 import type { Store } from '../store/store.js';
 import { systemPlatform } from '../system.js';
-import { checkOptions } from '../values/check.js';
+import { check } from '../values/check.js';
 import { durationMs } from '../values/duration.js';
 import { PATIENCE, type StageClock, stageClock } from './clock.js';
 import type { Medium } from './conformance.js';
 import { type Entering, withFakes } from './fakes.js';
-import { type Feed, feedsOf, type PlayOptions, RUN_ID, type Scenario } from './scenario.js';
+import { engineOf, type Feed, feedsOf, type PlayOptions, RUN_ID, type Scenario } from './scenario.js';
 
 /*
  * One play of a scenario: a medium and a clock, on which contexts come, die and come again. Ids are counted and chance is
@@ -75,7 +75,6 @@ export async function createStage(
   options: PlayOptions,
   lingers = true,
 ): Promise<Stage> {
-  checkOptions(options, ['store', 'now', 'engine', 'double', 'patience'], 'The options of a play');
   const { now, store = freshMemory, patience = PATIENCE } = options;
   const inFlight = new Set<Entering>();
   const passes = () => {
@@ -87,12 +86,14 @@ export async function createStage(
   const clock = stageClock({ patience, ...(now !== undefined && { now }) }, passes);
   const ms = durationMs(patience, 'patience');
   let ids = 0;
+  const medium = await store();
+  check(typeof medium === 'function', 'What store gave', medium, 'a function that opens the store');
   return {
     job,
     scenario,
     options,
     clock,
-    medium: await store(),
+    medium,
     fed: new Map(),
     inFlight,
     patience: { ms, lingerMs: lingers ? LINGER_MS : 0, isNeeded: false },
@@ -139,9 +140,10 @@ export function openApp(
     random: () => 0.5,
     warn: () => undefined,
   };
-  const { use = [] } = options.engine ?? {};
+  const given = engineOf(options);
+  const { use = [] } = given;
   const stepfast = createEngine(platform, {
-    ...options.engine,
+    ...given,
     store: stage.medium(),
     clock,
     use: [{ name: 'stage', store: around }, ...use],
@@ -154,8 +156,7 @@ export function openApp(
     },
     left: (entering: Entering) => void inFlight.delete(entering),
   };
-  for (const job of [stage.job, ...(scenario.jobs ?? [])])
-    stepfast.register(withFakes(job, scenario.steps ?? {}, watch));
+  for (const job of [stage.job, ...(scenario.jobs ?? [])]) stepfast.register(withFakes(job, scenario, watch));
 
   const feed = async ({ key, event, wait }: Feed): Promise<boolean> => {
     const made = stage.fed.get(key);

@@ -1,6 +1,6 @@
 import type { Job } from '../door/job.js';
 import type { RunSnapshot, TimelineEntry } from '../run/inspect.js';
-import { checkScenario, type PlayOptions, type Scenario } from './scenario.js';
+import { checkPlay, checkScenario, PLAY, type PlayOptions, type Scenario } from './scenario.js';
 import { createStage, openApp } from './stage.js';
 
 /** A run that was played to its end, or to where nothing happens any more. */
@@ -35,6 +35,7 @@ export async function testRun<Payload, Result, Input>(
     : [scenario: Scenario<NoInfer<Input>>, options?: PlayOptions]
 ): Promise<TestedRun<Result>> {
   checkScenario(job, scenario);
+  checkPlay(options, PLAY);
   const entered: string[] = [];
   const errors: unknown[] = [];
   const stage = await createStage(job, scenario as Scenario<unknown>, options);
