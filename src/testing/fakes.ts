@@ -7,18 +7,19 @@ import type { StepFake, UndoFake } from './scenario.js';
  * A job as it is played: with fakes in the place of functions, and somebody who watches what is entered.
  */
 
-/** A function of a job that is entered: that of a step, or of its undoing. */
+/** A function of a job that is entered: that of a step or of its undoing, or `onFailed`, under the name that the journal has for it. */
 export interface Entering {
   readonly runId: string;
   readonly name: string;
   readonly occurrence: number;
   readonly idempotencyKey: string;
-  readonly isUndo: boolean;
+  readonly kind: 'step' | 'undo' | 'onFailed';
 }
 
-/** Hears of each function before it is called, and when it has settled. */
+/** Hears of each function before it is called, when the call is back, and when what it gave has settled. */
 export interface Watch {
   entered(entering: Entering): void;
+  called?(entering: Entering): void;
   left?(entering: Entering): void;
 }
 
@@ -40,7 +41,9 @@ export function withFakes(job: AnyJob, fakes: Fakes, watch: Watch): AnyJob {
   const watched = async <Value>(entering: Entering, call: () => Value): Promise<Awaited<Value>> => {
     watch.entered(entering);
     try {
-      return await call();
+      const answer = call();
+      watch.called?.(entering);
+      return await answer;
     } finally {
       watch.left?.(entering);
     }
@@ -54,20 +57,28 @@ export function withFakes(job: AnyJob, fakes: Fakes, watch: Watch): AnyJob {
       const place = { runId, name, occurrence };
       const chosen = Object.hasOwn(steps, name) ? steps[name]! : fn;
       const play = (context: StepContext) =>
-        watched({ ...place, idempotencyKey: context.idempotencyKey, isUndo: false }, () => chosen(context));
+        watched({ ...place, idempotencyKey: context.idempotencyKey, kind: 'step' }, () => chosen(context));
       const undone = typeof options?.undo === 'function' && undoOf(name, fakes, options.undo);
       const undo = undone && {
         undo: (context: UndoContext) =>
-          watched({ ...place, idempotencyKey: context.idempotencyKey, isUndo: true }, () => undone(context)),
+          watched({ ...place, idempotencyKey: context.idempotencyKey, kind: 'undo' }, () => undone(context)),
       };
       return step.run(name, play, options && { ...options, ...undo });
     };
     return { ...step, run: run as Step['run'] };
   };
+  const { onFailed } = job.options;
+  const told = onFailed && {
+    onFailed(context: Parameters<typeof onFailed>[0]) {
+      const { id: runId } = context.run;
+      const place = { runId, name: 'stepfast:onFailed', occurrence: 1, idempotencyKey: `${runId}/onFailed` };
+      return watched({ ...place, kind: 'onFailed' }, () => onFailed(context));
+    },
+  };
   return {
     ...job,
     // Time is skipped by the month: what has ended must still be there to be looked at.
-    options: { ...job.options, retention: Infinity },
+    options: { ...job.options, ...told, retention: Infinity },
     handler: (context: HandlerContext<never>) =>
       job.handler({ ...context, step: dressed(context.step, context.run.id) }),
   };

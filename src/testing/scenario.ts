@@ -49,7 +49,10 @@ interface ScenarioParts {
   readonly start?: Omit<StartOptions, 'id' | 'idempotencyKey' | 'allowUnregistered'>;
   /** What else happens once the run is started: other events, a cancel. After a crash it is done again from the beginning. */
   readonly play?: (stepfast: Stepfast, clock: SimulatedClock) => unknown;
-  /** What the outside world looks like in the end: mails sent, rows written, as data. */
+  /**
+   * What the outside world looks like in the end: mails sent, rows written, as data. Where that is not what it should be, it is
+   * asked on the way as well, to see whose work it is: let it only look.
+   */
   readonly effects?: () => unknown;
 }
 

@@ -9,7 +9,7 @@ import { check } from '../values/check.js';
 import { durationMs } from '../values/duration.js';
 import { PATIENCE, type StageClock, stageClock } from './clock.js';
 import type { Medium } from './conformance.js';
-import { type Entering, withFakes } from './fakes.js';
+import { type Entering, type Watch, withFakes } from './fakes.js';
 import { engineOf, type Feed, feedsOf, type PlayOptions, RUN_ID, type Scenario } from './scenario.js';
 
 /*
@@ -101,7 +101,8 @@ export async function createStage(
   };
 }
 
-const nameOf = ({ name, isUndo }: Entering): string => (isUndo ? `the undo of step "${name}"` : `step "${name}"`);
+const nameOf = ({ name, kind }: Entering): string =>
+  kind === 'onFailed' ? 'onFailed' : kind === 'undo' ? `the undo of step "${name}"` : `step "${name}"`;
 
 /** Whether a run that has not ended waits for something from outside, and for nothing else as far as anybody knows. */
 const isAtRest = ({ status }: RunSnapshot): boolean => status === 'waiting' || status === 'blocked';
@@ -122,13 +123,13 @@ function stuckIn(active: readonly RunSnapshot[], { inFlight, options }: Stage): 
 }
 
 /**
- * Opens the app. `around` stands between the engine and the store, nearest to the engine; `entered` hears of every
+ * Opens the app. `around` stands between the engine and the store, nearest to the engine; `watched` hears of every
  * function of the jobs.
  */
 export function openApp(
   stage: Stage,
   around: (store: Store) => Store,
-  entered: (entering: Entering) => void,
+  watched: Watch,
   report: (error: unknown) => void,
 ): App {
   const { clock, scenario, options, inFlight, patience } = stage;
@@ -152,9 +153,13 @@ export function openApp(
   const watch = {
     entered(entering: Entering) {
       inFlight.add(entering);
-      entered(entering);
+      watched.entered(entering);
     },
-    left: (entering: Entering) => void inFlight.delete(entering),
+    called: (entering: Entering) => watched.called?.(entering),
+    left(entering: Entering) {
+      inFlight.delete(entering);
+      watched.left?.(entering);
+    },
   };
   for (const job of [stage.job, ...(scenario.jobs ?? [])]) stepfast.register(withFakes(job, scenario, watch));
 

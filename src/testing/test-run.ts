@@ -1,5 +1,6 @@
 import type { Job } from '../door/job.js';
 import type { RunSnapshot, TimelineEntry } from '../run/inspect.js';
+import type { Entering } from './fakes.js';
 import { checkPlay, checkScenario, PLAY, type PlayOptions, type Scenario } from './scenario.js';
 import { createStage, openApp } from './stage.js';
 
@@ -39,12 +40,13 @@ export async function testRun<Payload, Result, Input>(
   const entered: string[] = [];
   const errors: unknown[] = [];
   const stage = await createStage(job, scenario as Scenario<unknown>, options);
-  const tell = ({ name, isUndo }: { readonly name: string; readonly isUndo: boolean }) =>
-    void entered.push(isUndo ? `undo ${name}` : name);
+  const tell = ({ name, kind }: Entering) => {
+    if (kind !== 'onFailed') entered.push(kind === 'undo' ? `undo ${name}` : name);
+  };
   const app = openApp(
     stage,
     (store) => store,
-    tell,
+    { entered: tell },
     (error) => void errors.push(error),
   );
   try {

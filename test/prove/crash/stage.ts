@@ -94,9 +94,9 @@ function createCase(flow: Flow, kind: MediumKind, faults: readonly Fault[]) {
       if (entry.kind === 'retried')
         for (const [, ...id] of entry.forgets) acknowledged.delete(last.get(placeOf(run!.runId, id, false)) ?? '');
   };
-  const enter = (life: Life, { runId, name, occurrence, idempotencyKey, isUndo }: Entering) => {
-    if (life.isOver) return;
-    last.set(placeOf(runId, [name, occurrence], isUndo), idempotencyKey);
+  const enter = (life: Life, { runId, name, occurrence, idempotencyKey, kind }: Entering) => {
+    if (life.isOver || kind === 'onFailed') return;
+    last.set(placeOf(runId, [name, occurrence], kind === 'undo'), idempotencyKey);
     const key = neutral(idempotencyKey);
     entered.set(key, (entered.get(key) ?? 0) + 1);
     if (acknowledged.has(idempotencyKey)) again.push(key);
