@@ -37,6 +37,10 @@ describe('what a play is given', () => {
     await expect(crashEverywhere(plain, {}, options as never)).rejects.toMatchObject(invalid(said));
   });
 
+  it('crashEverywhere refuses a double that is neither true nor false', async () => {
+    await expect(crashEverywhere(plain, {}, { double: 2 as never })).rejects.toMatchObject(invalid('double is 2'));
+  });
+
   it('testRun refuses what crashEverywhere alone can do', async () => {
     await expect(testRun(plain, {}, { double: true } as never)).rejects.toMatchObject(invalid('"double"'));
   });

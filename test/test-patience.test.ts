@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { memoryStore } from '../adapters/memory/index.js';
-import { createStepfast, defineJob } from '../src/index.js';
+import { createStepfast, defineJob, FatalError } from '../src/index.js';
 import { crashEverywhere, failingStore, simulatedClock, testRun } from '../src/testing/index.js';
 
 // Pins: real time in stepfast/testing. What is only slow is waited for, what hangs is told, and nothing that was not played
@@ -92,6 +92,20 @@ describe('a handler that awaits something else between its steps', () => {
       return { effects: () => sent };
     });
     await expect(played).rejects.toMatchObject({ code: 'NOT_CRASH_SAFE' });
+  });
+});
+
+describe('a handler that is replayed to find the undo of a step', () => {
+  it('F7: is given the time that it takes to come to that step', async () => {
+    const undone = vi.fn();
+    const trip = defineJob('trip', async ({ step }) => {
+      await real(20);
+      await step.run('book', () => undefined, { undo: undone });
+      throw new FatalError('no');
+    });
+    const { repeated } = await crashEverywhere(trip);
+    expect(repeated).toEqual(['book', 'undo of book']);
+    expect(undone).toHaveBeenCalled();
   });
 });
 

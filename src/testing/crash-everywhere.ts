@@ -176,6 +176,8 @@ export async function crashEverywhere<Payload, Result, Input>(
     : [scenario: Scenario<NoInfer<Input>> | (() => Scenario<NoInfer<Input>>), options?: CrashOptions]
 ): Promise<CrashReport> {
   checkPlay(options, [...PLAY, 'double']);
+  const { double = false } = options;
+  check(typeof double === 'boolean', 'double', double, 'true or false');
   const scenarioOf = (typeof scenario === 'function' ? scenario : () => scenario) as () => Scenario<unknown>;
   let lingers = true;
   const play = (deaths: readonly Death[], looks = false) =>
@@ -206,7 +208,7 @@ export async function crashEverywhere<Payload, Result, Input>(
   const isSteady = !violations.length;
   for (const first of isSteady ? deathsIn(reference.commits) : []) {
     const commits = await crash([first]);
-    for (const second of options.double ? deathsIn(commits) : []) await crash([first, second]);
+    for (const second of double ? deathsIn(commits) : []) await crash([first, second]);
   }
   const report: CrashReport = { commits: reference.commits, crashes, repeated: [...repeated], violations };
   if (violations.length) throw failure(report);
