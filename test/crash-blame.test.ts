@@ -84,6 +84,25 @@ describe('whom crashEverywhere blames', () => {
     expect(steps).toEqual([undefined]);
   });
 
+  it('nobody by name, where a step did something else at another attempt', async () => {
+    const job = defineJob('counts', async ({ step }) => {
+      await step.run('retried', ({ attempt }) => {
+        add('once');
+        if (attempt === 1) throw new Error('busy');
+      });
+    });
+    const { said } = await blamed(job as never);
+    expect(said).toContainEqual(expect.stringMatching(/^No step was entered twice\..*`attempt`/));
+  });
+
+  it('the scenario, where plays without a crash differ', async () => {
+    let plays = 0;
+    const job = defineJob('steady', ({ step }) => step.run('a', () => 1));
+    const { said, steps } = await blamed(job as never, { effects: () => ++plays } as never);
+    expect(said).toEqual([expect.stringMatching(/^The scenario differs from itself\. Give it as a function/)]);
+    expect(steps).toEqual([undefined]);
+  });
+
   it('a play that breaks before it comes to its crash is a violation', async () => {
     let plays = 0;
     const job = defineJob('breaks', ({ step }) => step.run('a', () => 1));

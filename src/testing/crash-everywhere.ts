@@ -192,7 +192,7 @@ export async function crashEverywhere<Payload, Result, Input>(
   /** Plays it, and says how it differs; where the world does, it is played once more, to see whose work that is. */
   const judge = async (deaths: readonly Death[], given?: PlayedOut): Promise<PlayedOut> => {
     const found = given ?? (await play(deaths));
-    const isOther = found.broke === undefined && found.effects !== reference.effects;
+    const isOther = found.deaths > 0 && found.broke === undefined && found.effects !== reference.effects;
     const { blame } = isOther ? await play(deaths, true) : {};
     violations.push(...compare(reference, { ...found, blame }, wordsOf(deaths)));
     return found;

@@ -40,6 +40,7 @@ const MAX_QUOTE = 300;
 const cut = (text: string): string => (text.length > MAX_QUOTE ? `${text.slice(0, MAX_QUOTE)}...` : text);
 
 const BETWEEN = 'what the handler (or `play`) does between steps, which is done again at each replay';
+const ATTEMPT = 'a step that does something else at another `attempt`';
 const quoted = (name: string) => (name === 'onFailed' ? name : `"${name}"`);
 const listed = (names: readonly string[]) => names.map(quoted).join(', ');
 
@@ -48,8 +49,10 @@ function verdictOn({ repeated, blame }: PlayedOut): { readonly who: string; read
   const isKnown = blame !== undefined && (blame.functions.length > 0 || blame.isBetween);
   const functions = isKnown ? blame.functions : repeated;
   const isBetween = isKnown ? blame.isBetween : true;
-  const named = functions.length && `Not idempotent: ${listed(functions)}, entered twice.`;
-  const between = isKnown ? `Not in a step: ${BETWEEN}.` : `${named ? 'Or' : 'No step was entered twice:'} ${BETWEEN}.`;
+  const some = functions.length > 1 ? 'one or more of ' : '';
+  const named = functions.length && `Not idempotent: ${some}${listed(functions)}, entered twice.`;
+  const unknown = named ? `Or ${BETWEEN}.` : `No step was entered twice. It is ${BETWEEN}, or ${ATTEMPT}.`;
+  const between = isKnown ? `Not in a step: ${BETWEEN}.` : unknown;
   const advice = [
     functions.some((name) => name !== 'onFailed') &&
       "Hand the step's idempotencyKey to what it calls, or let it see first whether it was done.",
@@ -64,6 +67,12 @@ function verdictOn({ repeated, blame }: PlayedOut): { readonly who: string; read
     ...(isOne && { step: step! }),
   };
 }
+
+/** Two plays without a crash ended in two ways. */
+const UNSTEADY = {
+  who: 'The scenario differs from itself.',
+  advice: 'Give it as a function that makes the world anew for each play.',
+};
 
 const enteredAgain = ({ kind, name }: Entering, crash: string): CrashViolation => {
   const what = kind === 'onFailed' ? 'onFailed' : `${kind === 'undo' ? 'The undo of step' : 'Step'} "${name}"`;
@@ -87,7 +96,7 @@ export function compare(reference: PlayedOut, found: PlayedOut, crash: string): 
       message: `The flow ended otherwise${repeated.length ? `, after ${listed(repeated)} had been entered twice` : ''}: ${cut(found.outcome)} instead of ${cut(reference.outcome)}.`,
     });
   if (found.effects !== reference.effects) {
-    const { who, advice, ...step } = verdictOn(found);
+    const { who, advice, ...step } = found.deaths ? verdictOn(found) : UNSTEADY;
     const message = `${who} The world ended as ${cut(found.effects)} instead of ${cut(reference.effects)}. ${advice}`;
     violations.push({ crash, kind: 'effects', ...step, message });
   }
@@ -101,6 +110,7 @@ export function failure(report: CrashReport): StepfastError {
   const { violations, crashes } = report;
   const lines = violations.slice(0, SHOWN).map(({ crash, message }) => `- ${crash}: ${message}`);
   if (violations.length > SHOWN) lines.push(`- and ${violations.length - SHOWN} more`);
-  const said = `${violations.length} violations in ${crashes} crashes:\n${lines.join('\n')}\n`;
+  const count = violations.length === 1 ? '1 violation' : `${violations.length} violations`;
+  const said = `${count} in ${crashes} crashes:\n${lines.join('\n')}\n`;
   return new StepfastError('NOT_CRASH_SAFE', said, { data: report });
 }
