@@ -117,8 +117,9 @@ export function stageClock(options: ClockOptions, passes: () => void): StageCloc
   let now = instantMs(from, 'now');
   /** How far time was moved in all, jumps left out. */
   let moved = 0;
-  /** Holds taken and let go so far: as long as this grows, work goes on, however slow the machine. */
+  /** Holds taken and let go so far, and when the last was: as long as this grows, work goes on, however slow the machine. */
   let moves = 0;
+  let stirredAt = 0;
   let order = 0;
   const holds = new Set<object>();
   /** Of these, the ones with which the patience is over. */
@@ -134,6 +135,7 @@ export function stageClock(options: ClockOptions, passes: () => void): StageCloc
   };
   const stir = () => {
     moves++;
+    stirredAt = Date.now();
     stirred?.();
   };
   const isBusy = () => holds.size > hanging.size;
@@ -144,20 +146,23 @@ export function stageClock(options: ClockOptions, passes: () => void): StageCloc
       if (isTimer || typeof setImmediate !== 'function') setTimeout(resolve, 0);
       else setImmediate(resolve);
     });
+  const hang = () => {
+    for (const hold of holds) hanging.add(hold);
+  };
   /** Waits until nobody holds, also not after the callbacks that are queued now have run; or until the patience is over. */
   const settle = async () => {
-    for (let quiet = 0, patient = 0; quiet < QUIET; ) {
+    let since: number | undefined;
+    for (let quiet = 0; quiet < QUIET; ) {
       if (!isBusy()) {
-        patient = 0;
+        since = undefined;
         await macrotask(++quiet === QUIET);
         continue;
       }
       quiet = 0;
-      const before = moves;
-      await within(patienceMs, new Promise<void>((resolve) => waiting.add(resolve)));
-      if (!isBusy() || (moves !== before && ++patient < MOST_PATIENT)) continue;
-      for (const hold of holds) hanging.add(hold);
-      return;
+      since ??= Date.now();
+      const end = Math.min(Math.max(stirredAt, since) + patienceMs, since + MOST_PATIENT * patienceMs);
+      if (end > Date.now()) await within(end - Date.now(), new Promise<void>((resolve) => waiting.add(resolve)));
+      else return hang();
     }
   };
   const idle = () => {
