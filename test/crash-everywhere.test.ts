@@ -109,7 +109,7 @@ describe('crashEverywhere', () => {
       await step.sleep('nap', '1h');
       return step.run('two', () => 2);
     });
-    const played = crashEverywhere(two, {}, { store: losing });
+    const played = crashEverywhere(two, {}, { store: losing, patience: '50ms' });
     const { violations } = await reportOf(played);
     expect(violations.some(({ kind, step }) => kind === 'entered-again' && step === 'one')).toBe(true);
   });

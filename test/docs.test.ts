@@ -1,6 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import ts from 'typescript';
 import { describe, expect, it } from 'vitest';
+import { memoryMedium, memoryStore } from '../adapters/memory/index.js';
+import { storeConformance } from '../src/testing/index.js';
 
 /*
  * What the README and the guide show compiles, and what they name exists. Blocks of one page build on each other; a block
@@ -96,4 +98,11 @@ describe('documentation', () => {
     const flow = readFileSync(`${root}test/fixtures/section-0.txt`, 'utf8').trim();
     expect(readFileSync(`${root}README.md`, 'utf8')).toContain(flow);
   });
+});
+
+describe('the conformance suite, as the guide runs it', () => {
+  const given = { storeConformance, memoryMedium, memoryStore, describe, it };
+  const shown = blocksOf('docs/guide.md').find((block) => block.includes('storeConformance('))!;
+  const script = ts.transpile(shown.replace(/^import .*;$/gm, ''), { target: ts.ScriptTarget.ES2022 });
+  new Function(...Object.keys(given), script)(...Object.values(given));
 });

@@ -180,6 +180,7 @@ describe('what each entry exports', () => {
         'StoreCall',
         'StoreFault',
         'TestedRun',
+        'UndoFake',
       ],
     },
     'plugins/bridge/index.ts': {

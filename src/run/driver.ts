@@ -48,6 +48,8 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   let seen: RunRow | undefined;
   /** What the clock said at the last round. */
   let roundAt = 0;
+  /** While the handler awaits something else between its steps, and nothing that it has asked for is open. */
+  let stopAwaiting: (() => void) | undefined;
   /** Resolves when the run is let go: nothing is waited for any more. */
   let tellGone: () => void = () => undefined;
   const gone = new Promise<void>((resolve) => {
@@ -139,6 +141,10 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
       seen = undefined;
       if (isGone || run.row.slot === undefined) functions.giveTurn();
       if (!isGone) host.rests(driver);
+      stopAwaiting?.();
+      // A simulated clock gives it real time; any other has nothing to be told.
+      const awaits = run.replay && !run.ending && !run.digest.end && !run.asks.size;
+      stopAwaiting = awaits ? clock.hold?.() : undefined;
       release?.();
     }
   };
@@ -169,6 +175,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     isGone = true;
     tellGone();
     pass.drop();
+    stopAwaiting?.();
     if (reason) runAbort.abort(reason); // not when it has ended by itself, or is only put out of memory
     host.late.keep(runId, functions.stop(reason));
     refuseIncrements(run, () => reason);

@@ -29,6 +29,7 @@ import { undoings } from './conformance/undoing.js';
 import { uniqueKeys } from './conformance/unique.js';
 import { values } from './conformance/values.js';
 import { waits } from './conformance/waits.js';
+import { wholes } from './conformance/whole.js';
 
 /*
  * The suite that every store passes. It needs no test runner and no platform beyond timers: `runConformance` runs it
@@ -67,6 +68,7 @@ export const conformanceCases: readonly ConformanceCase[] = [
   ...deletions,
   ...remembered,
   ...values,
+  ...wholes,
   ...lists,
   ...life,
   ...releases,

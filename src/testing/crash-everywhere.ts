@@ -1,13 +1,13 @@
 import type { AnyJob, Job } from '../door/job.js';
 import { StepfastError } from '../errors.js';
 import type { Batch } from '../store/batch.js';
-import { isOutcome, type JournalEntry } from '../store/journal.js';
 import type { Store } from '../store/store.js';
 import { check } from '../values/check.js';
-import { createCodec } from '../values/codec.js';
+import { compare, type Death, failure, type PlayedOut, wordsOf } from './crash-report.js';
 import { wrapStore } from './failing-store.js';
-import { checkScenario, type Entering, type PlayOptions, type Scenario } from './scenario.js';
+import { checkPlay, checkScenario, PLAY, type PlayOptions, type Scenario } from './scenario.js';
 import { type App, createStage, openApp, type Played, type Stage } from './stage.js';
+import { createWitness, textOf, type Witness } from './witness.js';
 
 /*
  * A flow is played once for each way in which its context can die around a commit, and compared with a play in which
@@ -18,13 +18,6 @@ import { type App, createStage, openApp, type Played, type Stage } from './stage
  * C2. After a crash everything is done again from the beginning: the start, `play`, the events that were not accepted.
  * C3. The first play is made twice: a scenario that differs from itself could tell nothing.
  */
-
-/** One death of the context. */
-interface Death {
-  readonly when: 'before' | 'after';
-  /** The number of the commit since the app was opened. */
-  readonly commit: number;
-}
 
 export interface CrashViolation {
   /** Where the context died, in words. */
@@ -44,7 +37,7 @@ export interface CrashReport {
   readonly commits: number;
   /** How often it was played with a crash, or with two. */
   readonly crashes: number;
-  /** Steps that were in flight at some crash, and so were entered again: these have to be idempotent. */
+  /** Steps that were in flight at some crash, and so were entered again: these have to be idempotent. Undos and `onFailed` as well. */
   readonly repeated: readonly string[];
   /** None, if the promise resolved. */
   readonly violations: readonly CrashViolation[];
@@ -58,31 +51,6 @@ export interface CrashOptions extends PlayOptions {
 const gone = () =>
   new StepfastError('STORE_UNAVAILABLE', 'The context has crashed: nothing reaches the store any more.');
 
-/** What one play has come to, as text where it is compared. */
-interface PlayedOut {
-  readonly outcome: string;
-  readonly effects: string;
-  /** Commits of the last life. */
-  readonly commits: number;
-  /** How many of the deaths it came to. */
-  readonly deaths: number;
-  readonly again: readonly Entering[];
-  /** Entered in more lives than one. */
-  readonly repeated: readonly string[];
-  readonly broke?: unknown;
-}
-
-/** Text in which nothing is left that differs from play to play without meaning anything. */
-const neutral = (text: string): string =>
-  text
-    .replace(/00000000-0000-4000-8000-\d{12}/g, '<uuid>')
-    .replace(/\bid-\d+/g, '<id>')
-    .replace(/at attempt \d+/g, 'at attempt <n>');
-
-const codec = createCodec({ blobs: true });
-
-const textOf = (value: unknown): string => neutral(JSON.stringify(codec.encode(value, 'effects')));
-
 function outcomeOf({ snapshot, others }: Played): string {
   const of = ({ job, status, result, error, waitingFor }: Played['snapshot']) => {
     const { code, name, message, step } = error ?? {};
@@ -92,49 +60,12 @@ function outcomeOf({ snapshot, others }: Played): string {
   return [of(snapshot), ...others.map(of).sort()].join('\n');
 }
 
-/** Watches what one play enters and records, over all its lives. */
-function createWitness() {
-  const lives = new Map<string, Set<number>>();
-  const last = new Map<string, Entering>();
-  const recorded = new Set<string>();
-  const again: Entering[] = [];
-  const placeOf = (runId: string, [name, occurrence]: readonly [string, number], isUndo: boolean) =>
-    JSON.stringify([runId, name, occurrence, isUndo]);
-  return {
-    again,
-    entered(entering: Entering, life: number) {
-      const { runId, name, occurrence, idempotencyKey, isUndo } = entering;
-      last.set(placeOf(runId, [name, occurrence], isUndo), entering);
-      lives.set(idempotencyKey, (lives.get(idempotencyKey) ?? new Set()).add(life));
-      if (recorded.has(idempotencyKey)) again.push(entering);
-    },
-    committed({ run }: Batch) {
-      for (const entry of run?.append ?? []) {
-        const id = endOf(entry);
-        const found = id && last.get(placeOf(run!.runId, id, entry.kind === 'undone'));
-        if (found) recorded.add(found.idempotencyKey);
-      }
-    },
-    repeated(): string[] {
-      const names = [...last.values()]
-        .filter(({ idempotencyKey }) => lives.get(idempotencyKey)!.size > 1)
-        .map(({ name, isUndo }) => (isUndo ? `undo of ${name}` : name));
-      return [...new Set(names)];
-    },
-  };
-}
-
-/** The step that has ended with this entry. */
-const endOf = (entry: JournalEntry) => {
-  if (entry.kind === 'undone') return entry.id;
-  return isOutcome(entry) && entry.kind.startsWith('step-') ? entry.id : undefined;
-};
-
 /** One life of the app, which ends around a commit, or when nothing happens any more. */
-async function live(stage: Stage, number: number, witness: ReturnType<typeof createWitness>, death?: Death) {
+async function live(stage: Stage, number: number, witness: Witness, death?: Death) {
   const life = { isOver: false, commits: 0, isCounting: true };
   let within: Store | undefined;
   const die = (): never => {
+    witness.look();
     life.isOver = true;
     within!.abandon!();
     void app.stepfast.close().catch(() => undefined); // it is gone: nobody is told what it meets on its way
@@ -155,91 +86,62 @@ async function live(stage: Stage, number: number, witness: ReturnType<typeof cre
       return isLast ? die() : answer;
     });
   };
-  const entered = (entering: Entering) => {
-    if (!life.isOver) witness.entered(entering, number);
-  };
-  const app: App = openApp(stage, around, entered, () => undefined);
+  const watch = witness.watch(number, () => life.isOver);
+  const app: App = openApp(stage, around, watch, () => undefined);
+  let ended: { readonly played: Played } | { readonly broke: unknown } | undefined;
   try {
     await app.play();
-  } catch (error) {
-    if (!life.isOver) {
-      await app.stepfast.close();
-      throw error;
-    }
+    life.isCounting = false;
+    if (!life.isOver) ended = { played: await app.view() };
+  } catch (broke) {
+    if (!life.isOver) ended = { broke };
   }
-  life.isCounting = false;
-  const played = life.isOver ? undefined : await app.view();
   await app.stepfast.close();
-  return { played, commits: life.commits };
+  return { ended, commits: life.commits };
 }
 
-/** Plays a scenario from an empty medium, with these deaths one after the other. */
+/** How a scenario is played. */
+interface Direction {
+  readonly deaths: readonly Death[];
+  readonly lingers: boolean;
+  /** Looks at the world around each function. */
+  readonly looks?: boolean;
+}
+
+/**
+ * Plays a scenario from an empty medium, with these deaths one after the other. What is thrown is no matter of the flow: the
+ * scenario or the options are bad.
+ */
 async function playThrough(
   job: AnyJob,
   scenarioOf: () => Scenario<unknown>,
   options: PlayOptions,
-  deaths: readonly Death[],
+  { deaths, lingers, looks = false }: Direction,
 ): Promise<PlayedOut> {
   const scenario = scenarioOf();
   checkScenario(job, scenario);
-  const stage = await createStage(job, scenario, options);
-  const witness = createWitness();
-  const nothing = { outcome: '', effects: '', commits: 0 };
-  let died = 0;
+  const stage = await createStage(job, scenario, options, lingers);
+  const witness = createWitness(looks ? scenario.effects : undefined);
   try {
-    for (;;) {
-      const { played, commits } = await live(stage, died, witness, deaths[died]);
-      if (!played) died++;
-      else {
+    for (let died = 0; ; died++) {
+      const { ended, commits } = await live(stage, died, witness, deaths[died]);
+      if (!ended) continue;
+      witness.look();
+      const { again } = witness;
+      const isLate = stage.patience.isNeeded;
+      const blame = witness.blame();
+      const seen = { commits, deaths: died, again, repeated: witness.repeated(), isLate, blame };
+      if ('broke' in ended) return { ...seen, outcome: '', effects: '', broke: ended.broke };
+      try {
         const effects = scenario.effects ? textOf(await scenario.effects()) : '';
-        const { again } = witness;
-        return { outcome: outcomeOf(played), effects, commits, deaths: died, again, repeated: witness.repeated() };
+        return { ...seen, outcome: outcomeOf(ended.played), effects };
+      } catch (broke) {
+        return { ...seen, outcome: '', effects: '', broke };
       }
     }
-  } catch (broke) {
-    return { ...nothing, deaths: died, again: witness.again, repeated: witness.repeated(), broke };
   } finally {
     await stage.medium.dispose?.();
   }
-}
-
-const wordsOf = (deaths: readonly Death[]): string => {
-  const words = deaths.map(({ when, commit }) => `${when} commit ${commit}`);
-  return `crash ${words.join(', and in the next life ')}`;
-};
-
-const MAX_QUOTE = 300;
-const cut = (text: string): string => (text.length > MAX_QUOTE ? `${text.slice(0, MAX_QUOTE)}...` : text);
-
-/** How a play differs from the one in which nothing happened. */
-function compare(reference: PlayedOut, found: PlayedOut, crash: string): CrashViolation[] {
-  if (found.broke !== undefined) {
-    const said = found.broke instanceof Error ? found.broke.message : String(found.broke);
-    return [{ crash, kind: 'broke', message: `The flow could not go on: ${said}` }];
-  }
-  const violations: CrashViolation[] = found.again.map(({ name, isUndo }) => ({
-    crash,
-    kind: 'entered-again',
-    step: name,
-    message: `${isUndo ? 'The undo of step' : 'Step'} "${name}" was entered again after its outcome had been recorded.`,
-  }));
-  const { repeated } = found;
-  const suspects = repeated.map((name) => `"${name}"`).join(', ');
-  if (found.outcome !== reference.outcome)
-    violations.push({
-      crash,
-      kind: 'outcome',
-      ...(repeated.length === 1 && { step: repeated[0]! }),
-      message: `The flow ended otherwise${suspects && `, after ${suspects} had been entered twice`}: ${cut(found.outcome)} instead of ${cut(reference.outcome)}.`,
-    });
-  if (found.effects !== reference.effects)
-    violations.push({
-      crash,
-      kind: 'effects',
-      ...(repeated.length === 1 && { step: repeated[0]! }),
-      message: `${suspects ? `Not idempotent: ${suspects}, entered twice.` : 'No step was entered twice, and still:'} The world ended as ${cut(found.effects)} instead of ${cut(reference.effects)}. Hand the step's idempotencyKey to what it calls, or let it see first whether it was done.`,
-    });
-  return violations;
 }
 
 /** Every death in a life of so many commits. */
@@ -248,17 +150,6 @@ const deathsIn = (commits: number): Death[] =>
     { when: 'before', commit },
     { when: 'after', commit },
   ]);
-
-const SHOWN = 10;
-
-/** What is thrown: the violations, in words. The report itself is its `data`. */
-function failure(report: CrashReport): StepfastError {
-  const { violations, crashes } = report;
-  const lines = violations.slice(0, SHOWN).map(({ crash, message }) => `- ${crash}: ${message}`);
-  if (violations.length > SHOWN) lines.push(`- and ${violations.length - SHOWN} more`);
-  const said = `${violations.length} violations in ${crashes} crashes:\n${lines.join('\n')}\n`;
-  return new StepfastError('NOT_CRASH_SAFE', said, { data: report });
-}
 
 /**
  * Crashes a flow just before, and just after, each of its commits, opens the app again, plays on to the end, and compares
@@ -284,27 +175,40 @@ export async function crashEverywhere<Payload, Result, Input>(
     ? [scenario?: Scenario<NoInfer<Input>> | (() => Scenario<NoInfer<Input>>), options?: CrashOptions]
     : [scenario: Scenario<NoInfer<Input>> | (() => Scenario<NoInfer<Input>>), options?: CrashOptions]
 ): Promise<CrashReport> {
+  checkPlay(options, [...PLAY, 'double']);
+  const { double = false } = options;
+  check(typeof double === 'boolean', 'double', double, 'true or false');
   const scenarioOf = (typeof scenario === 'function' ? scenario : () => scenario) as () => Scenario<unknown>;
-  const play = (deaths: readonly Death[]) => playThrough(job, scenarioOf, options, deaths);
+  let lingers = true;
+  const play = (deaths: readonly Death[], looks = false) =>
+    playThrough(job, scenarioOf, options, { deaths, lingers, looks });
   const violations: CrashViolation[] = [];
   const repeated = new Set<string>();
   let crashes = 0;
 
   const reference = await play([]);
-  if (reference.broke) throw reference.broke;
-  violations.push(...compare(reference, await play([]), 'no crash'));
+  if (reference.broke && !reference.again.length) throw reference.broke;
+  lingers = reference.isLate;
+  /** Plays it, and says how it differs; where the world does, it is played once more, to see whose work that is. */
+  const judge = async (deaths: readonly Death[], given?: PlayedOut): Promise<PlayedOut> => {
+    const found = given ?? (await play(deaths));
+    const isOther = found.deaths > 0 && found.broke === undefined && found.effects !== reference.effects;
+    const { blame } = isOther ? await play(deaths, true) : {};
+    violations.push(...compare(reference, { ...found, blame }, wordsOf(deaths)));
+    return found;
+  };
   const crash = async (deaths: readonly Death[]): Promise<number> => {
-    const found = await play(deaths);
+    const found = await judge(deaths);
     if (found.deaths < deaths.length) return 0; // it ended sooner than that
     crashes++;
     for (const name of found.repeated) repeated.add(name);
-    violations.push(...compare(reference, found, wordsOf(deaths)));
     return found.commits;
   };
+  await judge([], reference.broke ? reference : undefined);
   const isSteady = !violations.length;
   for (const first of isSteady ? deathsIn(reference.commits) : []) {
     const commits = await crash([first]);
-    for (const second of options.double ? deathsIn(commits) : []) await crash([first, second]);
+    for (const second of double ? deathsIn(commits) : []) await crash([first, second]);
   }
   const report: CrashReport = { commits: reference.commits, crashes, repeated: [...repeated], violations };
   if (violations.length) throw failure(report);

@@ -1,6 +1,7 @@
 import { type ErrorCode, StepfastError } from '../errors.js';
 import type { Store } from '../store/store.js';
 import { check, checkInteger, checkOptions } from '../values/check.js';
+import { isErrorCode } from './codes.js';
 
 /*
  * A store that fails when it is told to. Everything else it leaves to the store within.
@@ -73,8 +74,8 @@ function checkFault(fault: StoreFault): void {
   checkInteger(at, 'at', 1);
   check(when === 'before' || when === 'after', 'when', when, '"before" or "after"');
   check(lasts === 'once' || lasts === 'until-healed', 'lasts', lasts, '"once" or "until-healed"');
-  const isError = error === undefined || typeof error === 'string' || error instanceof Error;
-  check(isError, 'error', error, 'an error, or the code of one');
+  const isError = error === undefined || (typeof error === 'string' ? isErrorCode(error) : error instanceof Error);
+  check(isError, 'error', error, 'an error, or a code that errors of stepfast have');
 }
 
 /**
@@ -92,6 +93,7 @@ function checkFault(fault: StoreFault): void {
  */
 export function failingStore(store: Store, faults: readonly StoreFault[] = []): FailingStore {
   check(typeof store?.commit === 'function', 'store', store, 'a store, for example memoryStore()');
+  check(Array.isArray(faults), 'faults', faults, 'an array, such as [{ at: 3 }]');
   const counts = new Map<StoreCall, number>();
   let pending: { readonly fault: StoreFault; left: number }[] = [];
   const fail = (fault: StoreFault = {}) => {
@@ -123,6 +125,7 @@ export function failingStore(store: Store, faults: readonly StoreFault[] = []): 
     fail,
     heal: () => void (pending = []),
     calls: (call?: StoreCall) => {
+      check(call === undefined || CALLS.includes(call), 'call', call, `one of ${CALLS.join(', ')}`);
       const all = [...counts].filter(([name]) => call === undefined || name === call);
       return all.reduce((sum, [, count]) => sum + count, 0);
     },

@@ -1,20 +1,22 @@
-import type { AnyJob, HandlerContext } from '../door/job.js';
+import type { AnyJob } from '../door/job.js';
 import type { StartOptions } from '../door/start.js';
 import type { EngineOptions, Stepfast } from '../engine/engine.js';
-import type { StepContext, StepOptions, UndoContext } from '../replay/command.js';
-import type { Step } from '../replay/language.js';
+import type { StepContext, UndoContext } from '../replay/command.js';
 import type { TimelineEntry } from '../run/inspect.js';
 import { check, checkOptions } from '../values/check.js';
+import type { Duration } from '../values/duration.js';
 import type { SimulatedClock } from './clock.js';
 import type { FreshMedium } from './conformance.js';
 
 /*
- * A flow as a test plays it: what it is given, what stands in for its steps, which events come. Jobs are played as they
- * are; only the functions that steps enter are looked at, or replaced, on their way in.
+ * A flow as a test plays it: what it is given, what stands in for its steps, which events come, and where.
  */
 
 /** Stands in for the function of a step. */
 export type StepFake = (context: StepContext) => unknown;
+
+/** Stands in for what undoes a step. */
+export type UndoFake = (context: UndoContext) => unknown;
 
 /** A wait that has opened, as what feeds it is told. */
 export interface OpenedWait {
@@ -32,6 +34,11 @@ interface ScenarioParts {
   /** Called in the place of the functions of steps, by the name of the step. Steps that are not named run as they are. */
   readonly steps?: { readonly [name: string]: StepFake };
   /**
+   * Called in the place of what undoes steps, by the name of the step. The undo of a step that is faked, and not named here,
+   * does nothing: there is nothing to undo.
+   */
+  readonly undos?: { readonly [name: string]: UndoFake };
+  /**
    * What is dispatched as soon as a wait for an event of that name opens: the payload, or a function that makes it. Once
    * for each wait; a wait for other events is left to its timeout.
    */
@@ -42,7 +49,10 @@ interface ScenarioParts {
   readonly start?: Omit<StartOptions, 'id' | 'idempotencyKey' | 'allowUnregistered'>;
   /** What else happens once the run is started: other events, a cancel. After a crash it is done again from the beginning. */
   readonly play?: (stepfast: Stepfast, clock: SimulatedClock) => unknown;
-  /** What the outside world looks like in the end: mails sent, rows written, as data. */
+  /**
+   * What the outside world looks like in the end: mails sent, rows written, as data. Where that is not what it should be, it is
+   * asked on the way as well, to see whose work it is: let it only look.
+   */
   readonly effects?: () => unknown;
 }
 
@@ -56,70 +66,61 @@ export interface PlayOptions {
   readonly store?: FreshMedium;
   /** When it begins, in epoch milliseconds. Default: 2026-01-01T00:00:00Z. */
   readonly now?: number;
-  /** Other options of the engine, such as `use` and `retry`. */
-  readonly engine?: Pick<EngineOptions, 'use' | 'retry' | 'maxValueBytes' | 'replay'>;
+  /**
+   * How long, in real time, work is waited for of which nothing is heard. A step that is in flight that long counts as
+   * hanging: the clock moves on to its timeout, and a warning says so. Where nothing is due, or where a handler awaits
+   * something else between its steps, the play is refused (`NOTHING_DUE`). Default `'4s'`.
+   */
+  readonly patience?: Duration;
+  /**
+   * Other options of the engine, such as `use` and `retry`. A function is called for each engine that is made, after each
+   * crash as well: for plug-ins of which each engine needs one of its own, such as `schedules()`.
+   */
+  readonly engine?: PlayEngine | (() => PlayEngine);
 }
+
+/** What an engine of a play can be given. */
+export type PlayEngine = Pick<EngineOptions, 'use' | 'retry' | 'maxValueBytes' | 'replay'>;
 
 /** The run that a scenario starts. */
 export const RUN_ID = 'run';
 
+const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null;
+
 export function checkScenario(job: AnyJob, scenario: ScenarioParts): void {
   check(typeof job?.handler === 'function', 'job', job, 'a job: what defineJob or stepfast.job returned');
-  check(typeof scenario === 'object' && scenario !== null, 'scenario', scenario, 'an object, such as { payload }');
-  checkOptions(scenario, ['payload', 'steps', 'events', 'jobs', 'start', 'play', 'effects'], 'The scenario');
-  const { steps = {}, play, effects, jobs = [] } = scenario;
-  for (const [name, fake] of Object.entries(steps))
-    check(typeof fake === 'function', `steps["${name}"]`, fake, 'a function');
+  check(isObject(scenario), 'scenario', scenario, 'an object, such as { payload }');
+  checkOptions(scenario, ['payload', 'steps', 'undos', 'events', 'jobs', 'start', 'play', 'effects'], 'The scenario');
+  const { steps, undos, events, start, play, effects, jobs = [] } = scenario;
+  for (const [option, given] of Object.entries({ steps, undos, events }))
+    check(given === undefined || isObject(given), option, given, 'an object, by names');
+  for (const [option, fakes] of Object.entries({ steps, undos }))
+    for (const [name, fake] of Object.entries(fakes ?? {}))
+      check(typeof fake === 'function', `${option}["${name}"]`, fake, 'a function');
+  checkOptions(start, START, 'The start of the scenario');
   check(play === undefined || typeof play === 'function', 'play', play, 'a function');
   check(effects === undefined || typeof effects === 'function', 'effects', effects, 'a function');
   check(Array.isArray(jobs), 'jobs', jobs, 'an array of jobs');
 }
 
-/** What is entered, as far as the job's own functions are concerned: steps, and their undoing. */
-export interface Entering {
-  readonly runId: string;
-  readonly name: string;
-  readonly occurrence: number;
-  readonly idempotencyKey: string;
-  readonly isUndo: boolean;
+/** What options of a play there are; `crashEverywhere` has more. */
+export const PLAY = ['store', 'now', 'patience', 'engine'];
+const ENGINE = ['use', 'retry', 'maxValueBytes', 'replay'];
+const START = ['idempotencyTtl', 'queue', 'startAt', 'delay', 'priority', 'tags', 'retry'];
+
+export function checkPlay(options: PlayOptions, known: readonly string[]): void {
+  checkOptions(options, known, 'The options of a play');
+  const { store, engine } = options;
+  check(store === undefined || typeof store === 'function', 'store', store, 'a function that makes a new medium');
+  if (typeof engine !== 'function') checkOptions(engine, ENGINE, 'The engine of the play');
 }
 
-/** The job with fakes in the place of its steps' functions; `entered` hears of each function before it is called. */
-export function withFakes(
-  job: AnyJob,
-  steps: { readonly [name: string]: StepFake },
-  entered: (entering: Entering) => void,
-): AnyJob {
-  const dressed = (step: Step, runId: string): Step => {
-    const occurrences = new Map<string, number>();
-    const run = (name: string, fn: StepFake, options?: StepOptions) => {
-      if (typeof fn !== 'function') return step.run(name, fn, options); // the real one says what is wrong
-      const occurrence = (occurrences.get(name) ?? 0) + 1;
-      occurrences.set(name, occurrence);
-      const tell = ({ idempotencyKey }: { readonly idempotencyKey: string }, isUndo: boolean) =>
-        entered({ runId, name, occurrence, idempotencyKey, isUndo });
-      const chosen = Object.hasOwn(steps, name) ? steps[name]! : fn;
-      const undo = options?.undo && {
-        undo(context: UndoContext) {
-          tell(context, true);
-          return options.undo!(context);
-        },
-      };
-      const traced = (context: StepContext) => {
-        tell(context, false);
-        return chosen(context);
-      };
-      return step.run(name, traced, options && { ...options, ...undo });
-    };
-    return { ...step, run: run as Step['run'] };
-  };
-  return {
-    ...job,
-    // Time is skipped by the month: what has ended must still be there to be looked at.
-    options: { ...job.options, retention: Infinity },
-    handler: (context: HandlerContext<never>) =>
-      job.handler({ ...context, step: dressed(context.step, context.run.id) }),
-  };
+/** The options of one engine more. */
+export function engineOf({ engine = {} }: PlayOptions): PlayEngine {
+  if (typeof engine !== 'function') return engine;
+  const made = engine();
+  checkOptions(made, ENGINE, 'The engine of the play');
+  return made ?? {};
 }
 
 /** An event that is to be dispatched for a wait. */

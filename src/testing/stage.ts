@@ -5,10 +5,12 @@ import { StepfastError } from '../errors.js';
 import type { RunSnapshot, TimelineEntry } from '../run/inspect.js';
 import type { Store } from '../store/store.js';
 import { systemPlatform } from '../system.js';
-import { checkOptions } from '../values/check.js';
-import { type SimulatedClock, simulatedClock } from './clock.js';
+import { check } from '../values/check.js';
+import { durationMs } from '../values/duration.js';
+import { PATIENCE, type StageClock, stageClock } from './clock.js';
 import type { Medium } from './conformance.js';
-import { type Entering, type Feed, feedsOf, type PlayOptions, RUN_ID, type Scenario, withFakes } from './scenario.js';
+import { type Entering, type Watch, withFakes } from './fakes.js';
+import { engineOf, type Feed, feedsOf, type PlayOptions, RUN_ID, type Scenario } from './scenario.js';
 
 /*
  * One play of a scenario: a medium and a clock, on which contexts come, die and come again. Ids are counted and chance is
@@ -20,10 +22,23 @@ export interface Stage {
   readonly job: AnyJob;
   readonly scenario: Scenario<unknown>;
   readonly options: PlayOptions;
-  readonly clock: SimulatedClock;
+  readonly clock: StageClock;
   readonly medium: Medium;
   readonly fed: Map<string, { readonly payload: unknown; isAccepted: boolean }>;
+  /** Functions of the present life that were entered and have not settled. */
+  readonly inFlight: Set<Entering>;
+  readonly patience: Patience;
   newId(): number;
+}
+
+/** How real time is given where nothing is due on the clock. */
+interface Patience {
+  /** With runs that are at work, as far as anybody knows. */
+  readonly ms: number;
+  /** With runs that wait: their handlers may await something else beside. */
+  readonly lingerMs: number;
+  /** It was worth while to linger. */
+  isNeeded: boolean;
 }
 
 /** One life of the app on the stage. */
@@ -45,30 +60,80 @@ export interface Played {
 /** So many due instants, and a flow is taken for one without end. */
 const MAX_SKIPS = 500;
 
+/** Long beside a request in a test, short beside a test. */
+const LINGER_MS = 250;
+
 const freshMemory = () => {
   const medium = memoryMedium();
   return () => memoryStore({ medium });
 };
 
-export async function createStage(job: AnyJob, scenario: Scenario<unknown>, options: PlayOptions): Promise<Stage> {
-  checkOptions(options, ['store', 'now', 'engine', 'double'], 'The options of a play');
-  const { now, store = freshMemory } = options;
-  const clock = simulatedClock(now === undefined ? {} : { now });
+/** @param lingers Whether runs that wait are given real time, at the end of the play. */
+export async function createStage(
+  job: AnyJob,
+  scenario: Scenario<unknown>,
+  options: PlayOptions,
+  lingers = true,
+): Promise<Stage> {
+  const { now, store = freshMemory, patience = PATIENCE } = options;
+  const inFlight = new Set<Entering>();
+  const passes = () => {
+    const names = [...new Set([...inFlight].map(nameOf))].join(', ');
+    console.warn(
+      `stepfast: Nothing was heard of ${names || 'a run'} for ${patience} of real time, and the clock moves on, as if it hung. If it is only slow, give the play more \`patience\`, or a fake.`,
+    );
+  };
+  const clock = stageClock({ patience, ...(now !== undefined && { now }) }, passes);
+  const ms = durationMs(patience, 'patience');
   let ids = 0;
-  return { job, scenario, options, clock, medium: await store(), fed: new Map(), newId: () => ++ids };
+  const medium = await store();
+  check(typeof medium === 'function', 'What store gave', medium, 'a function that opens the store');
+  return {
+    job,
+    scenario,
+    options,
+    clock,
+    medium,
+    fed: new Map(),
+    inFlight,
+    patience: { ms, lingerMs: lingers ? LINGER_MS : 0, isNeeded: false },
+    newId: () => ++ids,
+  };
+}
+
+const nameOf = ({ name, kind }: Entering): string =>
+  kind === 'onFailed' ? 'onFailed' : kind === 'undo' ? `the undo of step "${name}"` : `step "${name}"`;
+
+/** Whether a run that has not ended waits for something from outside, and for nothing else as far as anybody knows. */
+const isAtRest = ({ status }: RunSnapshot): boolean => status === 'waiting' || status === 'blocked';
+
+/** A run that is at work, and comes to nothing. */
+function stuckIn(active: readonly RunSnapshot[], { inFlight, options }: Stage): StepfastError {
+  const { id, job, status, undoing } = active.find((run) => !isAtRest(run)) ?? active[0]!;
+  const { patience = PATIENCE } = options;
+  const names = [...inFlight].filter(({ runId }) => runId === id).map(nameOf);
+  const why = names.length
+    ? `${names.join(', ')} is in flight, and has no timeout that would end it`
+    : 'its handler awaits something that is no step, or the store does not answer';
+  return new StepfastError(
+    'NOTHING_DUE',
+    `Run "${id}" of job "${job}" is ${undoing ? 'being undone' : status}, and does not come to rest, though it was given ${patience} of real time: ${why}. What follows was not played. Put what it awaits into a step that has a fake, or give the play more \`patience\`.`,
+    { job, runId: id },
+  );
 }
 
 /**
- * Opens the app. `around` stands between the engine and the store, nearest to the engine; `entered` hears of every
+ * Opens the app. `around` stands between the engine and the store, nearest to the engine; `watched` hears of every
  * function of the jobs.
  */
 export function openApp(
   stage: Stage,
   around: (store: Store) => Store,
-  entered: (entering: Entering) => void,
+  watched: Watch,
   report: (error: unknown) => void,
 ): App {
-  const { clock, scenario, options } = stage;
+  const { clock, scenario, options, inFlight, patience } = stage;
+  inFlight.clear();
   const platform = {
     ...systemPlatform(clock),
     newId: () => `id-${stage.newId()}`,
@@ -76,16 +141,27 @@ export function openApp(
     random: () => 0.5,
     warn: () => undefined,
   };
-  const { use = [] } = options.engine ?? {};
+  const given = engineOf(options);
+  const { use = [] } = given;
   const stepfast = createEngine(platform, {
-    ...options.engine,
+    ...given,
     store: stage.medium(),
     clock,
     use: [{ name: 'stage', store: around }, ...use],
     onError: report,
   });
-  for (const job of [stage.job, ...(scenario.jobs ?? [])])
-    stepfast.register(withFakes(job, scenario.steps ?? {}, entered));
+  const watch = {
+    entered(entering: Entering) {
+      inFlight.add(entering);
+      watched.entered(entering);
+    },
+    called: (entering: Entering) => watched.called?.(entering),
+    left(entering: Entering) {
+      inFlight.delete(entering);
+      watched.left?.(entering);
+    },
+  };
+  for (const job of [stage.job, ...(scenario.jobs ?? [])]) stepfast.register(withFakes(job, scenario, watch));
 
   const feed = async ({ key, event, wait }: Feed): Promise<boolean> => {
     const made = stage.fed.get(key);
@@ -109,18 +185,35 @@ export function openApp(
     }
     return hasFed;
   };
+  const activeRuns = async () => {
+    const { runs } = await stepfast.runs.list({ limit: 1_000 });
+    return runs.filter(({ endedAt, undoing }) => endedAt === undefined || undoing);
+  };
+  /** Nothing is due on the clock. Whether, given real time, something has happened all the same. */
+  const goesOn = async (): Promise<boolean> => {
+    const active = await activeRuns();
+    if (!active.every(isAtRest)) {
+      if (!clock.isHanging() && (await clock.stirs(patience.ms))) return true;
+      throw stuckIn(active, stage);
+    }
+    if (!active.length || !patience.lingerMs || !(await clock.stirs(patience.lingerMs))) return false;
+    patience.isNeeded = true;
+    return true;
+  };
   const rest = async () => {
     await clock.idle();
     for (let skips = 0; ; ) {
-      const { runs } = await stepfast.runs.list({ limit: 1_000 });
-      const active = runs.filter(({ endedAt, undoing }) => endedAt === undefined || undoing);
+      const active = await activeRuns();
       if (await feedAll(active)) {
         await clock.idle();
         continue;
       }
       if (!active.length) return;
-      if (!(await clock.skip())) return;
-      if (++skips > MAX_SKIPS)
+      if (clock.isHanging() && !stage.inFlight.size) throw stuckIn(active, stage);
+      if (await clock.skipOn()) skips++;
+      else if (await goesOn()) await clock.idle();
+      else return;
+      if (skips > MAX_SKIPS)
         throw new StepfastError(
           'NOTHING_DUE',
           `The flow goes on and on: ${MAX_SKIPS} due instants, and no end. Give a scenario in which it ends.`,

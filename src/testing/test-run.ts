@@ -1,6 +1,7 @@
 import type { Job } from '../door/job.js';
 import type { RunSnapshot, TimelineEntry } from '../run/inspect.js';
-import { checkScenario, type PlayOptions, type Scenario } from './scenario.js';
+import type { Entering } from './fakes.js';
+import { checkPlay, checkScenario, PLAY, type PlayOptions, type Scenario } from './scenario.js';
 import { createStage, openApp } from './stage.js';
 
 /** A run that was played to its end, or to where nothing happens any more. */
@@ -35,15 +36,17 @@ export async function testRun<Payload, Result, Input>(
     : [scenario: Scenario<NoInfer<Input>>, options?: PlayOptions]
 ): Promise<TestedRun<Result>> {
   checkScenario(job, scenario);
+  checkPlay(options, PLAY);
   const entered: string[] = [];
   const errors: unknown[] = [];
   const stage = await createStage(job, scenario as Scenario<unknown>, options);
-  const tell = ({ name, isUndo }: { readonly name: string; readonly isUndo: boolean }) =>
-    void entered.push(isUndo ? `undo ${name}` : name);
+  const tell = ({ name, kind }: Entering) => {
+    if (kind !== 'onFailed') entered.push(kind === 'undo' ? `undo ${name}` : name);
+  };
   const app = openApp(
     stage,
     (store) => store,
-    tell,
+    { entered: tell },
     (error) => void errors.push(error),
   );
   try {

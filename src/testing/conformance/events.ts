@@ -109,6 +109,18 @@ fact('an event with a known idempotency key on its pair gives the first receipt'
   equal(ids(await eventsOf(store, 'event', 'k')), ['e'], 'the events kept');
 });
 
+fact(
+  'E8: a repeated event is told what the first was given, where its schema has made something else of it',
+  async ({ open }) => {
+    const store = await open();
+    const first = await dispatch(store, 'e', { idempotencyKey: 'i', payload: 1, given: '1' });
+    const expected = { ...first, kind: 'deduplicated', payload: 1, given: '1' };
+    equal(await dispatch(store, 'f', { idempotencyKey: 'i', payload: 2, given: '1' }), expected, 'the receipt');
+    await store.close();
+    equal(await dispatch(await open(), 'e', { payload: 3 }), expected, 'the receipt when opened again');
+  },
+);
+
 fact('the first receipt is given again when the store is opened again', async ({ open }) => {
   const store = await open();
   const first = await dispatch(store, 'e', { idempotencyKey: 'i' });

@@ -7,7 +7,7 @@ import { isOutcome } from '../../../src/store/journal.js';
 import type { Store } from '../../../src/store/store.js';
 import { systemPlatform } from '../../../src/system.js';
 import { wrapStore } from '../../../src/testing/failing-store.js';
-import { type Entering, withFakes } from '../../../src/testing/scenario.js';
+import { type Entering, withFakes } from '../../../src/testing/fakes.js';
 import { type Ending, endOf, neutral, say } from './ending.js';
 import { createInjector, type Fault, type Keep } from './faults.js';
 import { gone, type Life, type Medium, type MediumKind } from './media.js';
@@ -94,9 +94,9 @@ function createCase(flow: Flow, kind: MediumKind, faults: readonly Fault[]) {
       if (entry.kind === 'retried')
         for (const [, ...id] of entry.forgets) acknowledged.delete(last.get(placeOf(run!.runId, id, false)) ?? '');
   };
-  const enter = (life: Life, { runId, name, occurrence, idempotencyKey, isUndo }: Entering) => {
-    if (life.isOver) return;
-    last.set(placeOf(runId, [name, occurrence], isUndo), idempotencyKey);
+  const enter = (life: Life, { runId, name, occurrence, idempotencyKey, kind }: Entering) => {
+    if (life.isOver || kind === 'onFailed') return;
+    last.set(placeOf(runId, [name, occurrence], kind === 'undo'), idempotencyKey);
     const key = neutral(idempotencyKey);
     entered.set(key, (entered.get(key) ?? 0) + 1);
     if (acknowledged.has(idempotencyKey)) again.push(key);
@@ -140,7 +140,7 @@ function createCase(flow: Flow, kind: MediumKind, faults: readonly Fault[]) {
     };
     const use = [{ name: 'case', store: watched }, ...(flow.use?.() ?? [])];
     const stepfast = createEngine(platform, { store, clock: time.clock, use, onError });
-    const jobs = flow.jobs(world).map((job) => withFakes(job, {}, (entering) => enter(life, entering)));
+    const jobs = flow.jobs(world).map((job) => withFakes(job, {}, { entered: (entering) => enter(life, entering) }));
     for (const job of jobs) stepfast.register(job);
     flow.opened?.(stepfast, jobs);
     current = Object.assign(state, { stepfast });
