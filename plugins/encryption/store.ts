@@ -4,9 +4,10 @@ import type { DuePage, DueQuery, DueRun, ListPage, ListQuery, OpenOptions, Store
 import { isOurs } from '../../src/values/check.js';
 import { createSealing, type KeyOf, stateKey } from './batch.js';
 import { commitCounting } from './count.js';
+import { hiddenEvents } from './hidden.js';
 import type { KeyRing } from './keys.js';
 import { verifyKeys } from './open.js';
-import { marked, mergedPlace, openEvent, openEventRow, openRow, openRun, standIn, unmarked } from './rows.js';
+import { marked, mergedPlace, openEvent, openRow, openRun, standIn, unmarked } from './rows.js';
 import { createVault, type Hash, type Vault } from './seal.js';
 import { copyOf } from './text.js';
 import { isUnreadable, unreadableRuns } from './unreadable.js';
@@ -17,7 +18,7 @@ import { isUnreadable, unreadableRuns } from './unreadable.js';
  *
  * Y1. Batches reach the inner store in the order in which they were asked for, however long the sealing of each takes.
  * Y2. What can not be opened never stands in the way of what can: such runs are left out of the look for due work until
- *     they change or their key is back, and lists show of them what is readable.
+ *     they change or their key is back, and lists show of them what is readable. So it is with events: hidden.ts.
  * Y3. A run is never changed on the ground of a guess: an owner whose key is gone is told that the run is not its own any
  *     more (`fenced`); only its end from outside is recorded, under the default key.
  */
@@ -39,6 +40,7 @@ export function sealedStore(inner: Store, { ring, hash, keyOf }: SealedStoreOpti
   /** The last batch that was handed on, or has failed before. */
   let turn: Promise<unknown> = Promise.resolve();
   const unreadable = unreadableRuns((error) => onError(error));
+  const hidden = hiddenEvents({ inner, unreadable, onError: (error) => onError(error) });
   const letGo = (runId: string, error: Parameters<typeof unreadable.tell>[0]) => unreadable.tell(error, runId);
   const { remember, sealBatch, sealStateChange } = createSealing({ inner, ring, keyOf, letGo });
   const newVault = () => createVault(ring, hash, inner.capabilities.blobs);
@@ -55,20 +57,23 @@ export function sealedStore(inner: Store, { ring, hash, keyOf }: SealedStoreOpti
     }
   };
   /** Without its journal, which is opened when it is loaded: one that can not be opened is to be blocked, not left out. */
-  const openDue = async (vault: Vault, { journal: _, ...run }: DueRun): Promise<DueRun[]> => {
+  const openDue = async (vault: Vault, { journal: _, ...run }: DueRun, now: number): Promise<DueRun[]> => {
     try {
-      const [row, offers] = await Promise.all([openRow(vault, run.row), openOffers(vault, run.offers)]);
+      const [row, opened] = await Promise.all([openRow(vault, run.row), hidden.open(vault, run.offers)]);
       remember(run.row);
-      return [{ ...run, row, offers }];
+      return hidden.isLeftOut(run, opened, now) ? [] : [{ ...run, row, offers: opened.events }];
     } catch (error) {
       unreadable.add(run.row, error);
       return [];
     }
   };
-  const openOffers = (vault: Vault, offers: DueRun['offers']) =>
-    Promise.all(offers.map((event) => openEventRow(vault, event)));
-  const openOutcome = async (vault: Vault, batch: Batch, outcome: CommitOutcome): Promise<CommitOutcome> => {
-    if (outcome.kind === 'overtaken') return { ...outcome, offers: await openOffers(vault, outcome.offers) };
+  const openOutcome = async (
+    vault: Vault,
+    batch: Batch,
+    sealed: Batch | undefined,
+    outcome: CommitOutcome,
+  ): Promise<CommitOutcome> => {
+    if (outcome.kind === 'overtaken') return { ...outcome, offers: (await hidden.open(vault, outcome.offers)).events };
     if (outcome.kind !== 'committed') return outcome;
     const starts = outcome.starts.map(async (each, index) => {
       const { runId, fingerprint, isUnique } = each;
@@ -82,12 +87,13 @@ export function sealedStore(inner: Store, { ring, hash, keyOf }: SealedStoreOpti
       const { payload: opened, given } = await openEvent(vault, { id, payload });
       return { ...each, payload: opened, ...(given !== undefined && { given }) };
     });
-    const [offers, ...rest] = await Promise.all([
-      openOffers(vault, outcome.offers),
+    const [opened, ...rest] = await Promise.all([
+      hidden.open(vault, outcome.offers),
       Promise.all(starts),
       Promise.all(events),
     ]);
-    return { ...outcome, offers, starts: rest[0], events: rest[1] };
+    await hidden.settle(sealed!, outcome, opened);
+    return { ...outcome, offers: opened.events, starts: rest[0], events: rest[1] };
   };
   const readState = async (vault: Vault, key: string): Promise<StateRow | undefined> => {
     const at = await stateKey(vault, key);
@@ -102,16 +108,18 @@ export function sealedStore(inner: Store, { ring, hash, keyOf }: SealedStoreOpti
   const isCounting = ({ state = [] }: Batch) => state.some(({ kind }) => kind === 'increment');
 
   const commitSealed = (vault: Vault, batch: Batch, sealed: Batch): Promise<CommitOutcome> => {
-    if (!isCounting(batch)) return inner.commit(sealed);
+    if (!isCounting(batch)) return hidden.commit(vault, sealed, (each) => inner.commit(each));
     const given = batch.state!;
-    return commitCounting({
-      now: batch.now,
-      given,
-      sealed: sealed.state!,
-      read: (index) => readState(vault, given[index]!.key),
-      sealValue: (index, value) => sealStateChange(vault, { kind: 'set', key: given[index]!.key, value }),
-      commit: (state) => inner.commit({ ...sealed, state }),
-    });
+    const count = (each: Batch) =>
+      commitCounting({
+        now: batch.now,
+        given,
+        sealed: each.state!,
+        read: (index) => readState(vault, given[index]!.key),
+        sealValue: (index, value) => sealStateChange(vault, { kind: 'set', key: given[index]!.key, value }),
+        commit: (state) => inner.commit({ ...each, state }),
+      });
+    return hidden.commit(vault, sealed, count);
   };
 
   const commit = (given: Batch): Promise<CommitOutcome> => {
@@ -124,15 +132,17 @@ export function sealedStore(inner: Store, { ring, hash, keyOf }: SealedStoreOpti
         if (locked) throw locked;
         return sealing;
       })
-      .then((sealed) => ({ outcome: sealed ? commitSealed(vault, batch, sealed) : Promise.resolve(FENCED) }));
-    const outcome = handed.then((each) => each.outcome);
+      .then((sealed) => ({ sealed, outcome: sealed ? commitSealed(vault, batch, sealed) : Promise.resolve(FENCED) }));
     // A batch that counts may be handed on several times; others are on their way once they are handed on (Y1).
-    turn = (isCounting(batch) ? outcome : handed).then(
+    turn = (isCounting(batch) ? handed.then(({ outcome }) => outcome) : handed).then(
       () => undefined,
       () => undefined, // its caller hears of it, the queue goes on
     );
-    for (const { runId } of batch.deletes ?? []) unreadable.delete(runId);
-    return outcome.then((each) => openOutcome(vault, batch, each));
+    for (const { runId } of batch.deletes ?? []) {
+      unreadable.delete(runId);
+      hidden.forget(runId);
+    }
+    return handed.then(async ({ sealed, outcome }) => openOutcome(vault, batch, sealed, await outcome));
   };
 
   // ---- looks ------------------------------------------------------------------------------------------------------------
@@ -140,12 +150,14 @@ export function sealedStore(inner: Store, { ring, hash, keyOf }: SealedStoreOpti
   const due = async (query: DueQuery): Promise<DuePage> => {
     const vault = newVault();
     const jobs = Object.fromEntries(Object.entries(query.jobs).map(([job, version]) => [marked(job), version]));
-    await unreadable.review(vault);
+    await unreadable.review(vault, query.now);
     for (;;) {
       const page = await inner.due({ ...query, jobs, skip: unreadable.skip(query.skip) });
-      const runs = await Promise.all(page.runs.map((run) => openDue(vault, run)));
+      const runs = await Promise.all(page.runs.map((run) => openDue(vault, run, query.now)));
       // Those that can not be opened have kept others from the page: again, without them.
-      if (runs.every(({ length }) => length > 0)) return { ...page, runs: runs.flat() };
+      if (runs.some(({ length }) => !length)) continue;
+      const nextDueAt = Math.min(page.nextDueAt ?? Infinity, unreadable.nextDueAt());
+      return { ...page, runs: runs.flat(), ...(nextDueAt < Infinity && { nextDueAt }) };
     }
   };
   const list = async (query: ListQuery): Promise<ListPage> => {
