@@ -40,6 +40,9 @@ export interface Encryption extends Plugin {
    * Ends and deletes every run under this key id, and resolves with their number; nothing of them is undone. The key
    * itself is the app's to drop, before or after. Ids and idempotency keys stay remembered until their time.
    *
+   * A run whose end another run awaits is deleted when that has read that it was cancelled. This is waited for, up to two
+   * seconds: where the other run can not go on here, this one stays in the store as `cancelled`, and is not counted.
+   *
    * @throws {StepfastError} `INVALID_OPTION` before the plug-in is used in an engine.
    * @example await vault.forget('user:42');
    */

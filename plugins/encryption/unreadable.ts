@@ -50,9 +50,11 @@ export function unreadableRuns(onError: OpenOptions['onError']) {
     /** Remembers the run, and gives the error with its id. Throws what is not about the run. */
     add(row: RunRow, error: unknown): StepfastError {
       if (!isUnreadable(error)) throw error;
-      const { runId } = row;
+      const { runId, status, endedAt: cancelledAt } = row;
       runs.set(runId, { stamp: stampOf(row), keyIds: keyIdsIn(error) });
-      const named = about(error, { runId });
+      // For who awaits its end: there is no more to know of it (src/run/children.ts).
+      const isKnown = status === 'cancelled' && isStepfastError(error, 'KEY_MISSING');
+      const named = about(error, { runId, ...(isKnown && { data: { ...(error.data as object), cancelledAt } }) });
       tell(named, runId);
       return named;
     },
