@@ -213,6 +213,57 @@ describe('what can not be opened', () => {
     expect((await sealed.load('r'))?.row.fence).toBe(1);
   });
 
+  it('R5: the slot that a dead owner has left in a run whose key is gone is given back, and nothing else is changed', async () => {
+    const medium = memoryMedium();
+    const vault = keyVault('user:42');
+    const sealed = await opened(medium, vault.options);
+    const wait = { id: ['event', 1], events: ['event'], key: 'secret', after: 0 } as const;
+    const state = { status: 'running', version: 1, owner: 'dead', dueAt: 0, waits: [wait], slot: 'queue' } as const;
+    await commit(sealed, { starts: [newRun('r', { tags: ['user:42'] }), newRun('other')] });
+    await commit(sealed, { run: claim('r', 0, { state: { ...state, progress: 'half' } }) });
+    const turn = claim('other', 0, { state: { ...state, owner: 'a', waits: [] }, concurrency: 1 });
+    expect(await sealed.commit({ now, run: turn })).toEqual({ kind: 'no-slot' });
+    vault.keys.clear();
+    expect((await look(sealed)).runs.map(({ row }) => row.runId)).toEqual(['other']);
+    const kept = medium.journals.get('r')!.slice(-2) as unknown as { readonly kind: string; readonly sealed: string }[];
+    expect(kept.map((entry) => [entry.kind, entry.sealed.split('.').at(-1)])).toEqual([
+      ['claimed', 'k1'],
+      ['released', 'k1'],
+    ]);
+    await commit(sealed, { run: turn });
+    vault.keys.set('user:42', keyBytes(100));
+    const { row, journal } = (await sealed.load('r'))!;
+    expect(row).toMatchObject({ status: 'queued', fence: 2, waits: [wait], progress: 'half', tags: ['user:42'] });
+    expect(row.slot).toBeUndefined();
+    expect(journal.slice(-2)).toMatchObject([
+      { kind: 'claimed', owner: 'a', fence: 2, interrupted: true },
+      { kind: 'released', blocked: true },
+    ]);
+  });
+
+  it('R5: so is that of a run whose key is dropped while it is driven here', async () => {
+    const vault = keyVault('user:42');
+    const sealed = await opened(undefined, vault.options);
+    const state = { status: 'running', version: 1, owner: 'a', dueAt: 0, waits: [], slot: 'queue' } as const;
+    await commit(sealed, { starts: [newRun('r', { tags: ['user:42'] }), newRun('other')] });
+    await commit(sealed, { run: claim('r', 0, { state }) });
+    vault.keys.clear();
+    const next = {
+      runId: 'r',
+      fence: 1,
+      append: [{ kind: 'progressed', at: now, id: ['a', 1] }],
+      state,
+    } as const;
+    for (let time = 0; time < 2; time++)
+      expect(await sealed.commit({ now, run: next })).toEqual({ kind: 'fenced', fence: 0 });
+    await commit(sealed, { run: claim('other', 0, { state, concurrency: 1 }) });
+    vault.keys.set('user:42', keyBytes(100));
+    const { row, journal } = (await sealed.load('r'))!;
+    expect([row.status, row.fence, row.slot]).toEqual(['queued', 2, undefined]);
+    expect(journal.map(({ kind }) => kind)).toEqual(['started', 'claimed', 'claimed', 'released']);
+    expect(journal[2]).not.toHaveProperty('interrupted');
+  });
+
   it('F9: a run whose key is gone can be ended from outside', async () => {
     const vault = keyVault('user:42');
     const sealed = await opened(undefined, vault.options);

@@ -255,6 +255,34 @@ onEveryStore('encryption', (medium) => {
     expect(await second.runs.get(id)).toMatchObject({ status: 'completed', result: ['quick', 'long'] });
   });
 
+  it('R5: a run whose key is gone does not keep the slot that a crash has left it', async () => {
+    const w = world(medium);
+    const vault = keyVault('user:1');
+    let isStuck = true;
+    const define = (stepfast: Stepfast) =>
+      void stepfast.job<{ user: string }>('visit', { queue: { name: 'q', concurrency: 1 } }, ({ step, payload }) =>
+        step.run('work', ({ attempt }) => {
+          w.log.push(`${payload.user} ${attempt}`);
+          return payload.user === 'user:1' && isStuck ? new Promise<never>(() => undefined) : payload.user;
+        }),
+      );
+    const first = engineOf(w, vault.options, define);
+    const { id } = await visit(first, 'user:1');
+    await vi.waitFor(() => expect(w.log).toEqual(['user:1 1']));
+    w.crash(first);
+    vault.keys.clear();
+    isStuck = false;
+    const second = engineOf(w, vault.options, define);
+    const other = await visit(second, 'guest');
+    await w.clock.idle();
+    expect(await other.status()).toBe('completed');
+    vault.keys.set('user:1', keyBytes(100));
+    await second.ready();
+    await w.clock.idle();
+    expect(await second.runs.get(id)).toMatchObject({ status: 'completed', result: 'user:1' });
+    expect(w.log).toEqual(['user:1 1', 'guest 1', 'user:1 2']);
+  });
+
   it('B, D3: an engine without the plug-in sees sealed runs as blocked, and can do nothing to them', async () => {
     const w = world(medium);
     let isBad = true;

@@ -1,3 +1,4 @@
+import { givenBack } from '../../src/run/leave.js';
 import type { Batch, CommitOutcome } from '../../src/store/batch.js';
 import type { StateRow, StoredRun } from '../../src/store/rows.js';
 import type { DuePage, DueQuery, DueRun, ListPage, ListQuery, OpenOptions, Store } from '../../src/store/store.js';
@@ -7,7 +8,7 @@ import { commitCounting } from './count.js';
 import { hiddenEvents } from './hidden.js';
 import type { KeyRing } from './keys.js';
 import { verifyKeys } from './open.js';
-import { marked, mergedPlace, openEvent, openRow, openRun, standIn, unmarked } from './rows.js';
+import { marked, mergedPlace, openEvent, openRow, openRun, sealEntry, standIn, unmarked } from './rows.js';
 import { createVault, type Hash, type Vault } from './seal.js';
 import { copyOf } from './text.js';
 import { isUnreadable, unreadableRuns } from './unreadable.js';
@@ -20,7 +21,7 @@ import { isUnreadable, unreadableRuns } from './unreadable.js';
  * Y2. What can not be opened never stands in the way of what can: such runs are left out of the look for due work until
  *     they change or their key is back, and lists show of them what is readable. So it is with events: hidden.ts.
  * Y3. A run is never changed on the ground of a guess: an owner whose key is gone is told that the run is not its own any
- *     more (`fenced`); only its end from outside is recorded, under the default key.
+ *     more (`fenced`); what is recorded, under the default key, is its end from outside, and that its slot was given back: the queue is others' too.
  */
 
 export interface SealedStoreOptions {
@@ -57,15 +58,27 @@ export function sealedStore(inner: Store, { ring, hash, keyOf }: SealedStoreOpti
     }
   };
   /** Without its journal, which is opened when it is loaded: one that can not be opened is to be blocked, not left out. */
-  const openDue = async (vault: Vault, { journal: _, ...run }: DueRun, now: number): Promise<DueRun[]> => {
+  const openDue = async (vault: Vault, { journal: _, ...run }: DueRun, query: DueQuery): Promise<DueRun[]> => {
     try {
       const [row, opened] = await Promise.all([openRow(vault, run.row), hidden.open(vault, run.offers)]);
       remember(run.row);
-      return hidden.isLeftOut(run, opened, now) ? [] : [{ ...run, row, offers: opened.events }];
+      return hidden.isLeftOut(run, opened, query.now) ? [] : [{ ...run, row, offers: opened.events }];
     } catch (error) {
       unreadable.add(run.row, error);
+      // Its owner has died, or it would not be here; one of ours is given back by the commit that finds it unreadable.
+      if (run.row.slot !== undefined && run.row.owner !== query.owner) await giveBack(vault, run, query);
       return [];
     }
+  };
+  /** The slot of a run that can not be opened (spec R5). What is sealed in its row stays as it is. */
+  const giveBack = async (
+    vault: Vault,
+    { row, interrupted }: Pick<DueRun, 'row' | 'interrupted'>,
+    { owner, now }: Pick<DueQuery, 'owner' | 'now'>,
+  ) => {
+    const run = givenBack(row, owner, now, interrupted);
+    const append = await Promise.all(run.append.map((entry) => sealEntry(vault, ring.current, row.runId, entry)));
+    await inner.commit({ now, run: { ...run, append } }); // refused: somebody else has taken it meanwhile
   };
   const openOutcome = async (
     vault: Vault,
@@ -122,6 +135,16 @@ export function sealedStore(inner: Store, { ring, hash, keyOf }: SealedStoreOpti
     return hidden.commit(vault, sealed, count);
   };
 
+  /** A run that is driven here, and whose key is gone, is anybody's again. */
+  const leave = async (vault: Vault, { now, run }: Batch): Promise<CommitOutcome> => {
+    const { runId, fence, state } = run!;
+    const stored = await inner.load(runId);
+    const { row } = stored ?? {};
+    const owner = state?.owner;
+    if (row && owner !== undefined && row.fence === fence && row.owner === owner && row.slot !== undefined)
+      await giveBack(vault, { row, interrupted: false }, { owner, now });
+    return FENCED;
+  };
   const commit = (given: Batch): Promise<CommitOutcome> => {
     const batch = copyOf(given); // S6; at once, for the caller may change it while this is sealed
     const vault = newVault();
@@ -132,7 +155,7 @@ export function sealedStore(inner: Store, { ring, hash, keyOf }: SealedStoreOpti
         if (locked) throw locked;
         return sealing;
       })
-      .then((sealed) => ({ sealed, outcome: sealed ? commitSealed(vault, batch, sealed) : Promise.resolve(FENCED) }));
+      .then((sealed) => ({ sealed, outcome: sealed ? commitSealed(vault, batch, sealed) : leave(vault, batch) }));
     // A batch that counts may be handed on several times; others are on their way once they are handed on (Y1).
     turn = (isCounting(batch) ? handed.then(({ outcome }) => outcome) : handed).then(
       () => undefined,
@@ -153,7 +176,7 @@ export function sealedStore(inner: Store, { ring, hash, keyOf }: SealedStoreOpti
     await unreadable.review(vault, query.now);
     for (;;) {
       const page = await inner.due({ ...query, jobs, skip: unreadable.skip(query.skip) });
-      const runs = await Promise.all(page.runs.map((run) => openDue(vault, run, query.now)));
+      const runs = await Promise.all(page.runs.map((run) => openDue(vault, run, query)));
       // Those that can not be opened have kept others from the page: again, without them.
       if (runs.some(({ length }) => !length)) continue;
       const nextDueAt = Math.min(page.nextDueAt ?? Infinity, unreadable.nextDueAt());
