@@ -193,6 +193,32 @@ onEveryStore('encryption', (medium) => {
     expect(w.log.filter((line) => line === 'greet user:1')).toHaveLength(1);
   });
 
+  it('once a key is back its runs go on after any dispatch or start, whoever that is for', async () => {
+    for (const call of ['dispatch', 'start'] as const) {
+      const w = world(medium);
+      const vault = keyVault('user:1');
+      const define = (stepfast: Stepfast) =>
+        void stepfast.job('visit', async ({ step }) => {
+          await step.sleep('nap', '1h');
+          return 'awake';
+        });
+      const stepfast = engineOf(w, vault.options, define);
+      const guest = { id: 'guest' };
+      await visit(stepfast, 'guest', guest);
+      const { id } = await visit(stepfast, 'user:1');
+      await w.clock.idle();
+      vault.keys.clear();
+      await w.clock.advance('2h');
+      await stepfast.dispatch('for.nobody');
+      await w.clock.idle();
+      vault.keys.set('user:1', keyBytes(100));
+      if (call === 'dispatch') await stepfast.dispatch('for.nobody');
+      else expect(await visit(stepfast, 'guest', guest)).toMatchObject({ created: false });
+      await w.clock.idle();
+      expect(await stepfast.runs.get(id)).toMatchObject({ status: 'completed', result: 'awake' });
+    }
+  });
+
   it('a child has the key of its parent, unless it is given one', async () => {
     const w = world(medium);
     const vault = keyVault('user:1', 'user:2');

@@ -77,7 +77,7 @@ export function encryption(options: EncryptionOptions): Encryption {
   let engine: PluginHost | undefined;
   return {
     name: 'encryption',
-    store: (inner) => sealedStore(inner, { ring, hash, keyOf }),
+    store: (inner) => sealedStore(inner, { ring, hash, keyOf, look: () => engine?.look() }),
     words(host) {
       engine = host;
       return {};

@@ -28,12 +28,14 @@ export interface SealedStoreOptions {
   readonly ring: KeyRing;
   readonly hash: Hash;
   readonly keyOf: KeyOf | undefined;
+  /** Makes the engine look for due work. */
+  look(): void;
 }
 
 const FENCED: CommitOutcome = { kind: 'fenced', fence: 0 };
 
 /** Wraps a store. Only the members of the contract are passed on: what else the inner one can do would go around us. */
-export function sealedStore(inner: Store, { ring, hash, keyOf }: SealedStoreOptions): Store {
+export function sealedStore(inner: Store, { ring, hash, keyOf, look }: SealedStoreOptions): Store {
   let onError: OpenOptions['onError'] = () => undefined;
   let openedAt = 0;
   /** The store was made anew, and another context was faster with another key. */
@@ -165,8 +167,18 @@ export function sealedStore(inner: Store, { ring, hash, keyOf }: SealedStoreOpti
       unreadable.delete(runId);
       hidden.forget(runId);
     }
-    return handed.then(async ({ sealed, outcome }) => openOutcome(vault, batch, sealed, await outcome));
+    return handed.then(async ({ sealed, outcome }) => {
+      const opened = await openOutcome(vault, batch, sealed, await outcome);
+      if (batch.events || batch.starts) await recall(vault, batch.now);
+      return opened;
+    });
   };
+  /** The engine looks after what wakes somebody; here after any start and dispatch, once a key is back. */
+  const recall = (vault: Vault, now: number) =>
+    unreadable.review(vault, now).then(
+      (isBack) => isBack && look(),
+      () => undefined, // a vault that fails: the next look says so, and this batch is committed
+    );
 
   // ---- looks ------------------------------------------------------------------------------------------------------------
 

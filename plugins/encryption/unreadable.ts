@@ -62,14 +62,19 @@ export function unreadableRuns(onError: OpenOptions['onError']) {
     leave: (row: RunRow, keyIds: readonly string[], apart: RunRow) =>
       void runs.set(row.runId, { stamp: stampOf(row), keyIds, row: apart }),
     delete: (runId: string) => void runs.delete(runId),
-    /** Takes those off whose key is back, or whose time has come. */
-    async review(vault: Vault, now: number): Promise<void> {
+    /** Takes those off whose key is back, or whose time has come. Whether there were any. */
+    async review(vault: Vault, now: number): Promise<boolean> {
+      let isAny = false;
       for (const [runId, { keyIds, row }] of runs) {
         const back: string[] = [];
         for (const keyId of new Set(keyIds)) if (await vault.has(keyId)) back.push(keyId);
-        if (back.length || (row && isDue(row, now))) runs.delete(runId);
+        if (back.length || (row && isDue(row, now))) {
+          runs.delete(runId);
+          isAny = true;
+        }
         for (const keyId of back) told.delete(keyId);
       }
+      return isAny;
     },
     /** What a look for due work is to pass over, with what the engine wants to. */
     skip(given: ReadonlyMap<string, string> | undefined): Map<string, string> {
@@ -78,6 +83,6 @@ export function unreadableRuns(onError: OpenOptions['onError']) {
       return all;
     },
     /** The least instant at which one of them is due. */
-    nextDueAt: () => Math.min(...[...runs.values()].map(({ row }) => row?.dueAt ?? Infinity)),
+    nextDueAt: () => [...runs.values()].reduce((least, { row }) => Math.min(least, row?.dueAt ?? Infinity), Infinity),
   };
 }
