@@ -51,8 +51,8 @@ export interface Encryption extends Plugin {
 
 /**
  * Encrypts what the store keeps: payloads, results, events, state, errors, logs and progress with AES-256-GCM; what is
- * looked up (correlation keys, idempotency keys, tags, state keys) becomes hashes. Names of jobs, events and queues, run
- * ids, key ids, statuses and instants stay readable.
+ * looked up (correlation keys, idempotency keys, tags, state keys) becomes hashes. Names of jobs, events, queues and
+ * schedules, run ids, key ids, statuses and instants stay readable.
  *
  * `step.transaction` is not available with it: nothing can be encrypted while a transaction waits.
  *
