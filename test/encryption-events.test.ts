@@ -172,7 +172,9 @@ onEveryStore('events that can not be opened', (medium) => {
   });
 
   it('E1: it is taken when its key is back, at the next look', async () => {
-    for (const [wait, given] of [[takeInTime], [takeEarlier], [takeUrgent, { urgent: true }]] as const) {
+    const calls = [(stepfast: Stepfast) => stepfast.ready(), (stepfast: Stepfast) => stepfast.dispatch('for.nobody')];
+    const waits = [[takeInTime], [takeEarlier], [takeUrgent, { urgent: true }]] as const;
+    for (const [call, [wait, given]] of calls.flatMap((call) => waits.map((each) => [call, each] as const))) {
       const { w, engine, send, seal, giveBack, seen } = worldOf(medium, wait);
       const stepfast = engine();
       await stepfast.start('job', undefined, { id: 'r' });
@@ -181,7 +183,7 @@ onEveryStore('events that can not be opened', (medium) => {
       await w.clock.advance('2h');
       expect(await seen(stepfast)).toBe('waiting');
       giveBack();
-      await stepfast.ready();
+      await call(stepfast);
       expect(await seen(stepfast)).toBe('user:1');
       await stepfast.close();
     }

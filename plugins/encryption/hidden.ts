@@ -1,5 +1,5 @@
 import type { Batch, CommitOutcome } from '../../src/store/batch.js';
-import { isDue } from '../../src/store/due.js';
+import { isDue, stampOf } from '../../src/store/due.js';
 import type { EventRow, OpenWait, RunRow, RunState } from '../../src/store/rows.js';
 import type { DueRun, OpenOptions, Store } from '../../src/store/store.js';
 import { mayTake } from '../../src/store/transition/scope.js';
@@ -25,6 +25,7 @@ const MAX_KEPT = 10_000;
 interface Hidden {
   /** Events that can not be opened, as far as they were seen. */
   readonly seqs: readonly number[];
+  readonly keyIds: readonly string[];
   /** The last event that the engine was offered, or that was hidden from it. */
   readonly last: number;
 }
@@ -75,11 +76,14 @@ export function hiddenEvents({ inner, unreadable, onError }: HiddenOptions) {
     const events = (await Promise.all(offers.map(openOne))).flat();
     return { events, hidden, keyIds };
   };
-  const note = (runId: string, offers: readonly EventRow[], { hidden }: OpenedOffers) => {
-    const { seqs = [], last = 0 } = runs.get(runId) ?? {};
-    if (!hidden.length && !seqs.length) return;
-    const all = new Set([...seqs, ...hidden.map(({ seq }) => seq)]);
-    runs.set(runId, { seqs: [...all], last: Math.max(last, ...offers.map(({ seq }) => seq)) });
+  const note = (runId: string, offers: readonly EventRow[], { hidden, keyIds }: OpenedOffers) => {
+    const known = runs.get(runId) ?? { seqs: [], keyIds: [], last: 0 };
+    if (!hidden.length && !known.seqs.length) return;
+    runs.set(runId, {
+      seqs: [...new Set([...known.seqs, ...hidden.map(({ seq }) => seq)])],
+      keyIds: [...new Set([...known.keyIds, ...keyIds])],
+      last: Math.max(known.last, ...offers.map(({ seq }) => seq)),
+    });
   };
 
   return {
@@ -95,7 +99,7 @@ export function hiddenEvents({ inner, unreadable, onError }: HiddenOptions) {
       if (!mark || !hidden.length || events.some(({ seq }) => mark.seqs.includes(seq))) return false;
       const apart: RunRow = { ...row, dueAt: mark.dueAt ?? Infinity };
       if (isDue(apart, now)) return false;
-      unreadable.leave(row, keyIds, apart);
+      unreadable.leave(row.runId, { stamp: stampOf(row), keyIds, row: apart });
       return true;
     },
 
@@ -120,12 +124,12 @@ export function hiddenEvents({ inner, unreadable, onError }: HiddenOptions) {
       note(runId, offers, opened);
       const hidden = runs.get(runId);
       if (!hidden || opened.events.length || !isAtRest(state, now)) return;
-      const { seqs, last } = hidden;
+      const { seqs, keyIds, last } = hidden;
       const unless = state.waits.map((wait) => past(wait, last));
       const left = { ...state, dueAt: now, waits: markedFor(state.waits, { seqs, dueAt: state.dueAt }) };
       try {
         await inner.commit({ now, run: { runId, fence, append: [], state: left, unless } });
-        unreadable.delete(runId);
+        unreadable.leave(runId, { stamp: '', keyIds }); // the next look tells the stamp
       } catch (error) {
         onError(error); // the run goes on all the same; with the next event that wakes it, these are offered again
       }

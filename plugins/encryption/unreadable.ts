@@ -58,9 +58,8 @@ export function unreadableRuns(onError: OpenOptions['onError']) {
       tell(named, runId);
       return named;
     },
-    /** Passes over a run that can be opened until one of these keys is back, or it is due by the row `apart`. */
-    leave: (row: RunRow, keyIds: readonly string[], apart: RunRow) =>
-      void runs.set(row.runId, { stamp: stampOf(row), keyIds, row: apart }),
+    /** Passes over a run that can be opened. */
+    leave: (runId: string, left: Left) => void runs.set(runId, left),
     delete: (runId: string) => void runs.delete(runId),
     /** Takes those off whose key is back, or whose time has come. Whether there were any. */
     async review(vault: Vault, now: number): Promise<boolean> {
