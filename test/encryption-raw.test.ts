@@ -9,6 +9,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { fileStore } from '../adapters/file/index.js';
 import { indexedDBStore } from '../adapters/indexeddb/index.js';
 import { memoryMedium, memoryStore } from '../adapters/memory/index.js';
+import { schedules } from '../plugins/schedules/index.js';
 import type { Stepfast, Store } from '../src/index.js';
 import { keyBytes, keyVault, plugin } from './encryption-kit.js';
 import { freshFolder, freshName, type World, world } from './harness.js';
@@ -250,3 +251,40 @@ it('the search knows a text in every form', () => {
   for (const form of forms) expect(found(noise(form))).toEqual(['payload']);
   expect(found(noise(Buffer.from('nothing of it')))).toEqual([]);
 });
+
+/** What stays readable, by the words that docs/encryption.md has for it. */
+const readable = {
+  'Job names': 'Heron-job',
+  'event names': 'Egret-event',
+  'names of queues': 'Bittern-queue',
+  'of schedules': 'Stork-schedule',
+  'ids of runs': 'Ibis-run',
+  'of keys': 'Spoonbill-key',
+  'the id of an event that a step dispatched holds the name of the step': 'Crane-step',
+} as const;
+type Readable = keyof typeof readable;
+
+for (const [kind, medium] of Object.entries(media))
+  it(`what stays readable is what docs/encryption.md lists (${kind})`, async () => {
+    const { open, bytes } = medium();
+    const w = world(() => open);
+    const queue = readable['names of queues'];
+    const step: Readable = 'the id of an event that a step dispatched holds the name of the step';
+    const job = readable['Job names'];
+    const define = (stepfast: Stepfast) => {
+      stepfast.job(job, { queue }, async ({ step: { dispatch, waitForEvent } }) => {
+        await dispatch(readable['event names'], null, { name: readable[step] });
+        await waitForEvent('never');
+      });
+      stepfast.schedule(readable['of schedules'], { every: '1h' }, job);
+    };
+    const engine = w.engine(define, { use: [plugin({ keyId: readable['of keys'] }), schedules()] });
+    await engine.start(job, undefined, { id: readable['ids of runs'] });
+    await w.clock.advance('2h');
+    const all = await bytes();
+    const docs = readFileSync(new URL('../docs/encryption.md', import.meta.url), 'utf8').replace(/\s+/g, ' ');
+    for (const [words, name] of Object.entries(readable)) {
+      expect.soft(all.includes(name), `${name} lies in the store`).toBe(true);
+      expect.soft(docs).toContain(words);
+    }
+  });

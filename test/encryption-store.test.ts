@@ -213,6 +213,57 @@ describe('what can not be opened', () => {
     expect((await sealed.load('r'))?.row.fence).toBe(1);
   });
 
+  it('R5: the slot that a dead owner has left in a run whose key is gone is given back, and nothing else is changed', async () => {
+    const medium = memoryMedium();
+    const vault = keyVault('user:42');
+    const sealed = await opened(medium, vault.options);
+    const wait = { id: ['event', 1], events: ['event'], key: 'secret', after: 0 } as const;
+    const state = { status: 'running', version: 1, owner: 'dead', dueAt: 0, waits: [wait], slot: 'queue' } as const;
+    await commit(sealed, { starts: [newRun('r', { tags: ['user:42'] }), newRun('other')] });
+    await commit(sealed, { run: claim('r', 0, { state: { ...state, progress: 'half' } }) });
+    const turn = claim('other', 0, { state: { ...state, owner: 'a', waits: [] }, concurrency: 1 });
+    expect(await sealed.commit({ now, run: turn })).toEqual({ kind: 'no-slot' });
+    vault.keys.clear();
+    expect((await look(sealed)).runs.map(({ row }) => row.runId)).toEqual(['other']);
+    const kept = medium.journals.get('r')!.slice(-2) as unknown as { readonly kind: string; readonly sealed: string }[];
+    expect(kept.map((entry) => [entry.kind, entry.sealed.split('.').at(-1)])).toEqual([
+      ['claimed', 'k1'],
+      ['released', 'k1'],
+    ]);
+    await commit(sealed, { run: turn });
+    vault.keys.set('user:42', keyBytes(100));
+    const { row, journal } = (await sealed.load('r'))!;
+    expect(row).toMatchObject({ status: 'queued', fence: 2, waits: [wait], progress: 'half', tags: ['user:42'] });
+    expect(row.slot).toBeUndefined();
+    expect(journal.slice(-2)).toMatchObject([
+      { kind: 'claimed', owner: 'a', fence: 2, interrupted: true },
+      { kind: 'released', blocked: true },
+    ]);
+  });
+
+  it('R5: so is that of a run whose key is dropped while it is driven here', async () => {
+    const vault = keyVault('user:42');
+    const sealed = await opened(undefined, vault.options);
+    const state = { status: 'running', version: 1, owner: 'a', dueAt: 0, waits: [], slot: 'queue' } as const;
+    await commit(sealed, { starts: [newRun('r', { tags: ['user:42'] }), newRun('other')] });
+    await commit(sealed, { run: claim('r', 0, { state }) });
+    vault.keys.clear();
+    const next = {
+      runId: 'r',
+      fence: 1,
+      append: [{ kind: 'progressed', at: now, id: ['a', 1] }],
+      state,
+    } as const;
+    for (let time = 0; time < 2; time++)
+      expect(await sealed.commit({ now, run: next })).toEqual({ kind: 'fenced', fence: 0 });
+    await commit(sealed, { run: claim('other', 0, { state, concurrency: 1 }) });
+    vault.keys.set('user:42', keyBytes(100));
+    const { row, journal } = (await sealed.load('r'))!;
+    expect([row.status, row.fence, row.slot]).toEqual(['queued', 2, undefined]);
+    expect(journal.map(({ kind }) => kind)).toEqual(['started', 'claimed', 'claimed', 'released']);
+    expect(journal[2]).not.toHaveProperty('interrupted');
+  });
+
   it('F9: a run whose key is gone can be ended from outside', async () => {
     const vault = keyVault('user:42');
     const sealed = await opened(undefined, vault.options);
@@ -239,6 +290,157 @@ describe('what can not be opened', () => {
     await expect(sealed.list({ limit: 9 })).rejects.toThrow('the vault is locked');
     isLocked = false;
     expect((await look(sealed)).runs).toHaveLength(1);
+  });
+});
+
+describe('events that can not be opened', () => {
+  const lookback = { id: ['event', 1], events: ['event'], after: 9, lookbackFrom: 0 } as const;
+  const waiting = { status: 'waiting', version: 1, owner: 'a', waits: [lookback] } as const;
+
+  /** A run that looks back, an event that another run has taken, and one that can not be opened. */
+  async function beside() {
+    const { store, calls } = spied();
+    const vault = keyVault('user:1');
+    let own: string | undefined;
+    const keyOf = ({ kind }: { readonly kind: string }) => (kind === 'event' ? own : undefined);
+    const sealed = await openStore(wrap(store, { ...vault.options, keyOf }));
+    await commit(sealed, { events: [newEvent('taken')] });
+    own = 'user:1';
+    await commit(sealed, { events: [newEvent('hidden')] });
+    await commit(sealed, { starts: [newRun('r'), newRun('other')] });
+    const claimed = await commit(sealed, { run: claim('r', 0, { state: waiting }) });
+    const seq = claimed.offers[0]!.seq;
+    await commit(sealed, { run: claim('other', 0, { takes: [{ seq }] }) });
+    vault.keys.clear();
+    calls.length = 0;
+    return { sealed, calls, seq };
+  }
+
+  it('E3: what another run has taken is told without it, once', async () => {
+    const { sealed, calls, seq } = await beside();
+    const run = { runId: 'r', fence: 1, append: [], state: waiting, takes: [{ seq, untaken: true }] } as const;
+    expect(await sealed.commit({ now, run })).toEqual({ kind: 'overtaken', offers: [] });
+    expect(calls).toHaveLength(1);
+  });
+
+  it('E3: a wait passes over it, and what stands beside the wait is still asked for', async () => {
+    const { sealed, seq } = await beside();
+    const run = { runId: 'r', fence: 1, append: [], state: waiting, unless: [lookback] } as const;
+    const takes = [{ seq, untaken: true }] as const;
+    expect(await sealed.commit({ now, run: { ...run, takes } })).toEqual({ kind: 'overtaken', offers: [] });
+    expect(await sealed.commit({ now, run })).toMatchObject({ kind: 'committed', offers: [] });
+  });
+
+  it('E5: one that can be opened overtakes the wait, whatever lies around it', async () => {
+    const vault = keyVault('user:1');
+    const keyOf = ({ kind, ...subject }: { readonly kind: string; readonly correlationKey?: string }) =>
+      kind === 'event' && subject.correlationKey === undefined ? 'user:1' : undefined;
+    const sealed = await opened(undefined, { ...vault.options, keyOf });
+    const waits = [lookback, { ...lookback, id: ['keyed', 1], key: 'k' }] as const;
+    await commit(sealed, { starts: [newRun('r')] });
+    await commit(sealed, { run: claim('r', 0, { state: { ...waiting, waits } }) });
+    await commit(sealed, { events: [newEvent('before'), newEvent('keyed', { key: 'k' }), newEvent('after')] });
+    vault.keys.clear();
+    const run = { runId: 'r', fence: 1, append: [], state: waiting, unless: waits } as const;
+    const outcome = await sealed.commit({ now, run });
+    expect(outcome).toMatchObject({ kind: 'overtaken', offers: [{ id: 'keyed', key: 'k' }] });
+  });
+});
+
+describe('runs that rest beside events that can not be opened', () => {
+  const wait = { id: ['event', 1], events: ['event'], after: 0 } as const;
+  const waiting = { status: 'waiting', version: 1, owner: 'a', waits: [wait] } as const;
+
+  /** A run that waits, and has been told that there is nothing for it: two events are hidden. */
+  async function atRest() {
+    const vault = keyVault('user:1', 'user:2');
+    let own: string | undefined;
+    const keyOf = ({ kind }: { readonly kind: string }) => (kind === 'event' ? own : undefined);
+    const { store, medium } = spied();
+    const options = { ...vault.options, keyOf };
+    const sealed = await openStore(wrap(store, options));
+    const send = async (id: string, keyId?: string) => {
+      own = keyId;
+      await commit(sealed, { events: [newEvent(id)] });
+    };
+    await commit(sealed, { starts: [newRun('r')] });
+    for (const keyId of ['user:1', 'user:2']) await send(keyId, keyId);
+    const taken = [...vault.keys];
+    vault.keys.clear();
+    const offered = async (store = sealed, at = now) => {
+      const { runs, nextDueAt } = await store.due({ now: at, owner: 'a', jobs: { job: 1 }, limit: 9, graceMs: 5_000 });
+      return [runs.map(({ offers }) => offers.map(({ id }) => id)), nextDueAt];
+    };
+    return {
+      sealed,
+      store,
+      send,
+      offered,
+      another: () => opened(medium, options, 'b'),
+      giveBack: (index: number) => void vault.keys.set(...taken[index]!),
+      change: (over: object = {}, fence = 1) =>
+        commit(sealed, { run: { runId: 'r', fence, append: [], state: { ...waiting, ...over } } }),
+    };
+  }
+
+  it('looks of any context leave them out until they are due for something else', async () => {
+    const { sealed, another, offered } = await atRest();
+    const dueAt = now + 100;
+    await commit(sealed, { run: claim('r', 0, { state: { ...waiting, dueAt } }) });
+    for (const store of [sealed, await another()]) {
+      expect(await offered(store)).toEqual([[], dueAt]);
+      expect(await offered(store, dueAt)).toEqual([[[]], undefined]);
+      expect(await offered(store, dueAt)).toEqual([[[]], undefined]);
+    }
+  });
+
+  it('E1: once one of the keys is back they are found by every look, until that event is taken', async () => {
+    const { sealed, another, offered, giveBack } = await atRest();
+    await commit(sealed, { run: claim('r', 0, { state: waiting }) });
+    expect(await offered()).toEqual([[], undefined]);
+    giveBack(1);
+    for (const store of [sealed, sealed, await another()])
+      expect(await offered(store)).toEqual([[['user:2']], undefined]);
+  });
+
+  it('E1: an event that comes later is found by every look', async () => {
+    const { sealed, another, offered, send } = await atRest();
+    await commit(sealed, { run: claim('r', 0, { state: waiting }) });
+    await offered();
+    await send('open');
+    for (const store of [sealed, sealed, await another()])
+      expect(await offered(store)).toEqual([[['open']], undefined]);
+  });
+
+  it('E1: what a commit has told its owner of is found by looks, should the owner not come to take it', async () => {
+    const { sealed, offered, send } = await atRest();
+    await send('open');
+    const { offers } = await commit(sealed, { run: claim('r', 0, { state: waiting }) });
+    expect(offers.map(({ id }) => id)).toEqual(['open']);
+    for (let look = 0; look < 2; look++) expect(await offered()).toEqual([[['open']], undefined]);
+  });
+
+  it('E1: an event that comes between a commit and its mark is not lost', async () => {
+    const { sealed, store, send, change, offered } = await atRest();
+    await commit(sealed, { run: claim('r', 0, { state: waiting }) });
+    const { commit: inner } = store;
+    let changes = 0;
+    store.commit = async (batch) => {
+      const outcome = await inner(batch);
+      if (batch.run && ++changes === 1) await send('open');
+      return outcome;
+    };
+    await change();
+    expect(changes).toBe(2);
+    expect(await offered()).toEqual([[['open']], undefined]);
+  });
+
+  it('O1: one that is at work keeps its slot, and is not due', async () => {
+    const { sealed, change, offered } = await atRest();
+    await commit(sealed, { run: claim('r', 0, { state: { ...waiting, status: 'running', slot: 'queue', dueAt: 0 } }) });
+    await change({ status: 'running', slot: 'queue', dueAt: 0 });
+    expect(await offered()).toEqual([[], undefined]);
+    expect((await sealed.load('r'))?.row).toMatchObject({ status: 'running', slot: 'queue', dueAt: 0 });
   });
 });
 

@@ -193,6 +193,32 @@ onEveryStore('encryption', (medium) => {
     expect(w.log.filter((line) => line === 'greet user:1')).toHaveLength(1);
   });
 
+  it('once a key is back its runs go on after any dispatch or start, whoever that is for', async () => {
+    for (const call of ['dispatch', 'start'] as const) {
+      const w = world(medium);
+      const vault = keyVault('user:1');
+      const define = (stepfast: Stepfast) =>
+        void stepfast.job('visit', async ({ step }) => {
+          await step.sleep('nap', '1h');
+          return 'awake';
+        });
+      const stepfast = engineOf(w, vault.options, define);
+      const guest = { id: 'guest' };
+      await visit(stepfast, 'guest', guest);
+      const { id } = await visit(stepfast, 'user:1');
+      await w.clock.idle();
+      vault.keys.clear();
+      await w.clock.advance('2h');
+      await stepfast.dispatch('for.nobody');
+      await w.clock.idle();
+      vault.keys.set('user:1', keyBytes(100));
+      if (call === 'dispatch') await stepfast.dispatch('for.nobody');
+      else expect(await visit(stepfast, 'guest', guest)).toMatchObject({ created: false });
+      await w.clock.idle();
+      expect(await stepfast.runs.get(id)).toMatchObject({ status: 'completed', result: 'awake' });
+    }
+  });
+
   it('a child has the key of its parent, unless it is given one', async () => {
     const w = world(medium);
     const vault = keyVault('user:1', 'user:2');
@@ -253,6 +279,34 @@ onEveryStore('encryption', (medium) => {
     await second.ready();
     await w.clock.idle();
     expect(await second.runs.get(id)).toMatchObject({ status: 'completed', result: ['quick', 'long'] });
+  });
+
+  it('R5: a run whose key is gone does not keep the slot that a crash has left it', async () => {
+    const w = world(medium);
+    const vault = keyVault('user:1');
+    let isStuck = true;
+    const define = (stepfast: Stepfast) =>
+      void stepfast.job<{ user: string }>('visit', { queue: { name: 'q', concurrency: 1 } }, ({ step, payload }) =>
+        step.run('work', ({ attempt }) => {
+          w.log.push(`${payload.user} ${attempt}`);
+          return payload.user === 'user:1' && isStuck ? new Promise<never>(() => undefined) : payload.user;
+        }),
+      );
+    const first = engineOf(w, vault.options, define);
+    const { id } = await visit(first, 'user:1');
+    await vi.waitFor(() => expect(w.log).toEqual(['user:1 1']));
+    w.crash(first);
+    vault.keys.clear();
+    isStuck = false;
+    const second = engineOf(w, vault.options, define);
+    const other = await visit(second, 'guest');
+    await w.clock.idle();
+    expect(await other.status()).toBe('completed');
+    vault.keys.set('user:1', keyBytes(100));
+    await second.ready();
+    await w.clock.idle();
+    expect(await second.runs.get(id)).toMatchObject({ status: 'completed', result: 'user:1' });
+    expect(w.log).toEqual(['user:1 1', 'guest 1', 'user:1 2']);
   });
 
   it('B, D3: an engine without the plug-in sees sealed runs as blocked, and can do nothing to them', async () => {

@@ -40,6 +40,9 @@ export interface Encryption extends Plugin {
    * Ends and deletes every run under this key id, and resolves with their number; nothing of them is undone. The key
    * itself is the app's to drop, before or after. Ids and idempotency keys stay remembered until their time.
    *
+   * A run whose end another run awaits is deleted when that has read that it was cancelled. This is waited for, up to two
+   * seconds: where the other run can not go on here, this one stays in the store as `cancelled`, and is not counted.
+   *
    * @throws {StepfastError} `INVALID_OPTION` before the plug-in is used in an engine.
    * @example await vault.forget('user:42');
    */
@@ -48,8 +51,8 @@ export interface Encryption extends Plugin {
 
 /**
  * Encrypts what the store keeps: payloads, results, events, state, errors, logs and progress with AES-256-GCM; what is
- * looked up (correlation keys, idempotency keys, tags, state keys) becomes hashes. Names of jobs, events and queues, run
- * ids, key ids, statuses and instants stay readable.
+ * looked up (correlation keys, idempotency keys, tags, state keys) becomes hashes. Names of jobs, events, queues and
+ * schedules, run ids, key ids, statuses and instants stay readable.
  *
  * `step.transaction` is not available with it: nothing can be encrypted while a transaction waits.
  *
@@ -74,7 +77,7 @@ export function encryption(options: EncryptionOptions): Encryption {
   let engine: PluginHost | undefined;
   return {
     name: 'encryption',
-    store: (inner) => sealedStore(inner, { ring, hash, keyOf }),
+    store: (inner) => sealedStore(inner, { ring, hash, keyOf, look: () => engine?.look() }),
     words(host) {
       engine = host;
       return {};

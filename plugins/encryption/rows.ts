@@ -12,7 +12,8 @@ import { type Bounded, keyIdOf, type Place, type Vault } from './seal.js';
  *     that event, so that it can not drive a run of which it sees nothing.
  * L2. The last tag of a row is its label: what the row had in plain text (tags, keys), sealed. Stores copy tags from
  *     row to row, whatever becomes of a run. Its key id tells which key the run needs.
- * L3. An entry is `{ kind, at, sealed }`. Only `cancelled` may come without: a store writes it into the journals of the
+ * L3. The first wait of a row may carry a mark (hidden.ts): waits are written anew with each commit of an owner, who drops it.
+ * L4. An entry is `{ kind, at, sealed }`. Only `cancelled` may come without: a store writes it into the journals of the
  *     children of a cancelled run.
  */
 
@@ -31,7 +32,12 @@ interface SealedEntry {
   /** Of an entry that was not meant for the run that was to be started, but for the one with the same unique key. */
   readonly unique?: string;
 }
-type SealedWait = OpenWait & { readonly sealed?: string };
+/** On a run that is due for nothing but events that can not be opened: which, and when it is due apart from them. */
+export interface Mark {
+  readonly seqs: readonly number[];
+  readonly dueAt?: number | undefined;
+}
+type SealedWait = OpenWait & { readonly sealed?: string; readonly mark?: Mark };
 
 interface Label {
   readonly tags?: readonly string[];
@@ -79,6 +85,15 @@ async function openEntry(vault: Vault, { runId, job }: RunRow, entry: JournalEnt
   const rest = (await vault.open([...place, kind, String(at)], sealed)) as object;
   return { kind, at, ...rest } as JournalEntry;
 }
+
+// ---- marks ----------------------------------------------------------------------------------------------------------
+
+export const markOf = (row: RunRow): Mark | undefined => (row.waits[0] as SealedWait | undefined)?.mark;
+
+export const markedFor = ([first, ...others]: readonly OpenWait[], { seqs, dueAt }: Mark): readonly OpenWait[] => [
+  { ...first!, mark: { seqs, ...(dueAt !== undefined && { dueAt }) } } as SealedWait,
+  ...others,
+];
 
 // ---- runs -----------------------------------------------------------------------------------------------------------
 
@@ -161,7 +176,7 @@ export async function openRow(vault: Vault, row: RunRow): Promise<RunRow> {
   const { tags: stored, idempotencyKey, unique, progress, ...rest } = row;
   const { runId } = row;
   const job = unmarked(row.job);
-  const openWait = async ({ sealed, ...wait }: SealedWait): Promise<OpenWait> => {
+  const openWait = async ({ sealed, mark: _, ...wait }: SealedWait): Promise<OpenWait> => {
     const events = wait.events.map(unmarked);
     if (wait.key === undefined) return { ...wait, events };
     return { ...wait, events, key: (await vault.open(['wait', runId], sealed)) as string };
@@ -202,7 +217,7 @@ export function standIn({ row }: StoredRun, error: StepfastError): StoredRun {
     cancelled: { kind: 'cancelled', at },
   };
   const end = ends[row.status];
-  const waits = (row.waits as readonly SealedWait[]).map(({ sealed: _, key: __, ...wait }) => ({
+  const waits = (row.waits as readonly SealedWait[]).map(({ sealed: _, key: __, mark: ___, ...wait }) => ({
     ...wait,
     events: wait.events.map(unmarked),
   }));

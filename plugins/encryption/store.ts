@@ -1,12 +1,14 @@
+import { givenBack } from '../../src/run/leave.js';
 import type { Batch, CommitOutcome } from '../../src/store/batch.js';
 import type { StateRow, StoredRun } from '../../src/store/rows.js';
 import type { DuePage, DueQuery, DueRun, ListPage, ListQuery, OpenOptions, Store } from '../../src/store/store.js';
 import { isOurs } from '../../src/values/check.js';
 import { createSealing, type KeyOf, stateKey } from './batch.js';
 import { commitCounting } from './count.js';
+import { hiddenEvents } from './hidden.js';
 import type { KeyRing } from './keys.js';
 import { verifyKeys } from './open.js';
-import { marked, mergedPlace, openEvent, openEventRow, openRow, openRun, standIn, unmarked } from './rows.js';
+import { marked, mergedPlace, openEvent, openRow, openRun, sealEntry, standIn, unmarked } from './rows.js';
 import { createVault, type Hash, type Vault } from './seal.js';
 import { copyOf } from './text.js';
 import { isUnreadable, unreadableRuns } from './unreadable.js';
@@ -17,21 +19,23 @@ import { isUnreadable, unreadableRuns } from './unreadable.js';
  *
  * Y1. Batches reach the inner store in the order in which they were asked for, however long the sealing of each takes.
  * Y2. What can not be opened never stands in the way of what can: such runs are left out of the look for due work until
- *     they change or their key is back, and lists show of them what is readable.
+ *     they change or their key is back, and lists show of them what is readable. So it is with events: hidden.ts.
  * Y3. A run is never changed on the ground of a guess: an owner whose key is gone is told that the run is not its own any
- *     more (`fenced`); only its end from outside is recorded, under the default key.
+ *     more (`fenced`); what is recorded, under the default key, is its end from outside, and that its slot was given back: the queue is others' too.
  */
 
 export interface SealedStoreOptions {
   readonly ring: KeyRing;
   readonly hash: Hash;
   readonly keyOf: KeyOf | undefined;
+  /** Makes the engine look for due work. */
+  look(): void;
 }
 
 const FENCED: CommitOutcome = { kind: 'fenced', fence: 0 };
 
 /** Wraps a store. Only the members of the contract are passed on: what else the inner one can do would go around us. */
-export function sealedStore(inner: Store, { ring, hash, keyOf }: SealedStoreOptions): Store {
+export function sealedStore(inner: Store, { ring, hash, keyOf, look }: SealedStoreOptions): Store {
   let onError: OpenOptions['onError'] = () => undefined;
   let openedAt = 0;
   /** The store was made anew, and another context was faster with another key. */
@@ -39,6 +43,7 @@ export function sealedStore(inner: Store, { ring, hash, keyOf }: SealedStoreOpti
   /** The last batch that was handed on, or has failed before. */
   let turn: Promise<unknown> = Promise.resolve();
   const unreadable = unreadableRuns((error) => onError(error));
+  const hidden = hiddenEvents({ inner, unreadable, onError: (error) => onError(error) });
   const letGo = (runId: string, error: Parameters<typeof unreadable.tell>[0]) => unreadable.tell(error, runId);
   const { remember, sealBatch, sealStateChange } = createSealing({ inner, ring, keyOf, letGo });
   const newVault = () => createVault(ring, hash, inner.capabilities.blobs);
@@ -55,20 +60,35 @@ export function sealedStore(inner: Store, { ring, hash, keyOf }: SealedStoreOpti
     }
   };
   /** Without its journal, which is opened when it is loaded: one that can not be opened is to be blocked, not left out. */
-  const openDue = async (vault: Vault, { journal: _, ...run }: DueRun): Promise<DueRun[]> => {
+  const openDue = async (vault: Vault, { journal: _, ...run }: DueRun, query: DueQuery): Promise<DueRun[]> => {
     try {
-      const [row, offers] = await Promise.all([openRow(vault, run.row), openOffers(vault, run.offers)]);
+      const [row, opened] = await Promise.all([openRow(vault, run.row), hidden.open(vault, run.offers)]);
       remember(run.row);
-      return [{ ...run, row, offers }];
+      return hidden.isLeftOut(run, opened, query.now) ? [] : [{ ...run, row, offers: opened.events }];
     } catch (error) {
       unreadable.add(run.row, error);
+      // Its owner has died, or it would not be here; one of ours is given back by the commit that finds it unreadable.
+      if (run.row.slot !== undefined && run.row.owner !== query.owner) await giveBack(vault, run, query);
       return [];
     }
   };
-  const openOffers = (vault: Vault, offers: DueRun['offers']) =>
-    Promise.all(offers.map((event) => openEventRow(vault, event)));
-  const openOutcome = async (vault: Vault, batch: Batch, outcome: CommitOutcome): Promise<CommitOutcome> => {
-    if (outcome.kind === 'overtaken') return { ...outcome, offers: await openOffers(vault, outcome.offers) };
+  /** The slot of a run that can not be opened (spec R5). What is sealed in its row stays as it is. */
+  const giveBack = async (
+    vault: Vault,
+    { row, interrupted }: Pick<DueRun, 'row' | 'interrupted'>,
+    { owner, now }: Pick<DueQuery, 'owner' | 'now'>,
+  ) => {
+    const run = givenBack(row, owner, now, interrupted);
+    const append = await Promise.all(run.append.map((entry) => sealEntry(vault, ring.current, row.runId, entry)));
+    await inner.commit({ now, run: { ...run, append } }); // refused: somebody else has taken it meanwhile
+  };
+  const openOutcome = async (
+    vault: Vault,
+    batch: Batch,
+    sealed: Batch | undefined,
+    outcome: CommitOutcome,
+  ): Promise<CommitOutcome> => {
+    if (outcome.kind === 'overtaken') return { ...outcome, offers: (await hidden.open(vault, outcome.offers)).events };
     if (outcome.kind !== 'committed') return outcome;
     const starts = outcome.starts.map(async (each, index) => {
       const { runId, fingerprint, isUnique } = each;
@@ -82,12 +102,13 @@ export function sealedStore(inner: Store, { ring, hash, keyOf }: SealedStoreOpti
       const { payload: opened, given } = await openEvent(vault, { id, payload });
       return { ...each, payload: opened, ...(given !== undefined && { given }) };
     });
-    const [offers, ...rest] = await Promise.all([
-      openOffers(vault, outcome.offers),
+    const [opened, ...rest] = await Promise.all([
+      hidden.open(vault, outcome.offers),
       Promise.all(starts),
       Promise.all(events),
     ]);
-    return { ...outcome, offers, starts: rest[0], events: rest[1] };
+    await hidden.settle(sealed!, outcome, opened);
+    return { ...outcome, offers: opened.events, starts: rest[0], events: rest[1] };
   };
   const readState = async (vault: Vault, key: string): Promise<StateRow | undefined> => {
     const at = await stateKey(vault, key);
@@ -102,18 +123,30 @@ export function sealedStore(inner: Store, { ring, hash, keyOf }: SealedStoreOpti
   const isCounting = ({ state = [] }: Batch) => state.some(({ kind }) => kind === 'increment');
 
   const commitSealed = (vault: Vault, batch: Batch, sealed: Batch): Promise<CommitOutcome> => {
-    if (!isCounting(batch)) return inner.commit(sealed);
+    if (!isCounting(batch)) return hidden.commit(vault, sealed, (each) => inner.commit(each));
     const given = batch.state!;
-    return commitCounting({
-      now: batch.now,
-      given,
-      sealed: sealed.state!,
-      read: (index) => readState(vault, given[index]!.key),
-      sealValue: (index, value) => sealStateChange(vault, { kind: 'set', key: given[index]!.key, value }),
-      commit: (state) => inner.commit({ ...sealed, state }),
-    });
+    const count = (each: Batch) =>
+      commitCounting({
+        now: batch.now,
+        given,
+        sealed: each.state!,
+        read: (index) => readState(vault, given[index]!.key),
+        sealValue: (index, value) => sealStateChange(vault, { kind: 'set', key: given[index]!.key, value }),
+        commit: (state) => inner.commit({ ...each, state }),
+      });
+    return hidden.commit(vault, sealed, count);
   };
 
+  /** A run that is driven here, and whose key is gone, is anybody's again. */
+  const leave = async (vault: Vault, { now, run }: Batch): Promise<CommitOutcome> => {
+    const { runId, fence, state } = run!;
+    const stored = await inner.load(runId);
+    const { row } = stored ?? {};
+    const owner = state?.owner;
+    if (row && owner !== undefined && row.fence === fence && row.owner === owner && row.slot !== undefined)
+      await giveBack(vault, { row, interrupted: false }, { owner, now });
+    return FENCED;
+  };
   const commit = (given: Batch): Promise<CommitOutcome> => {
     const batch = copyOf(given); // S6; at once, for the caller may change it while this is sealed
     const vault = newVault();
@@ -124,28 +157,42 @@ export function sealedStore(inner: Store, { ring, hash, keyOf }: SealedStoreOpti
         if (locked) throw locked;
         return sealing;
       })
-      .then((sealed) => ({ outcome: sealed ? commitSealed(vault, batch, sealed) : Promise.resolve(FENCED) }));
-    const outcome = handed.then((each) => each.outcome);
+      .then((sealed) => ({ sealed, outcome: sealed ? commitSealed(vault, batch, sealed) : leave(vault, batch) }));
     // A batch that counts may be handed on several times; others are on their way once they are handed on (Y1).
-    turn = (isCounting(batch) ? outcome : handed).then(
+    turn = (isCounting(batch) ? handed.then(({ outcome }) => outcome) : handed).then(
       () => undefined,
       () => undefined, // its caller hears of it, the queue goes on
     );
-    for (const { runId } of batch.deletes ?? []) unreadable.delete(runId);
-    return outcome.then((each) => openOutcome(vault, batch, each));
+    for (const { runId } of batch.deletes ?? []) {
+      unreadable.delete(runId);
+      hidden.forget(runId);
+    }
+    return handed.then(async ({ sealed, outcome }) => {
+      const opened = await openOutcome(vault, batch, sealed, await outcome);
+      if (batch.events || batch.starts) await recall(vault, batch.now);
+      return opened;
+    });
   };
+  /** The engine looks after what wakes somebody; here after any start and dispatch, once a key is back. */
+  const recall = (vault: Vault, now: number) =>
+    unreadable.review(vault, now).then(
+      (isBack) => isBack && look(),
+      () => undefined, // a vault that fails: the next look says so, and this batch is committed
+    );
 
   // ---- looks ------------------------------------------------------------------------------------------------------------
 
   const due = async (query: DueQuery): Promise<DuePage> => {
     const vault = newVault();
     const jobs = Object.fromEntries(Object.entries(query.jobs).map(([job, version]) => [marked(job), version]));
-    await unreadable.review(vault);
+    await unreadable.review(vault, query.now);
     for (;;) {
       const page = await inner.due({ ...query, jobs, skip: unreadable.skip(query.skip) });
-      const runs = await Promise.all(page.runs.map((run) => openDue(vault, run)));
+      const runs = await Promise.all(page.runs.map((run) => openDue(vault, run, query)));
       // Those that can not be opened have kept others from the page: again, without them.
-      if (runs.every(({ length }) => length > 0)) return { ...page, runs: runs.flat() };
+      if (runs.some(({ length }) => !length)) continue;
+      const nextDueAt = Math.min(page.nextDueAt ?? Infinity, unreadable.nextDueAt());
+      return { ...page, runs: runs.flat(), ...(nextDueAt < Infinity && { nextDueAt }) };
     }
   };
   const list = async (query: ListQuery): Promise<ListPage> => {

@@ -1,4 +1,4 @@
-import { StepfastError } from '../errors.js';
+import { isStepfastError, StepfastError } from '../errors.js';
 import type { Platform } from '../platform.js';
 import { endOf } from '../replay/glance.js';
 import type { StoredRun } from '../store/rows.js';
@@ -11,10 +11,19 @@ interface ChildrenHost {
   load(runId: string): Promise<StoredRun | undefined>;
 }
 
+/** Of a run that was cancelled and whose key is gone, the store can tell that much (stepfast/encryption). */
+function unread(error: unknown) {
+  const { cancelledAt: at } = (isStepfastError(error, 'KEY_MISSING') ? error.data : {}) as {
+    readonly cancelledAt?: number;
+  };
+  if (at === undefined) throw error;
+  return { row: { endedAt: at }, journal: [{ kind: 'cancelled', at }] } as const;
+}
+
 /** How children that have ended did so. */
 export async function readEnds(run: LiveRun, { load, platform, codec }: ChildrenHost): Promise<void> {
   for (const childId of run.news) {
-    const child = await load(childId);
+    const child = await load(childId).catch(unread);
     const end = child && endOf(child.journal);
     const at = child?.row.endedAt ?? platform.clock.now();
     if (end?.kind === 'completed') run.ended.set(childId, { at, value: end.value });
