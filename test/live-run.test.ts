@@ -137,6 +137,23 @@ describe('children that have ended', () => {
     );
     expect([...run.news]).toEqual(['child']);
   });
+
+  it('E12: one that can not be opened was cancelled where the store can tell that, and is asked for again where it can not', async () => {
+    const read = async (error: StepfastError) => {
+      const run = liveRunOf(stored({ ended: ['child'] }), fresh);
+      const load = async () => {
+        throw error;
+      };
+      await readEnds(run, { load, platform: systemPlatform(), codec });
+      return [...run.ended.values()];
+    };
+    const missing = (data: object) => new StepfastError('KEY_MISSING', 'No key.', { data: data as never });
+    expect(await read(missing({ cancelledAt: 7 }))).toMatchObject([{ at: 7, error: { code: 'RUN_CANCELLED' } }]);
+    await expect(read(missing({ keyId: 'k' }))).rejects.toEqual(codeOf('KEY_MISSING'));
+    await expect(read(new StepfastError('STORE_CORRUPT', 'Damaged.', { data: { cancelledAt: 7 } }))).rejects.toEqual(
+      codeOf('STORE_CORRUPT'),
+    );
+  });
 });
 
 describe('what functions return when their run has ended without them', () => {
