@@ -189,6 +189,11 @@ describe('a step that is slow, and one that hangs', () => {
     expect(told()).toEqual([expect.stringMatching(/"work".*patience/s)]);
   });
 
+  it('Q3: a patience in milliseconds is told with its unit', async () => {
+    await testRun(slow(never), {}, { patience: 50 });
+    expect(told()).toEqual([expect.stringContaining('for 50 ms of real time')]);
+  });
+
   it('F8: a clock of its own has the same patience, and tells of its end once', async () => {
     const clock = simulatedClock({ patience: '50ms' });
     const engine = createStepfast({ store: memoryStore(), clock });

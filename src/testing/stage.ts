@@ -7,7 +7,7 @@ import type { Store } from '../store/store.js';
 import { systemPlatform } from '../system.js';
 import { check } from '../values/check.js';
 import { durationMs } from '../values/duration.js';
-import { PATIENCE, type StageClock, stageClock } from './clock.js';
+import { durationText, PATIENCE, type StageClock, stageClock } from './clock.js';
 import type { Medium } from './conformance.js';
 import { type Entering, type Watch, withFakes } from './fakes.js';
 import { engineOf, type Feed, feedsOf, type PlayOptions, RUN_ID, type Scenario } from './scenario.js';
@@ -80,7 +80,7 @@ export async function createStage(
   const passes = () => {
     const names = [...new Set([...inFlight].map(nameOf))].join(', ');
     console.warn(
-      `stepfast: Nothing was heard of ${names || 'a run'} for ${patience} of real time, and the clock moves on, as if it hung. If it is only slow, give the play more \`patience\`, or a fake.`,
+      `stepfast: Nothing was heard of ${names || 'a run'} for ${durationText(patience)} of real time, and the clock moves on, as if it hung. If it is only slow, give the play more \`patience\`, or a fake.`,
     );
   };
   const clock = stageClock({ patience, ...(now !== undefined && { now }) }, passes);
@@ -117,7 +117,7 @@ function stuckIn(active: readonly RunSnapshot[], { inFlight, options }: Stage): 
     : 'its handler awaits something that is no step, or the store does not answer';
   return new StepfastError(
     'NOTHING_DUE',
-    `Run "${id}" of job "${job}" is ${undoing ? 'being undone' : status}, and does not come to rest, though it was given ${patience} of real time: ${why}. What follows was not played. Put what it awaits into a step that has a fake, or give the play more \`patience\`.`,
+    `Run "${id}" of job "${job}" is ${undoing ? 'being undone' : status}, and does not come to rest, though it was given ${durationText(patience)} of real time: ${why}. What follows was not played. Put what it awaits into a step that has a fake, or give the play more \`patience\`.`,
     { job, runId: id },
   );
 }
