@@ -2,6 +2,7 @@ import { memoryMedium, memoryStore } from '../../adapters/memory/index.js';
 import type { AnyJob } from '../door/job.js';
 import { createEngine, type Stepfast } from '../engine/engine.js';
 import { StepfastError } from '../errors.js';
+import { LIMITS } from '../limits.js';
 import type { RunSnapshot, TimelineEntry } from '../run/inspect.js';
 import type { Store } from '../store/store.js';
 import { systemPlatform } from '../system.js';
@@ -62,6 +63,9 @@ const MAX_SKIPS = 500;
 
 /** Long beside a request in a test, short beside a test. */
 const LINGER_MS = 250;
+
+/** An engine itself is patient with steps that hang, and that it is to undo: in real time, and a little is left for the rest. */
+const LATE_MS = LIMITS.lateMs + 1_000;
 
 const freshMemory = () => {
   const medium = memoryMedium();
@@ -193,7 +197,9 @@ export function openApp(
   const goesOn = async (): Promise<boolean> => {
     const active = await activeRuns();
     if (!active.every(isAtRest)) {
-      if (!clock.isHanging() && (await clock.stirs(patience.ms))) return true;
+      const isUndoing = active.some(({ undoing }) => undoing);
+      const ms = isUndoing ? Math.max(patience.ms, LATE_MS) : patience.ms;
+      if ((isUndoing || !clock.isHanging()) && (await clock.stirs(ms))) return true;
       throw stuckIn(active, stage);
     }
     if (!active.length || !patience.lingerMs || !(await clock.stirs(patience.lingerMs))) return false;
