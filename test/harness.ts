@@ -74,7 +74,7 @@ afterEach(async () => {
 
 export function world(medium: Medium): World {
   const open = medium();
-  const clock = simulatedClock({ patience: '2s' }); // many tests let a step hang, and move on
+  const clock = simulatedClock({ patience: '3s' }); // many tests let a step hang, and move on
   const errors: unknown[] = [];
   const engines = new Map<Stepfast, Store>();
   let commits = 0;

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { memoryStore } from '../adapters/memory/index.js';
-import { createStepfast, defineJob, FatalError } from '../src/index.js';
-import { crashEverywhere, failingStore, simulatedClock, testRun } from '../src/testing/index.js';
+import { createStepfast, defineJob, FatalError, type Stepfast } from '../src/index.js';
+import { crashEverywhere, failingStore, type SimulatedClock, simulatedClock, testRun } from '../src/testing/index.js';
 
 // Pins: real time in stepfast/testing. What is only slow is waited for, what hangs is told, and nothing that was not played
 // to its end counts as played (spec R7).
@@ -158,6 +158,17 @@ describe('what does not come', () => {
     await expect(testRun(parent, { jobs: [stuck] }, { patience })).rejects.toThrow('of job "stuck" is running');
   });
 
+  it('F9: a step that hangs while its run is cancelled is undone, once the engine expects no late result of it any more', async () => {
+    const hangs = defineJob('hangs', ({ step }) => step.run('book', never, { undo: () => undefined }));
+    const play = async (stepfast: Stepfast, clock: SimulatedClock) => {
+      await clock.idle();
+      await stepfast.runs.cancel('run');
+    };
+    const run = await testRun(hangs, { play }, { patience });
+    expect(run).toMatchObject({ status: 'cancelled', entered: ['book', 'undo book'] });
+    expect(run.undoing).toBeUndefined();
+  });
+
   it('a store that fails, and is tried again in real time, is waited for', async () => {
     const flaky = () => {
       const inner = memoryStore();
@@ -187,6 +198,11 @@ describe('a step that is slow, and one that hangs', () => {
     expect(run).toMatchObject({ status: 'failed', error: { code: 'STEP_FAILED' } });
     expect(run.attempts).toMatchObject([{ error: { code: 'STEP_TIMEOUT' } }]);
     expect(told()).toEqual([expect.stringMatching(/"work".*patience/s)]);
+  });
+
+  it('Q3: a patience in milliseconds is told with its unit', async () => {
+    await testRun(slow(never), {}, { patience: 50 });
+    expect(told()).toEqual([expect.stringContaining('for 50 ms of real time')]);
   });
 
   it('F8: a clock of its own has the same patience, and tells of its end once', async () => {

@@ -48,6 +48,9 @@ export const PATIENCE = '4s';
 /** And so many times as long for work that goes on without a pause: a busy machine needs some time, an engine that spins never ends. */
 const MOST_PATIENT = 3;
 
+export const durationText = (duration: Duration): string =>
+  typeof duration === 'number' ? `${duration} ms` : duration;
+
 /**
  * How long, in real time, `skipUntil` gives what no engine is busy with, at least: a read that was just begun, a store that
  * failed and is tried again after a while.
@@ -105,7 +108,7 @@ export function simulatedClock(options: ClockOptions = {}): SimulatedClock {
   const { patience = PATIENCE } = options;
   return stageClock(options, () =>
     console.warn(
-      `stepfast: The simulated clock moves on, though work is under way of which nothing was heard for ${patience} of real time: a step that hangs, or a handler that awaits something. What is only slow needs simulatedClock({ patience }).`,
+      `stepfast: The simulated clock moves on, though work is under way of which nothing was heard for ${durationText(patience)} of real time: a step that hangs, or a handler that awaits something. What is only slow needs simulatedClock({ patience }).`,
     ),
   );
 }

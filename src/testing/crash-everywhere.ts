@@ -158,7 +158,8 @@ const deathsIn = (commits: number): Death[] =>
  *
  * @param scenario What the flow is given. A function is called for each play: make there what stands in for the outside
  * world, so that every play finds it new.
- * @returns What was tried. @throws {StepfastError} `NOT_CRASH_SAFE`: every violation in words, the report as `data`.
+ * @returns What was tried. @throws {StepfastError} `NOT_CRASH_SAFE`: every violation in words, the report as `data`. What
+ * `testRun` throws, if the first play, in which nothing happens, can not be made.
  * @example
  * await crashEverywhere(order, () => {
  *   const charges = new Map<string, number>();

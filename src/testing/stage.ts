@@ -2,12 +2,13 @@ import { memoryMedium, memoryStore } from '../../adapters/memory/index.js';
 import type { AnyJob } from '../door/job.js';
 import { createEngine, type Stepfast } from '../engine/engine.js';
 import { StepfastError } from '../errors.js';
+import { LIMITS } from '../limits.js';
 import type { RunSnapshot, TimelineEntry } from '../run/inspect.js';
 import type { Store } from '../store/store.js';
 import { systemPlatform } from '../system.js';
 import { check } from '../values/check.js';
 import { durationMs } from '../values/duration.js';
-import { PATIENCE, type StageClock, stageClock } from './clock.js';
+import { durationText, PATIENCE, type StageClock, stageClock } from './clock.js';
 import type { Medium } from './conformance.js';
 import { type Entering, type Watch, withFakes } from './fakes.js';
 import { engineOf, type Feed, feedsOf, type PlayOptions, RUN_ID, type Scenario } from './scenario.js';
@@ -63,6 +64,9 @@ const MAX_SKIPS = 500;
 /** Long beside a request in a test, short beside a test. */
 const LINGER_MS = 250;
 
+/** An engine itself is patient with steps that hang, and that it is to undo: in real time, and a little is left for the rest. */
+const LATE_MS = LIMITS.lateMs + 1_000;
+
 const freshMemory = () => {
   const medium = memoryMedium();
   return () => memoryStore({ medium });
@@ -80,7 +84,7 @@ export async function createStage(
   const passes = () => {
     const names = [...new Set([...inFlight].map(nameOf))].join(', ');
     console.warn(
-      `stepfast: Nothing was heard of ${names || 'a run'} for ${patience} of real time, and the clock moves on, as if it hung. If it is only slow, give the play more \`patience\`, or a fake.`,
+      `stepfast: Nothing was heard of ${names || 'a run'} for ${durationText(patience)} of real time, and the clock moves on, as if it hung. If it is only slow, give the play more \`patience\`, or a fake.`,
     );
   };
   const clock = stageClock({ patience, ...(now !== undefined && { now }) }, passes);
@@ -117,7 +121,7 @@ function stuckIn(active: readonly RunSnapshot[], { inFlight, options }: Stage): 
     : 'its handler awaits something that is no step, or the store does not answer';
   return new StepfastError(
     'NOTHING_DUE',
-    `Run "${id}" of job "${job}" is ${undoing ? 'being undone' : status}, and does not come to rest, though it was given ${patience} of real time: ${why}. What follows was not played. Put what it awaits into a step that has a fake, or give the play more \`patience\`.`,
+    `Run "${id}" of job "${job}" is ${undoing ? 'being undone' : status}, and does not come to rest, though it was given ${durationText(patience)} of real time: ${why}. What follows was not played. Put what it awaits into a step that has a fake, or give the play more \`patience\`.`,
     { job, runId: id },
   );
 }
@@ -193,7 +197,9 @@ export function openApp(
   const goesOn = async (): Promise<boolean> => {
     const active = await activeRuns();
     if (!active.every(isAtRest)) {
-      if (!clock.isHanging() && (await clock.stirs(patience.ms))) return true;
+      const isUndoing = active.some(({ undoing }) => undoing);
+      const ms = isUndoing ? Math.max(patience.ms, LATE_MS) : patience.ms;
+      if ((isUndoing || !clock.isHanging()) && (await clock.stirs(ms))) return true;
       throw stuckIn(active, stage);
     }
     if (!active.length || !patience.lingerMs || !(await clock.stirs(patience.lingerMs))) return false;

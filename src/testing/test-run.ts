@@ -20,7 +20,8 @@ export interface TestedRun<Result = unknown> extends RunSnapshot<Result> {
  * Steps can be replaced and events fed by name. Ids, `step.uuid` and `step.random` are the same every time. A run that
  * fails is a result like any other; one that waits for what nobody does is `waiting`.
  *
- * @throws {StepfastError} `INVALID_OPTION`, what `start` refuses, `NOTHING_DUE` for a flow without end.
+ * @throws {StepfastError} `INVALID_OPTION`, what `start` refuses, `NOTHING_DUE` for a flow without end, and for one that is left at
+ * work: what follows was not played.
  * @example
  * const run = await testRun(onboarding, {
  *   payload: { userId: '42', email: 'ada@example.com' },
