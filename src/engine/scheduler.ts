@@ -13,6 +13,8 @@ import type { RunRow, StoredRun } from '../store/rows.js';
 import type { DueRun, Store } from '../store/store.js';
 import { createAlarm } from './alarm.js';
 import { stopFamily } from './family.js';
+import { createLook } from './look.js';
+import { slotsOf } from './slots.js';
 import { createSweep } from './sweep.js';
 import { createTurns } from './turns.js';
 import { createUnfit } from './unfit.js';
@@ -63,10 +65,6 @@ export function createScheduler(options: SchedulerOptions) {
   const drivers = new Map<string, Driver>();
   const unfit = createUnfit(jobs, clock.now);
   const lanes = createLanes(jobs, clock);
-  let isLooking = false;
-  let looksAgain = false;
-  /** While a look is under way. */
-  let letGo: (() => void) | undefined;
   let isClosed = false;
   /** The store has been opened for driving. */
   let isDriving = false;
@@ -109,7 +107,7 @@ export function createScheduler(options: SchedulerOptions) {
 
   const sweep = createSweep({
     ...options,
-    isIdle: () => !isLooking && ![...drivers.values()].some((driver) => driver.isActive()),
+    isIdle: () => !looks.isLooking() && ![...drivers.values()].some((driver) => driver.isActive()),
   });
 
   const stopChildren = (runId: string) => stopFamily(drivers, runId, options.changed);
@@ -172,20 +170,6 @@ export function createScheduler(options: SchedulerOptions) {
     },
   };
 
-  /** Slots in use here, by queue; a queue whose slots other contexts hold counts as full for a while. */
-  const slotsInUse = (): Map<string, number> => {
-    const used = new Map<string, number>();
-    for (const driver of drivers.values()) {
-      const { queue } = driver.row();
-      if (driver.isActive()) used.set(queue, (used.get(queue) ?? 0) + 1);
-    }
-    for (const queue of lanes.full().keys()) {
-      const taken = lanes.stirred.has(queue) ? lanes.concurrency(queue) - 1 : Infinity;
-      used.set(queue, Math.max(used.get(queue) ?? 0, taken));
-    }
-    return used;
-  };
-
   /** The journal of a run that is to be taken up here. */
   const read = async ({ row, offers, journal }: DueRun): Promise<StoredRun | undefined> => {
     if (drivers.get(row.runId)?.wake(row, offers) || !jobs.has(row.job)) return undefined;
@@ -214,6 +198,13 @@ export function createScheduler(options: SchedulerOptions) {
     host.commit(givenBack(row, owner, clock.now(), interrupted)).then(done, report);
   };
 
+  /** The store has failed: nothing else would bring up what it was asked for. */
+  const failed = (error: unknown): undefined => {
+    if (isClosed) return;
+    report(error);
+    platform.patience(LIVENESS_MS, look);
+  };
+
   const lookOnce = async () => {
     if (jobs.size === 0) return;
     alarm.lookBegins();
@@ -222,9 +213,7 @@ export function createScheduler(options: SchedulerOptions) {
     if (!isDriving) return alarm.ring(clock.now() + LIVENESS_MS);
     const versions = Object.fromEntries([...jobs].map(([name, job]) => [name, job.options.version ?? 1]));
     const filled = lanes.full();
-    const used = slotsInUse();
-    const isFull = (queue: string) => (used.get(queue) ?? 0) >= lanes.concurrency(queue);
-    const full = [...used.keys()].filter(isFull);
+    const slots = slotsOf(lanes, drivers.values());
     // What is being taken up has not been claimed yet: the store would return it again.
     const left = new Map(unfit.skip);
     for (const driver of drivers.values()) {
@@ -234,25 +223,21 @@ export function createScheduler(options: SchedulerOptions) {
       left.set(driver.runId, stampOf(row));
       if (row.woken) leftOut.add(driver.runId);
     }
-    const query = { now: clock.now(), owner, jobs: versions, limit: PAGE, graceMs: GRACE_MS, skip: left, full };
+    const query = {
+      now: clock.now(),
+      owner,
+      jobs: versions,
+      limit: PAGE,
+      graceMs: GRACE_MS,
+      skip: left,
+      full: slots.full,
+    };
     const page = await store.due(query);
     if (isClosed) return;
     const taken: DueRun[] = [];
-    for (const run of page.runs) {
-      if (!(run.row.version <= (versions[run.row.job] ?? 0))) {
-        giveBack(run);
-        continue;
-      }
-      const { queue, slot } = run.row;
-      if (slot === undefined && isFull(queue)) continue;
-      if (slot === undefined) used.set(queue, (used.get(queue) ?? 0) + 1);
-      taken.push(run);
-    }
-    const failed = (error: unknown): undefined => {
-      if (isClosed) return;
-      report(error);
-      platform.patience(LIVENESS_MS, look); // nothing else would bring it up again
-    };
+    for (const run of page.runs)
+      if (!(run.row.version <= (versions[run.row.job] ?? 0))) giveBack(run);
+      else if (slots.take(run.row)) taken.push(run);
     // Read together, for a store may make every read wait for a write; taken up in their order (spec Q2).
     const found = await Promise.all(taken.map((run) => read(run).catch(failed)));
     for (const [index, run] of taken.entries())
@@ -262,10 +247,8 @@ export function createScheduler(options: SchedulerOptions) {
         failed(error);
       }
     const isPage = page.runs.length === PAGE;
-    hasMore = isPage || [...used.keys()].some(isFull);
-    // Behind a page there may be runs of a queue with room, also where all of it was of one that this very look has filled.
-    const mayHaveRoom = [...used.keys()].some((queue) => !isFull(queue) || !full.includes(queue));
-    looksAgain ||= (isPage && mayHaveRoom) || (isFreed && hasMore);
+    hasMore = isPage || slots.isAnyFull();
+    if ((isPage && slots.mayHaveRoom()) || (isFreed && hasMore)) looks.again();
     let next = page.nextDueAt ?? Infinity;
     for (const driver of drivers.values()) next = Math.min(next, driver.timerAt());
     // An earlier timer has replaced that one. Also of a queue that is no longer full: it was when the store was asked.
@@ -273,39 +256,20 @@ export function createScheduler(options: SchedulerOptions) {
     alarm.lookEnds(page.foreign ? Math.min(next, clock.now() + LIVENESS_MS) : next);
   };
 
-  /** Asks the store for due work; calls that come meanwhile become one more look. */
-  const look = (): void => {
-    if (isClosed) return;
-    if (isLooking) {
-      looksAgain = true;
-      return;
-    }
-    isLooking = true;
-    const release = clock.hold?.();
-    letGo = release;
-    const begin = async () => {
-      // What is asked for together (by runs that end in one group of commits) is given by one look.
-      await new Promise<void>((resolve) => platform.hop(resolve));
-      looksAgain = false;
-      if (!isClosed) await lookOnce();
-    };
-    begin()
-      .catch((error) => {
-        if (isClosed || isStepfastError(error, 'CLOSED')) return;
-        report(error);
-        platform.patience(LIVENESS_MS, look); // the store failed: the only thing that brings the next look
-      })
-      .finally(() => {
-        isLooking = false;
-        if (looksAgain) look();
-        else if (isDriving) sweep.poke();
-        release?.();
-      });
-  };
+  const looks = createLook({
+    platform,
+    once: lookOnce,
+    failed: (error) => isStepfastError(error, 'CLOSED') || failed(error),
+    rested() {
+      if (isDriving) sweep.poke();
+    },
+  });
+  /** Asks the store for due work. */
+  const { look } = looks;
 
   const stop = () => {
     isClosed = true;
-    letGo?.();
+    looks.close();
     alarm.close();
     sweep.close();
   };
