@@ -63,6 +63,7 @@ const FILES = {
   'src/engine/alarm.ts': { tests: ['alarm'], atLeast: 95 },
   'src/engine/turns.ts': { tests: ['alarm'], atLeast: 95 },
   'src/engine/engine.ts': { tests: ['engine', 'scheduler'], atLeast: 90 },
+  'src/engine/driving.ts': { tests: ['driving'], atLeast: 95 },
   'src/engine/heard.ts': { tests: ['use'], atLeast: 90 },
   'src/engine/use.ts': { tests: ['use'], atLeast: 90 },
   'src/engine/words.ts': { tests: ['use'], atLeast: 90 },

@@ -4,7 +4,7 @@ import { type AnyJob, checkJob, type DefineJob, defineJob, type Job } from '../d
 import { checkShared, positiveMs } from '../door/queue.js';
 import { createStart, lostBy, type StartOptions } from '../door/start.js';
 import { createState, type State, type StateHost, stateRefusal } from '../door/state.js';
-import { isStepfastError, StepfastError } from '../errors.js';
+import { StepfastError } from '../errors.js';
 import { LIMITS } from '../limits.js';
 import type { Clock, Platform } from '../platform.js';
 import type { Batch, CommitOutcome } from '../store/batch.js';
@@ -12,6 +12,7 @@ import type { Store } from '../store/store.js';
 import { check, checkInteger, checkOptions } from '../values/check.js';
 import { type Codec, createCodec } from '../values/codec.js';
 import { checkRetry, type RetryOptions } from '../values/retry.js';
+import { createDriving } from './driving.js';
 import { heard } from './heard.js';
 import type { Plugin } from './plugin.js';
 import { createRuns, type RunHandle, type Runs } from './runs.js';
@@ -81,8 +82,6 @@ export interface Stepfast {
 }
 
 const LEASE_MS = 15_000;
-/** Where driving has failed, hints are let pass for so long: each try may look like a change, and ask for the next. */
-const REST_MS = 2_000;
 
 const SIZES = ['maxValueBytes', 'maxOutcomes', 'maxRunBytes'] as const;
 const OPTIONS = ['store', 'clock', 'use', 'onError', 'onOutdated', 'retry', 'leaseMs', ...SIZES, 'replay'];
@@ -135,56 +134,29 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
     ...(options.maxValueBytes !== undefined && { maxBytes: options.maxValueBytes }),
   });
   let isClosed = false;
-  let isDriving = false;
   /** How often the store has lost all that it held. */
   let losses = 0;
-  /** Why this engine drives no more. */
-  let outdated: unknown;
-  /** When a disk that is full has last refused to be driven on. */
-  let failedAt = Number.NEGATIVE_INFINITY;
-  const rests = () => !isDriving && clock.now() >= failedAt && clock.now() < failedAt + REST_MS;
   let opening: Promise<void> | undefined;
 
   // ---- life ---------------------------------------------------------------------------------------------------------
 
-  /** Passes the error of a store on. One that says that this release is too old ends all driving (spec O6). */
-  const refused = (error: unknown): never => {
-    if (!outdated && isStepfastError(error, 'STORE_TOO_NEW')) {
-      outdated = error;
-      scheduler.halt(error);
-      heard(() => (options.onOutdated ?? report)(error), report);
-    }
-    throw error;
-  };
-  const openAs = (mode: 'drive' | 'use', isPatient?: true) =>
-    store.open({ owner, now: clock.now(), leaseMs, mode, onError: report, ...(isPatient && { isPatient }) });
-  const drive = async (isPatient?: true) => {
-    if (outdated) throw outdated;
-    if (isDriving) return;
-    await openAs('drive', isPatient).catch(refused);
-    isDriving = true;
-  };
-  /** Drives if it can; where another process does, this one uses the store through it (spec O3). */
-  const tryDrive = async () => {
-    try {
-      await drive();
-      return true;
-    } catch (error) {
-      if (outdated || isStepfastError(error, 'STORE_LOCKED')) return false;
-      // A full disk, or one that can only be read: what is there can be seen, and driving is tried again at each look (D5).
-      if (!isStepfastError(error, 'QUOTA_EXCEEDED') && !isStepfastError(error, 'STORE_UNAVAILABLE')) throw error;
-      failedAt = clock.now();
-      report(error);
-      return false;
-    }
-  };
+  const {
+    refused,
+    use: openToUse,
+    drive,
+    tryDrive,
+    rests,
+  } = createDriving({
+    ...{ store, owner, leaseMs, clock, report, onOutdated: options.onOutdated },
+    halt: (error) => scheduler.halt(error),
+  });
   const refuseClosed = () => {
     if (isClosed) throw new StepfastError('CLOSED', 'This engine is closed. Create a new one to go on.');
   };
   const open = async () => {
     refuseClosed();
     opening ??= (async () => {
-      if (jobs.size === 0 || !(await tryDrive())) await openAs('use');
+      if (jobs.size === 0 || !(await tryDrive())) await openToUse();
       undo.push(
         store.watch((runId, isOwn) => {
           if (isOwn && runId === undefined) {
