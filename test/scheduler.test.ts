@@ -127,18 +127,76 @@ describe('when an engine looks', () => {
     await soon(third.close());
   });
 
+  it('F5: crashes count also where a context without the job gives the slot back after each of them', async () => {
+    const h = hands();
+    let entered = 0;
+    const define = (stepfast: Stepfast) =>
+      stepfast.job('job', { maxInterruptions: 3 }, ({ step }) =>
+        step.run('a', () => {
+          entered++;
+          return never();
+        }),
+      );
+    for (let life = 0; life < 5; life++) {
+      const engine = h.engine(define);
+      if (!life) await engine.start('job', undefined, { id: 'r' });
+      else await engine.ready();
+      await settle();
+      engine.own.abandon!();
+      const stranger = h.engine((stepfast) => stepfast.job('other', () => 1));
+      await stranger.ready();
+      await settle();
+      await soon(stranger.close());
+    }
+    expect([entered, statuses(h, 'r')]).toEqual([3, ['failed']]);
+    expect(await h.engine().runs.get('r')).toMatchObject({ error: { code: 'CRASH_LOOP' } });
+  });
+
+  it('R5, Q4: slots that can not be given back now are tried again after a while, and their runs keep no others from the page', async () => {
+    const h = hands();
+    const dead = h.engine((stepfast) =>
+      stepfast.job('old', { queue: { name: 'o', concurrency: 99 } }, ({ step }) => step.run('a', never)),
+    );
+    for (let index = 0; index < 40; index++) await dead.start('old', undefined, { id: `old-${index}` });
+    await settle();
+    dead.own.abandon!();
+    const engine = h.engine((stepfast) => stepfast.job('job', ({ step }) => step.run('a', never)));
+    engine.own.onCommit = async (batch, pass) => {
+      if (batch.run?.runId.startsWith('old')) throw away();
+      return pass();
+    };
+    for (const id of ['one', 'two']) await engine.start('job', undefined, { id });
+    await settle(50);
+    expect(statuses(h, 'one', 'two')).toEqual(['running', 'running']);
+    const tried = () => engine.own.batches.filter(({ run }) => run?.runId.startsWith('old')).length;
+    expect(tried()).toBe(40);
+    await h.impatient();
+    await settle(50);
+    expect(tried()).toBe(80);
+    engine.own.onCommit = undefined;
+    await h.impatient();
+    await settle(50);
+    expect([tried(), statuses(h, 'old-0', 'old-39')]).toEqual([120, ['queued', 'queued']]);
+    await soon(engine.close());
+  });
+
   it('R5: a run that is sealed is left as it is by an engine without the plug-in', async () => {
     const h = hands();
     const engine = h.engine((stepfast) => stepfast.job('job', () => 'done'));
-    const row = { ...h.row('none'), runId: 's', job: 'stepfast:sealed:x', version: 1, slot: 'q', owner: 'dead' };
-    engine.own.onDue = async (pass) => {
+    const sealed = Array.from({ length: 40 }, (_, index) => {
+      const row = { runId: `s${index}`, job: 'stepfast:sealed:x', version: 1, slot: 'q', owner: 'dead', queue: 'q' };
+      return { row, offers: [], interrupted: true } as unknown as DueRun;
+    });
+    engine.own.onDue = async (pass, { skip, limit }) => {
       const page = await pass();
-      return { ...page, runs: [{ row, offers: [], interrupted: true } as never, ...page.runs] };
+      const others = sealed.filter(({ row }) => !skip?.has(row.runId)); // they stand before all others
+      return { ...page, runs: [...others, ...page.runs].slice(0, limit) };
     };
     await engine.start('job', undefined, { id: 'r' });
-    await settle();
+    await settle(20);
     expect(statuses(h, 'r')).toEqual(['completed']);
-    expect(engine.own.batches.flatMap(({ run }) => run?.runId ?? [])).not.toContain('s');
+    expect(engine.own.batches.flatMap(({ run }) => run?.runId ?? [])).not.toContain('s0');
+    expect(engine.own.looks).toBeLessThan(9);
     await soon(engine.close());
   });
 

@@ -186,8 +186,11 @@ export async function openRow(vault: Vault, row: RunRow): Promise<RunRow> {
     Promise.all(row.waits.map(openWait)),
     progress === undefined ? undefined : vault.open(['progress', runId], progress),
   ]);
+  // Left due for events that can not be opened, it is shown as due when it is apart from them (hidden.ts).
+  const mark = row.woken ? undefined : markOf(row);
   return {
     ...rest,
+    ...(mark && { dueAt: mark.dueAt }),
     job,
     waits,
     ...(label.tags && { tags: label.tags }),

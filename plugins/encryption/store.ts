@@ -1,6 +1,8 @@
+import type { StepfastError } from '../../src/errors.js';
 import { givenBack } from '../../src/run/leave.js';
 import type { Batch, CommitOutcome } from '../../src/store/batch.js';
-import type { StateRow, StoredRun } from '../../src/store/rows.js';
+import { stampOf } from '../../src/store/due.js';
+import type { RunRow, StateRow, StoredRun } from '../../src/store/rows.js';
 import type { DuePage, DueQuery, DueRun, ListPage, ListQuery, OpenOptions, Store } from '../../src/store/store.js';
 import { isOurs } from '../../src/values/check.js';
 import { createSealing, type KeyOf, stateKey } from './batch.js';
@@ -11,7 +13,7 @@ import { verifyKeys } from './open.js';
 import { marked, mergedPlace, openEvent, openRow, openRun, sealEntry, standIn, unmarked } from './rows.js';
 import { createVault, type Hash, type Vault } from './seal.js';
 import { copyOf } from './text.js';
-import { isUnreadable, unreadableRuns } from './unreadable.js';
+import { isUnreadable, keyIdsIn, unreadableRuns } from './unreadable.js';
 
 /*
  * A store around a store. Everything is sealed before `commit` of the inner store is called and opened after it has
@@ -32,12 +34,16 @@ export interface SealedStoreOptions {
   look(): void;
 }
 
+/** When a slot that could not be given back is tried again. */
+const RETRY_MS = 3_000;
+
 const FENCED: CommitOutcome = { kind: 'fenced', fence: 0 };
 
 /** Wraps a store. Only the members of the contract are passed on: what else the inner one can do would go around us. */
 export function sealedStore(inner: Store, { ring, hash, keyOf, look }: SealedStoreOptions): Store {
   let onError: OpenOptions['onError'] = () => undefined;
   let openedAt = 0;
+  let owner = '';
   /** The store was made anew, and another context was faster with another key. */
   let locked: unknown;
   /** The last batch that was handed on, or has failed before. */
@@ -68,7 +74,16 @@ export function sealedStore(inner: Store, { ring, hash, keyOf, look }: SealedSto
     } catch (error) {
       unreadable.add(run.row, error);
       // Its owner has died, or it would not be here; one of ours is given back by the commit that finds it unreadable.
-      if (run.row.slot !== undefined && run.row.owner !== query.owner) await giveBack(vault, run, query);
+      if (run.row.slot !== undefined && run.row.owner !== query.owner)
+        await giveBack(vault, run, query).catch((failure: unknown) => {
+          onError(failure);
+          const again: RunRow = { ...run.row, status: 'sleeping', dueAt: query.now + RETRY_MS };
+          unreadable.leave(run.row.runId, {
+            stamp: stampOf(run.row),
+            keyIds: keyIdsIn(error as StepfastError),
+            row: again,
+          });
+        });
       return [];
     }
   };
@@ -139,11 +154,9 @@ export function sealedStore(inner: Store, { ring, hash, keyOf, look }: SealedSto
 
   /** A run that is driven here, and whose key is gone, is anybody's again. */
   const leave = async (vault: Vault, { now, run }: Batch): Promise<CommitOutcome> => {
-    const { runId, fence, state } = run!;
-    const stored = await inner.load(runId);
-    const { row } = stored ?? {};
-    const owner = state?.owner;
-    if (row && owner !== undefined && row.fence === fence && row.owner === owner && row.slot !== undefined)
+    const { runId, fence } = run!;
+    const row = (await inner.load(runId))?.row;
+    if (row && row.fence === fence && row.owner === owner && row.slot !== undefined)
       await giveBack(vault, { row, interrupted: false }, { owner, now });
     return FENCED;
   };
@@ -217,7 +230,7 @@ export function sealedStore(inner: Store, { ring, hash, keyOf, look }: SealedSto
     capabilities: inner.capabilities,
     async open(options) {
       await inner.open(options);
-      ({ onError, now: openedAt } = options);
+      ({ onError, owner, now: openedAt } = options);
       await verifyKeys(inner, ring, newVault(), openedAt);
     },
     async close() {

@@ -74,6 +74,8 @@ export function createScheduler(options: SchedulerOptions) {
   let isFreed = false;
   /** Runs that a look has left out as woken already: a second wake-up, behind the commit under way, looks like the first. */
   const leftOut = new Set<string>();
+  /** Runs whose slots are being given back. */
+  const returning = new Map<string, string>();
   /** Driven by code that was replaced since: they are let go of as soon as they rest. */
   const replaced = new Set<string>();
   const alarm = createAlarm(clock, () => {
@@ -190,12 +192,19 @@ export function createScheduler(options: SchedulerOptions) {
 
   /** Code of its job, or of its version, is not here. One that is sealed can not be written by an engine without the plug-in. */
   const giveBack = ({ row, interrupted }: DueRun) => {
-    if (!isReadable(row)) return;
-    const done = () => {
+    looks.again(); // it may have kept others from the page
+    if (!isReadable(row)) return unfit.idle(row);
+    returning.set(row.runId, stampOf(row));
+    const over = () => {
+      returning.delete(row.runId);
       lanes.freed(row.slot!);
       look();
     };
-    host.commit(givenBack(row, owner, clock.now(), interrupted)).then(done, report);
+    host.commit(givenBack(row, owner, clock.now(), interrupted)).then(over, (error) => {
+      if (isClosed) return;
+      report(error);
+      platform.patience(LIVENESS_MS, over);
+    });
   };
 
   /** The store has failed: nothing else would bring up what it was asked for. */
@@ -215,7 +224,7 @@ export function createScheduler(options: SchedulerOptions) {
     const filled = lanes.full();
     const slots = slotsOf(lanes, drivers.values());
     // What is being taken up has not been claimed yet: the store would return it again.
-    const left = new Map(unfit.skip);
+    const left = new Map([...unfit.skip, ...returning]);
     for (const driver of drivers.values()) {
       const row = driver.row();
       // The store leaves what it sees held by us, unless somebody has woken it.

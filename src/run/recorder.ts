@@ -278,7 +278,8 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
     const { digest } = run;
     if (digest.end) return;
     const limit = job.options.maxInterruptions ?? 10;
-    if (!run.isOwner && run.isInterrupted && digest.interruptions + 1 >= limit)
+    // Counted by another claim already, where a context without fitting code has given the slot back.
+    if (!run.isOwner && digest.interruptions + (run.isInterrupted ? 1 : 0) >= limit)
       return fail(
         draft,
         new StepfastError(

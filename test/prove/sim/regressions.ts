@@ -70,4 +70,5 @@ export const REGRESSIONS: readonly { readonly seed: number; readonly found: stri
   { seed: 3005416, found: 'a queue that nobody looks at again: its rate was free by the time a look had ended' },
   { seed: 14, found: 'a run begun anew by code of a later version, and still of the version before' },
   { seed: 15630, found: 'steps never undone: their run was cancelled while its journal was read to be listened to' },
+  { seed: 19755, found: 'a crash loop that never ends: other code has given the slot back after each crash' },
 ];
