@@ -264,6 +264,53 @@ describe('what can not be opened', () => {
     expect(journal[2]).not.toHaveProperty('interrupted');
   });
 
+  it('R5: so is that of one that was about to end, though a row that has ended names no owner', async () => {
+    const vault = keyVault('user:42');
+    const sealed = await opened(undefined, vault.options);
+    const state = { status: 'running', version: 1, owner: 'a', dueAt: 0, waits: [], slot: 'queue' } as const;
+    await commit(sealed, { starts: [newRun('r', { tags: ['user:42'] }), newRun('other')] });
+    await commit(sealed, { run: claim('r', 0, { state }) });
+    vault.keys.clear();
+    const append = [{ kind: 'completed', at: now, value: 'done' }] as const;
+    const end = {
+      runId: 'r',
+      fence: 1,
+      append,
+      state: { status: 'completed', version: 1, waits: [], endedAt: now },
+    } as const;
+    expect(await sealed.commit({ now, run: end })).toEqual({ kind: 'fenced', fence: 0 });
+    await commit(sealed, { run: claim('other', 0, { state, concurrency: 1 }) });
+    vault.keys.set('user:42', keyBytes(100));
+    expect((await sealed.load('r'))?.row).toMatchObject({ status: 'queued', fence: 2 });
+  });
+
+  it('R5, D5: a slot that can not be given back now is told of, keeps nobody from the look, and is tried again', async () => {
+    const vault = keyVault('user:42');
+    const store = memoryStore({ medium: memoryMedium() });
+    const errors: unknown[] = [];
+    const sealed = await openStore(wrap(store, vault.options), 'a', (error) => errors.push(error));
+    const state = { status: 'running', version: 1, owner: 'dead', dueAt: 0, waits: [], slot: 'queue' } as const;
+    await commit(sealed, { starts: [newRun('r', { tags: ['user:42'] }), newRun('other')] });
+    await commit(sealed, { run: claim('r', 0, { state }) });
+    vault.keys.clear();
+    const { commit: inner } = store;
+    let tries = 0;
+    store.commit = async () => {
+      tries++;
+      throw new Error('away');
+    };
+    const at = (later: number) =>
+      sealed.due({ now: now + later, owner: 'a', jobs: { job: 1 }, limit: 9, graceMs: 5_000 });
+    for (const later of [0, 1, 2_999]) {
+      const { runs, nextDueAt } = await at(later);
+      expect([runs.map(({ row }) => row.runId), nextDueAt]).toEqual([['other'], now + 3_000]);
+    }
+    expect([tries, errors.length]).toEqual([1, 2]); // the key that is missing, and the commit that failed
+    store.commit = inner;
+    await at(3_000);
+    expect((await store.load('r'))?.row).toMatchObject({ status: 'queued', fence: 2 });
+  });
+
   it('F9: a run whose key is gone can be ended from outside', async () => {
     const vault = keyVault('user:42');
     const sealed = await opened(undefined, vault.options);
@@ -433,6 +480,15 @@ describe('runs that rest beside events that can not be opened', () => {
     await change();
     expect(changes).toBe(2);
     expect(await offered()).toEqual([[['open']], undefined]);
+  });
+
+  it('R5: a run that waits beside them is due, as it is seen, when it is due apart from them, or is woken', async () => {
+    const { sealed, send } = await atRest();
+    await commit(sealed, { run: claim('r', 0, { state: waiting }) });
+    const seen = async () => (await sealed.load('r'))!.row;
+    expect((await seen()).dueAt).toBeUndefined();
+    await send('open');
+    expect(await seen()).toMatchObject({ woken: true, dueAt: now });
   });
 
   it('O1: one that is at work keeps its slot, and is not due', async () => {

@@ -334,3 +334,29 @@ describe('a commit that is refused', () => {
     expect(told).toEqual([expect.objectContaining({ code: 'STORE_TOO_NEW' })]);
   });
 });
+
+it('Q2, E12: a run that can not read how its child has ended takes no slot from others while it tries again', async () => {
+  const h = hands();
+  const engine = h.engine((stepfast) => {
+    stepfast.job('child', () => 'done');
+    stepfast.job('parent', { queue: { name: 'q', concurrency: 1 } }, ({ step }) =>
+      step.call('child', null, { id: 'c' }),
+    );
+    stepfast.job('job', { queue: 'q' }, () => 'done');
+  });
+  let isMissing = true;
+  engine.own.onLoad = async (runId) => {
+    if (isMissing && h.row(runId)?.status === 'completed') throw new StepfastError('KEY_MISSING', 'No key.');
+  };
+  await engine.start('parent', undefined, { id: 'p' });
+  await settle();
+  expect([h.row('c')!.status, h.row('p')!.status]).toEqual(['completed', 'waiting']);
+  await engine.start('job', undefined, { id: 'r' });
+  await settle();
+  expect(h.row('r')!.status).toBe('completed');
+  isMissing = false;
+  await h.impatient();
+  await settle();
+  expect(h.row('p')!.status).toBe('completed');
+  await soon(engine.close());
+});

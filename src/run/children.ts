@@ -13,9 +13,8 @@ interface ChildrenHost {
 
 /** Of a run that was cancelled and whose key is gone, the store can tell that much (stepfast/encryption). */
 function unread(error: unknown) {
-  const { cancelledAt: at } = (isStepfastError(error, 'KEY_MISSING') ? error.data : {}) as {
-    readonly cancelledAt?: number;
-  };
+  const { data } = isStepfastError(error, 'KEY_MISSING') ? error : {};
+  const { cancelledAt: at } = (data ?? {}) as { readonly cancelledAt?: number };
   if (at === undefined) throw error;
   return { row: { endedAt: at }, journal: [{ kind: 'cancelled', at }] } as const;
 }

@@ -42,6 +42,8 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   let pumping = Promise.resolve();
   /** A commit may or may not have happened: nothing is done before the store has told. */
   let isTroubled = false;
+  /** Or what is to be read can not be read for want of a key: nothing was to be committed, and no slot is taken. */
+  let isUnread = false;
   /** Something outside has changed that no row shows. */
   let isAwake = false;
   /** What a look found while a round was under way. */
@@ -157,6 +159,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     host.report(error);
     if (isStepfastError(error, 'NOT_SERIALIZABLE') && commits.giveUp(error)) return platform.hop(() => void pump());
     isTroubled = true;
+    isUnread = isStepfastError(error, 'KEY_MISSING');
     platform.patience(run.backoffMs, () => void recover().catch(trouble));
     run.backoffMs = Math.min(run.backoffMs * 2, LIMITS.maxBackoffMs);
   };
@@ -182,7 +185,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     host.gone(driver, why);
   };
 
-  const isActive = () => run.row.slot !== undefined || isPumping || isTroubled;
+  const isActive = () => run.row.slot !== undefined || isPumping || (isTroubled && !isUnread);
 
   const driver = {
     runId,
@@ -193,7 +196,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
     /** Holds a slot, or is about to. */
     isActive,
     /** No look of this engine would find it again, was it put out of memory. */
-    isHeld: () => isActive() || run.row.unsettled || run.row.undoing,
+    isHeld: () => isActive() || isTroubled || run.row.unsettled || run.row.undoing,
     /**
      * When to pump it by the engine's own timer: instants that its row, held by us, does not show as due. Not while it is
      * at work: a round that lasts (an undo, a turn that is waited for) would call again and again for what it does. At once
