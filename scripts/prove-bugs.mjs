@@ -30,6 +30,7 @@ const TIMEOUT_MS = 180_000;
 function freshCopy() {
   const folder = mkdtempSync(join(tmpdir(), 'stepfast-bugs-'));
   for (const name of [
+    'docs',
     'src',
     'adapters',
     'plugins',
