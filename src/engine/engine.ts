@@ -147,7 +147,12 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
     tryDrive,
     rests,
   } = createDriving({
-    ...{ store, owner, leaseMs, clock, report, onOutdated: options.onOutdated },
+    store,
+    owner,
+    leaseMs,
+    clock,
+    report,
+    onOutdated: options.onOutdated,
     halt: (error) => scheduler.halt(error),
   });
   const refuseClosed = () => {

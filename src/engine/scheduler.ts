@@ -8,7 +8,7 @@ import { createLateness } from '../run/functions.js';
 import type { DriverHost } from '../run/host.js';
 import { givenBack } from '../run/leave.js';
 import type { CommitOutcome } from '../store/batch.js';
-import { isHeldBy, stampOf } from '../store/due.js';
+import { isHeldBy, isKnown, stampOf } from '../store/due.js';
 import type { RunRow, StoredRun } from '../store/rows.js';
 import type { DueRun, Store } from '../store/store.js';
 import { createAlarm } from './alarm.js';
@@ -85,6 +85,15 @@ export function createScheduler(options: SchedulerOptions) {
   });
   const turns = createTurns();
 
+  /** The store has failed: it is told, and `again` is called after a while, for nothing else would bring it up. */
+  const later =
+    (again: () => void) =>
+    (error: unknown): undefined => {
+      if (isClosed) return;
+      report(error);
+      platform.patience(LIVENESS_MS, again);
+    };
+
   /** A slot of ours is free: due work that was left for want of one is looked for. */
   const freed = (driver: Driver) => {
     lanes.freed(driver.row().queue);
@@ -101,11 +110,10 @@ export function createScheduler(options: SchedulerOptions) {
 
   /** Its run is to be taken up anew, by the code that is registered now. */
   const retire = (driver: Driver): void =>
-    void driver.retire().then(look, (error) => {
-      if (isClosed) return;
-      report(error);
-      platform.patience(LIVENESS_MS, () => retire(driver)); // held by us as it is, no look would find it
-    });
+    void driver.retire().then(
+      look,
+      later(() => retire(driver)), // held by us as it is, no look would find it
+    );
 
   const sweep = createSweep({
     ...options,
@@ -200,21 +208,11 @@ export function createScheduler(options: SchedulerOptions) {
       lanes.freed(row.slot!);
       look();
     };
-    host.commit(givenBack(row, owner, clock.now(), interrupted)).then(over, (error) => {
-      if (isClosed) return;
-      report(error);
-      platform.patience(LIVENESS_MS, over);
-    });
-  };
-
-  /** The store has failed: nothing else would bring up what it was asked for. */
-  const failed = (error: unknown): undefined => {
-    if (isClosed) return;
-    report(error);
-    platform.patience(LIVENESS_MS, look);
+    host.commit(givenBack(row, owner, clock.now(), interrupted)).then(over, later(over));
   };
 
   const lookOnce = async () => {
+    const failed = later(look);
     if (jobs.size === 0) return;
     alarm.lookBegins();
     isFreed = false;
@@ -245,7 +243,7 @@ export function createScheduler(options: SchedulerOptions) {
     if (isClosed) return;
     const taken: DueRun[] = [];
     for (const run of page.runs)
-      if (!(run.row.version <= (versions[run.row.job] ?? 0))) giveBack(run);
+      if (!isKnown(run.row, versions)) giveBack(run);
       else if (slots.take(run.row)) taken.push(run);
     // Read together, for a store may make every read wait for a write; taken up in their order (spec Q2).
     const found = await Promise.all(taken.map((run) => read(run).catch(failed)));
@@ -268,7 +266,7 @@ export function createScheduler(options: SchedulerOptions) {
   const looks = createLook({
     platform,
     once: lookOnce,
-    failed: (error) => isStepfastError(error, 'CLOSED') || failed(error),
+    failed: (error) => isStepfastError(error, 'CLOSED') || later(look)(error),
     rested() {
       if (isDriving) sweep.poke();
     },

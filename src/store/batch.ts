@@ -1,6 +1,6 @@
 import type { Json } from '../values/json.js';
 import type { JournalEntry } from './journal.js';
-import type { EventRow, OpenWait, RunState, StoredStatus, Unique } from './rows.js';
+import type { EventRow, OpenWait, RunRow, RunState, StoredStatus, Unique } from './rows.js';
 
 /*
  * What a commit is given, and what comes of it. Types and prose only; what it does: transition.ts.
@@ -10,17 +10,11 @@ import type { EventRow, OpenWait, RunState, StoredStatus, Unique } from './rows.
  * A run to be created. Nothing is created when the id, or (job, idempotencyKey), is already there or remembered, or when
  * a run of the job holds the same unique key.
  */
-export interface NewRun {
-  readonly runId: string;
-  readonly job: string;
-  readonly version: number;
-  readonly queue: string;
-  readonly idempotencyKey?: string;
-  readonly parentId?: string;
-  readonly tags?: readonly string[];
-  readonly priority?: number;
-  readonly unique?: Unique;
-  readonly keyUntil?: number;
+export interface NewRun
+  extends Pick<
+    RunRow,
+    'runId' | 'job' | 'version' | 'queue' | 'idempotencyKey' | 'parentId' | 'tags' | 'priority' | 'unique' | 'keyUntil'
+  > {
   /** When the run is first due. Absent: at once. */
   readonly dueAt?: number;
   /** Its journal to begin with: one entry, or those of the run it was copied from. */

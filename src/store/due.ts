@@ -38,6 +38,9 @@ const isAtWork = ({ status, unsettled, undoing }: RunRow) => status === 'running
 /** Ended from outside, and not taken up since: the owner that it names is to undo its steps, and does not hold it (spec F9). */
 export const isLeftOver = ({ undoing, woken }: RunRow): boolean => !!undoing && !!woken;
 
+/** Whether code for this version of its job is there. */
+export const isKnown = ({ job, version }: RunRow, jobs: DueQuery['jobs']): boolean => version <= (jobs[job] ?? 0);
+
 export interface Picked {
   readonly runs: Omit<DueRun, 'offers'>[];
   readonly nextDueAt?: number;
@@ -63,7 +66,7 @@ export function selectDue(
   for (const row of rows) {
     const { dueAt, owner } = row;
     if (runs.length >= limit) break;
-    const known = row.version <= (query.jobs[row.job] ?? 0);
+    const known = isKnown(row, query.jobs);
     // Whatever its job, once its owner is dead: somebody has to give the slot back.
     const inSlot = row.slot !== undefined && owner !== undefined && owner !== query.owner;
     if (dueAt === undefined || !(known || inSlot)) continue;

@@ -167,8 +167,8 @@ export const storeFaults = [
   {
     name: 'a run is claimed by code of a lower version',
     file: 'src/store/due.ts',
-    find: 'row.version <= (query.jobs[row.job] ?? 0)',
-    instead: 'row.job in query.jobs',
+    find: 'version <= (jobs[job] ?? 0)',
+    instead: 'job in jobs',
     by: CONFORMANCE,
   },
   {
