@@ -80,6 +80,26 @@ onEveryStore('forget', (medium) => {
   });
 });
 
+/** A parent that can not read its child, which has completed meanwhile: the key is gone. */
+async function unreadableChild() {
+  const family = familyOf(media.memory!);
+  const { w, engine, drop, seen } = family;
+  const first = engine();
+  await first.stepfast.start('parent', ['user:1']);
+  await w.clock.idle();
+  await first.stepfast.close();
+  const second = engine('child');
+  await second.stepfast.dispatch('done', 'done');
+  await w.clock.idle();
+  await second.stepfast.close();
+  drop();
+  const third = engine();
+  await third.stepfast.ready();
+  await w.clock.idle();
+  expect(await seen(third.stepfast)).toContainEqual(['parent', 'waiting']);
+  return { ...family, third };
+}
+
 describe('forget where a parent can not go on', () => {
   it('E12: the parent hears of it when it goes on, and the child is removed by the next forget', async () => {
     const { w, engine, drop, seen } = familyOf(media.memory!);
@@ -99,39 +119,13 @@ describe('forget where a parent can not go on', () => {
   });
 
   it('E12: a child that has completed and can not be read any more counts as cancelled, once it is forgotten', async () => {
-    const { w, engine, drop, seen } = familyOf(media.memory!);
-    const first = engine();
-    await first.stepfast.start('parent', ['user:1']);
-    await w.clock.idle();
-    await first.stepfast.close();
-    const second = engine('child');
-    await second.stepfast.dispatch('done', 'done');
-    await w.clock.idle();
-    await second.stepfast.close();
-    drop();
-    const third = engine();
-    await third.stepfast.ready();
-    await w.clock.idle();
-    expect(await seen(third.stepfast)).toContainEqual(['parent', 'waiting']);
+    const { seen, third } = await unreadableChild();
     expect(await third.own.forget('user:1')).toBe(1);
     expect(await seen(third.stepfast)).toEqual([['parent', 'completed', ['RUN_CANCELLED']]]);
   });
 
   it('E12: without forget it waits for the key', async () => {
-    const { w, engine, drop, giveBack, seen } = familyOf(media.memory!);
-    const first = engine();
-    await first.stepfast.start('parent', ['user:1']);
-    await w.clock.idle();
-    await first.stepfast.close();
-    const second = engine('child');
-    await second.stepfast.dispatch('done', 'done');
-    await w.clock.idle();
-    await second.stepfast.close();
-    drop();
-    const third = engine();
-    await third.stepfast.ready();
-    await w.clock.idle();
-    expect(await seen(third.stepfast)).toContainEqual(['parent', 'waiting']);
+    const { engine, giveBack, seen, third } = await unreadableChild();
     await third.stepfast.close();
     giveBack();
     const fourth = engine();

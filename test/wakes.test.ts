@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { defineJob, FatalError, type HandlerContext, type Stepfast } from '../src/index.js';
-import { gate, hands, kindsOf, never, settle, soon } from './hand-kit.js';
+import { gate, type HandStore, hands, kindsOf, never, settle, soon } from './hand-kit.js';
 
 // Pins: what a look brings of a run that is in memory already (spec O1, E1, F9, O6): others have gone on with it, the look is
 // older than what is known here, its parent was cancelled, its code was replaced.
@@ -11,6 +11,23 @@ const job = (handler: (context: HandlerContext<undefined>) => unknown) => (stepf
   stepfast.job('job', handler as never);
 /** Everybody but this engine counts as dead from here on. */
 const alone = (h: World) => h.medium.owners.clear();
+
+/** The next look finds what another has sent, and is told of only when `open` is called: the run has gone on since. */
+function stalePage(own: HandStore, other: Stepfast, goOn: () => void) {
+  const page = gate();
+  let isStale = false;
+  own.onDue = async (pass) => {
+    if (isStale) return pass();
+    isStale = true;
+    await other.dispatch('go', 'came');
+    const found = await pass();
+    goOn();
+    await settle();
+    await page.promise;
+    return found;
+  };
+  return page;
+}
 
 describe('a run that others have gone on with', () => {
   it('O1: is taken up anew: nothing that it has heard there is heard here as if it were the first', async () => {
@@ -177,18 +194,7 @@ describe('a look that is older than what is known here', () => {
     await engine.start('job', undefined, { id: 'r' });
     await settle();
     h.lostHints();
-    const page = gate();
-    let isStale = false;
-    engine.own.onDue = async (pass) => {
-      if (isStale) return pass();
-      isStale = true;
-      await other.dispatch('go', 'came');
-      const found = await pass();
-      inside.open();
-      await settle();
-      await page.promise;
-      return found;
-    };
+    const page = stalePage(engine.own, other, inside.open);
     await engine.ready();
     await settle();
     page.open();
@@ -216,18 +222,7 @@ describe('a look that is older than what is known here', () => {
     await settle();
     const before = h.row('r')!;
     h.lostHints();
-    const page = gate();
-    let isStale = false;
-    engine.own.onDue = async (pass) => {
-      if (isStale) return pass();
-      isStale = true;
-      await other.dispatch('go', 'came');
-      const found = await pass();
-      inside.open();
-      await settle();
-      await page.promise;
-      return found;
-    };
+    const page = stalePage(engine.own, other, inside.open);
     await engine.ready();
     await settle();
     expect(h.row('r')).toMatchObject({ fence: 2, length: before.length }); // of another journal

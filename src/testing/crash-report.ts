@@ -1,6 +1,6 @@
 import { StepfastError } from '../errors.js';
 import type { CrashReport, CrashViolation } from './crash-everywhere.js';
-import type { Entering } from './fakes.js';
+import { type Entering, wordsFor } from './fakes.js';
 import type { Blame } from './witness.js';
 
 /*
@@ -74,8 +74,9 @@ const UNSTEADY = {
   advice: 'Give it as a function that makes the world anew for each play.',
 };
 
-const enteredAgain = ({ kind, name }: Entering, crash: string): CrashViolation => {
-  const what = kind === 'onFailed' ? 'onFailed' : `${kind === 'undo' ? 'The undo of step' : 'Step'} "${name}"`;
+const enteredAgain = (entering: Entering, crash: string): CrashViolation => {
+  const { kind, name } = entering;
+  const what = wordsFor(entering).replace(/^(s|t)/, (letter) => letter.toUpperCase());
   const message = `${what} was entered again after its outcome had been recorded.`;
   return { crash, kind: 'entered-again', ...(kind !== 'onFailed' && { step: name }), message };
 };

@@ -16,6 +16,10 @@ export interface Entering {
   readonly kind: 'step' | 'undo' | 'onFailed';
 }
 
+/** As messages name it. */
+export const wordsFor = ({ kind, name }: Entering): string =>
+  kind === 'onFailed' ? 'onFailed' : kind === 'undo' ? `the undo of step "${name}"` : `step "${name}"`;
+
 /** Hears of each function before it is called, when the call is back, and when what it gave has settled. */
 export interface Watch {
   entered(entering: Entering): void;

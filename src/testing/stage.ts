@@ -10,7 +10,7 @@ import { check } from '../values/check.js';
 import { durationMs } from '../values/duration.js';
 import { durationText, PATIENCE, type StageClock, stageClock } from './clock.js';
 import type { Medium } from './conformance.js';
-import { type Entering, type Watch, withFakes } from './fakes.js';
+import { type Entering, type Watch, withFakes, wordsFor } from './fakes.js';
 import { engineOf, type Feed, feedsOf, type PlayOptions, RUN_ID, type Scenario } from './scenario.js';
 
 /*
@@ -82,7 +82,7 @@ export async function createStage(
   const { now, store = freshMemory, patience = PATIENCE } = options;
   const inFlight = new Set<Entering>();
   const passes = () => {
-    const names = [...new Set([...inFlight].map(nameOf))].join(', ');
+    const names = [...new Set([...inFlight].map(wordsFor))].join(', ');
     console.warn(
       `stepfast: Nothing was heard of ${names || 'a run'} for ${durationText(patience)} of real time, and the clock moves on, as if it hung. If it is only slow, give the play more \`patience\`, or a fake.`,
     );
@@ -105,9 +105,6 @@ export async function createStage(
   };
 }
 
-const nameOf = ({ name, kind }: Entering): string =>
-  kind === 'onFailed' ? 'onFailed' : kind === 'undo' ? `the undo of step "${name}"` : `step "${name}"`;
-
 /** Whether a run that has not ended waits for something from outside, and for nothing else as far as anybody knows. */
 const isAtRest = ({ status }: RunSnapshot): boolean => status === 'waiting' || status === 'blocked';
 
@@ -115,7 +112,7 @@ const isAtRest = ({ status }: RunSnapshot): boolean => status === 'waiting' || s
 function stuckIn(active: readonly RunSnapshot[], { inFlight, options }: Stage): StepfastError {
   const { id, job, status, undoing } = active.find((run) => !isAtRest(run)) ?? active[0]!;
   const { patience = PATIENCE } = options;
-  const names = [...inFlight].filter(({ runId }) => runId === id).map(nameOf);
+  const names = [...inFlight].filter(({ runId }) => runId === id).map(wordsFor);
   const why = names.length
     ? `${names.join(', ')} is in flight, and has no timeout that would end it`
     : 'its handler awaits something that is no step, or the store does not answer';
