@@ -72,6 +72,21 @@ it('Q2: commits of one group count the slots that those before them have taken a
   await store.close();
 });
 
+it('Q2, Q6: and the slot of a run that one of them deletes', async () => {
+  const store = await openStore(freshName());
+  await store.commit({ now, starts: ['old', 'one', 'two'].map((runId) => newRun(runId)) });
+  const ended = { status: 'completed', version: 1, waits: [], endedAt: now, slot: 'queue' } as const;
+  await store.commit({ now, run: { runId: 'old', fence: 0, append: [], state: ended } });
+  const take = (runId: string) => {
+    const { state, ...run } = claim(runId, 0);
+    return store.commit({ now, run: { ...run, state: { ...state!, slot: 'queue' }, concurrency: 1 } });
+  };
+  const deletes = [{ runId: 'old', fence: 0, fingerprint: '' }];
+  const outcomes = await Promise.all([take('one'), store.commit({ now, deletes }), take('two')]);
+  expect(outcomes.map(({ kind }) => kind)).toEqual(['no-slot', 'committed', 'committed']);
+  await store.close();
+});
+
 it('Q1: what a group of starts and claims looks at is asked for at once, before anything is written', async () => {
   const store = await openStore(freshName());
   await store.commit({ now, starts: [newRun('there')] });
