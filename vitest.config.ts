@@ -13,8 +13,8 @@ const OTHER_ENGINES = ['test/browser/firefox.test.ts', 'test/browser/webkit.test
 
 export default defineConfig({
   test: {
-    // One more than vitest takes on a machine of two cores: much of the time the tests wait for disks and processes.
-    maxWorkers: 2,
+    // More than there are cores: much of the time the tests wait for disks, processes and the patience of engines.
+    maxWorkers: 4,
     projects: [
       {
         resolve: { alias },

@@ -58,6 +58,26 @@ export const mixed = (dir, ms) =>
     }),
   );
 
+/** So long, in ms, a process that does something computes between two flushes. */
+const PACE = 0.1;
+
+/** As `mixed`, after a tenth of a millisecond of work each; the work is left out of the rate. */
+export const paced = (dir, ms) =>
+  inFile(dir, async (fd) => {
+    let count = 0;
+    let spent = 0;
+    const end = now() + ms;
+    while (now() < end) {
+      for (const start = now(); now() - start < PACE; );
+      const start = now();
+      fs.writeSync(fd, RECORD);
+      await call((done) => fs.fdatasync(fd, done));
+      spent += now() - start;
+      count++;
+    }
+    return (count / spent) * 1000;
+  });
+
 /** 100 records in one write, one flush for all of them. */
 export const group = (dir, ms) =>
   inFile(dir, (fd) =>
@@ -85,4 +105,4 @@ export const replace = (dir, ms) =>
     await call((done) => fs.close(folder, done));
   });
 
-export const RAW = { sync, pool, mixed, group, replace };
+export const RAW = { sync, pool, mixed, paced, group, replace };

@@ -1,7 +1,9 @@
+// biome-ignore-all lint/complexity/noThisInStatic: by its own name in it, esbuild would call the class `_StepError`
 import type { Duration } from './values/duration.js';
 
 /**
- * Every code a `StepfastError` can carry. A closed list; codes never change once released.
+ * Every code a `StepfastError` can carry. A closed list; codes never change once released. When each comes, and what to do:
+ * docs/errors.md.
  */
 export type ErrorCode =
   | 'INVALID_NAME'
@@ -58,7 +60,7 @@ export interface ErrorPlace {
   readonly identity?: readonly ['step' | 'wait', string, number];
   /** Path inside a value, e.g. `$.user.onClick`. */
   readonly path?: string;
-  /** What a schema said. */
+  /** What a schema said: it may quote the value. Of the error as it was thrown, never of a recorded one. */
   readonly issues?: readonly unknown[];
   /** File and byte offset of damaged data. */
   readonly file?: string;
@@ -72,7 +74,7 @@ export interface ErrorPlace {
 /** The one family of errors that stepfast throws. Match by `code`, not by `instanceof`: a page can hold two copies. */
 export class StepfastError extends Error implements ErrorPlace {
   static {
-    StepfastError.prototype.name = 'StepfastError'; // a literal: minifiers rename classes, journals keep names
+    this.prototype.name = 'StepfastError'; // a literal: minifiers rename classes, journals keep names
   }
   readonly code: ErrorCode;
   declare readonly job?: string;
@@ -94,28 +96,28 @@ export class StepfastError extends Error implements ErrorPlace {
 /** A step failed for good: thrown into the handler, with the original in `cause`. */
 export class StepError extends StepfastError {
   static {
-    StepError.prototype.name = 'StepError';
+    this.prototype.name = 'StepError';
   }
 }
 
 /** A wait with `onTimeout: 'fail'` passed its deadline. */
 export class EventTimeoutError extends StepfastError {
   static {
-    EventTimeoutError.prototype.name = 'EventTimeoutError';
+    this.prototype.name = 'EventTimeoutError';
   }
 }
 
 /** Throw it from a step or a handler: it will not be retried. */
 export class FatalError extends Error {
   static {
-    FatalError.prototype.name = 'FatalError';
+    this.prototype.name = 'FatalError';
   }
 }
 
 /** Throw it from a step to set the delay before the next attempt yourself. */
 export class RetryableError extends Error {
   static {
-    RetryableError.prototype.name = 'RetryableError';
+    this.prototype.name = 'RetryableError';
   }
   /** Milliseconds, or a duration such as `'30s'`. */
   readonly after: Duration | undefined;

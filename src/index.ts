@@ -1,4 +1,5 @@
-import { createEngine, type EngineOptions, type Stepfast } from './engine/engine.js';
+import { createEngine, type Stepfast } from './engine/engine.js';
+import type { EngineOptions } from './engine/options.js';
 import { systemPlatform } from './system.js';
 
 /**
@@ -33,7 +34,8 @@ export type { QueueOptions } from './door/queue.js';
 export type { Start, Started, StartInner, StartOptions } from './door/start.js';
 export type { Expiry, Lock, State } from './door/state.js';
 // The engine and its runs
-export type { EngineOptions, Stepfast } from './engine/engine.js';
+export type { Stepfast } from './engine/engine.js';
+export type { EngineOptions } from './engine/options.js';
 export type { Committed, Plugin, PluginHost } from './engine/plugin.js';
 export type { ForkOptions, RunHandle, Runs } from './engine/runs.js';
 export type { ListFilter } from './engine/views.js';

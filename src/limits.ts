@@ -8,7 +8,7 @@ export const LIMITS = {
   /** Pairs of which a run begun anew remembers what it has taken, and events of each that it remembers to have left. */
   carried: 1_000,
   stallMs: 2_000,
-  /** How long an undo waits for the function that it undoes, where that is still in flight (spec F9). */
+  /** How long an undo waits for the function that it undoes, where that is still in flight (spec F7, F9). */
   lateMs: 5_000,
   /** Runs of which late results are kept. */
   late: 100,

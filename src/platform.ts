@@ -21,7 +21,14 @@ export interface Clock {
    */
   setTimer(at: number, callback: () => void, isIdle?: boolean): () => void;
   /** Told that work is under way until the returned function is called. A simulated clock waits for it. */
-  hold?(): () => void;
+  hold?(): Hold;
+}
+
+/** Ends a hold of a clock. */
+export interface Hold {
+  (): void;
+  /** Whether the clock has lost its patience with this work, and moved on without it. */
+  readonly hangs?: () => boolean;
 }
 
 /** What the platform gives to an engine. */

@@ -102,6 +102,7 @@ describe('steps are undone', () => {
       ),
     );
     await unknown.h.advance(1_000);
+    await unknown.h.impatient(); // with what is in flight
     expect(seen).toMatchObject([{ result: undefined }]);
     await soon(unknown.engine.close());
   });

@@ -2,8 +2,9 @@ import { describe, expect, it } from 'vitest';
 import type { State, StepfastError } from '../src/index.js';
 import { LIMITS } from '../src/limits.js';
 import type { FunctionCommand, StepContext } from '../src/replay/command.js';
+import { idempotencyKeyOf, stepKeyOf } from '../src/replay/keys.js';
 import type { Ask } from '../src/replay/replay.js';
-import { beginAttempt, callUndo, idempotencyKeyOf, type Outcome, stepKeyOf } from '../src/run/attempt.js';
+import { beginAttempt, callUndo, type Outcome } from '../src/run/attempt.js';
 import { countUp, refuseIncrements } from '../src/run/increments.js';
 import { type Draft, emptyDraft, liveRunOf } from '../src/run/live-run.js';
 import type { StateChange } from '../src/store/batch.js';
@@ -22,7 +23,7 @@ type Entry = { readonly kind: JournalEntry['kind'] } & { readonly [field: string
 function open(...entries: readonly Entry[]) {
   const h = hands();
   const at = h.clock.now();
-  const platform = { ...systemPlatform(h.clock) };
+  const platform = { ...systemPlatform(h.clock), warn: (message: string) => void h.warnings.push(message) };
   const journal = [{ kind: 'started', payload: null }, ...entries].map((entry) => ({
     at,
     ...entry,
@@ -50,7 +51,15 @@ function open(...entries: readonly Entry[]) {
     ask(name: string, more: Partial<FunctionCommand> = {}): Ask {
       const id = [name, 1] as const;
       const command = { kind: 'run', fn: () => undefined, ...more } as never;
-      return { namespace: 'step', id, key: identityKey('step', id), command, settle: () => undefined, released: 0 };
+      return {
+        namespace: 'step',
+        id,
+        key: identityKey('step', id),
+        command,
+        settle: () => undefined,
+        released: 0,
+        since: undefined,
+      };
     },
     /** Begins an attempt of `a` with this function. */
     begin(fn: (context: StepContext) => unknown, more: Partial<FunctionCommand> = {}, attempt = 1) {
@@ -238,6 +247,7 @@ describe('an attempt', () => {
       return never();
     });
     expect(w.run.logs).toHaveLength(LIMITS.logs - 1);
+    expect(w.h.warnings).toEqual([expect.stringMatching(/has 1000 log lines: no more are kept/)]);
   });
 
   it('F7: an undo is called with what the step came to, and may log', async () => {

@@ -191,8 +191,21 @@ onEveryStore('bad input', (medium) => {
         });
     }
 
+    it('R5: of which no text can be made, for want of a prototype: blocks the run', async () => {
+      const name = as<string>(Object.create(null));
+      const refusal: Refusal = { code: 'INVALID_NAME', quotes: ['an object'], advice: /Give 1 to 256 characters/ };
+      const asks: readonly ((step: Step) => unknown)[] = [
+        (step) => step.run(name, () => 1),
+        (step) => step.sleep(name, '1h'),
+        (step) => step.sleepUntil(name, 1),
+        (step) => step.waitForEvent('fine', { name }),
+        (step) => step.dispatch('fine', 1, { name }),
+      ];
+      for (const ask of asks) await expectBlocked(world(medium), ask, refusal);
+    });
+
     it('a wait for none of no events blocks the run', async () => {
-      const refusal = { code: 'INVALID_NAME', quotes: [], advice: /Give/ };
+      const refusal = { code: 'INVALID_NAME', quotes: ['an empty array'], advice: /Give at least one/ };
       await expectBlocked(world(medium), (step) => step.waitForEvent([]), refusal);
     });
 
@@ -249,7 +262,7 @@ onEveryStore('bad input', (medium) => {
         stepfast.job('typed', { payload }, async () => 1);
       });
       const wrong = { userId: 4711, age: 'hunter2' };
-      const refusal = { code: 'INVALID_PAYLOAD', quotes: ['"typed"', 'expected string'], advice: /schema/ };
+      const refusal = { code: 'INVALID_PAYLOAD', quotes: ['"typed"', '$.userId, $.age'], advice: /schema/ };
       await expectRefused(w, engine, () => engine.start('typed', wrong), refusal);
       const error = (await thrownBy(() => engine.start('typed', wrong))) as StepfastError;
       expect(error.issues).toMatchObject([{ path: ['userId'] }, { path: ['age'] }]);
@@ -491,6 +504,11 @@ onEveryStore('bad input', (medium) => {
   describe('options', () => {
     const bad: readonly (readonly [title: string, call: (engine: Stepfast) => unknown, quotes: readonly string[]])[] = [
       ['a version of 0', (e) => e.job('j', { version: 0 }, async () => 1), ['version', '0']],
+      [
+        'a version that can not be counted on',
+        (e) => e.job('j', { version: 2 ** 53 }, async () => 1),
+        ['version', '9007'],
+      ],
       ['a version of 1.5', (e) => e.job('j', { version: 1.5 }, async () => 1), ['version', '1.5']],
       ['a handler that is no function', (e) => e.job('j', as<() => 1>('handler')), ['"j"', '"handler"']],
       ['options that are null', (e) => e.job('j', as<object>(null), async () => 1), ['"j"', 'null']],

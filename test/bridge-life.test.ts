@@ -384,6 +384,46 @@ describe('O5: who else is on the port', () => {
   });
 });
 
+describe('O5: what can not be posted', () => {
+  it('is refused to its caller, and the connection stays: a getter in an exported run that throws', async () => {
+    const { remote, lost } = pair(waits);
+    const cause = new Error('from a getter');
+    const hostile = {
+      get stepfast() {
+        throw cause;
+      },
+    };
+    const running = await remote.start('waits');
+    const result = running.result();
+    const refused = await failureOf(remote.runs.import(hostile as never));
+    expect(refused).toMatchObject({ code: 'NOT_SERIALIZABLE', cause });
+    await remote.dispatch('never', 'on');
+    expect(await result).toBe('on');
+    expect(lost).toEqual([]);
+  });
+
+  it('is a lost port where nothing else can be posted either, and the call may have happened or not', async () => {
+    const ports = mutePorts();
+    const { engine } = pair(waits);
+    let isGone = false;
+    const far: BridgePort = {
+      ...ports.far,
+      postMessage(message) {
+        if (isGone) throw new Error('Object has been destroyed');
+        ports.far.postMessage(message);
+      },
+    };
+    const serving = serveStepfast(engine, ports.near);
+    const lost: unknown[] = [];
+    const remote = connectStepfast(far, { onLost: (error) => lost.push(error) });
+    const running = await remote.start('waits');
+    isGone = true;
+    expect(await failureOf(running.status())).toMatchObject({ code: 'PORT_LOST' });
+    expect(lost).toMatchObject([{ code: 'PORT_LOST', cause: { message: 'Object has been destroyed' } }]);
+    serving.close();
+  });
+});
+
 describe('O2: a page that goes into the back/forward cache takes its dedicated worker with it', () => {
   afterEach(() => vi.unstubAllGlobals());
   /** The global scope of a page, or of a worker. */

@@ -59,6 +59,41 @@ describe('O5: the words of an engine, over a port', () => {
     expect(again).toEqual({ ...receipt, deduplicated: true });
   });
 
+  it('O5: a payload is what was given: what would pass for a promise is refused, as at home', async () => {
+    const { remote, engine } = pair(asking);
+    const { schema } = defineEvent('answer', z.any());
+    for (const stepfast of [engine, remote])
+      for (const event of ['answer', { name: 'answer', schema }])
+        for (const odd of [Promise.resolve({ by: 'ada' }), { then: (done: (value: unknown) => void) => done('ada') }])
+          await expect(stepfast.dispatch(event as string, odd)).rejects.toMatchObject({ code: 'NOT_SERIALIZABLE' });
+    const thenable = { name: 'answer', schema: z.any().transform(() => ({ then: 1, by: () => 1 })) };
+    await expect(remote.dispatch(thenable, 1)).rejects.toMatchObject({ code: 'NOT_SERIALIZABLE' });
+    const rejected = Promise.reject(new Error('mine'));
+    await expect(remote.dispatch('answer', rejected)).rejects.toMatchObject({ code: 'NOT_SERIALIZABLE' });
+    await expect(rejected).rejects.toThrow('mine');
+  });
+
+  it('E8: an equal payload is the same event, here and there, whatever its schema makes of it each time', async () => {
+    let made = 0;
+    const stamped = defineEvent(
+      'answer',
+      z.object({ by: z.string() }).transform((value) => ({ ...value, stamp: ++made })),
+    );
+    const { remote, engine } = pair(asking);
+    const handle = await remote.start('asking');
+    const options = { idempotencyKey: 'e', correlationKey: 'k' };
+    const first = await remote.dispatch(stamped, { by: 'ada' }, options);
+    for (const stepfast of [remote, engine, remote])
+      expect(await stepfast.dispatch(stamped, { by: 'ada' }, options)).toEqual({ ...first, deduplicated: true });
+    await expect(remote.dispatch(stamped, { by: 'bob' }, options)).rejects.toMatchObject({
+      code: 'IDEMPOTENCY_CONFLICT',
+    });
+    expect(await handle.result()).toBe('ada');
+    expect((await engine.runs.timeline(handle.id)).find(({ kind }) => kind === 'event-taken')).toMatchObject({
+      payload: { by: 'ada', stamp: 1 },
+    });
+  });
+
   it('O5: runs are listed page by page, read, cancelled, retried, forked, deleted, exported and imported', async () => {
     let fails = true;
     const { remote, engine } = pair(

@@ -1,5 +1,16 @@
+import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
-import { check, checkInteger, checkKey, checkName, checkOptions, checkText, quoted } from '../src/values/check.js';
+import {
+  check,
+  checkClock,
+  checkInteger,
+  checkKey,
+  checkName,
+  checkOptions,
+  checkStore,
+  checkText,
+  quoted,
+} from '../src/values/check.js';
 
 // Pins: what is refused at the door, with which code, and that the refusal names what was wrong with its value (spec B, V4).
 
@@ -40,17 +51,23 @@ describe('options', () => {
   const of = (options: unknown) => refusal(() => checkOptions(options, ['tags', 'delay'], 'The options of start'));
 
   it('may be left out, and are an object of those that there are', () => {
-    expect([of(undefined), of({}), of({ tags: [], delay: undefined })]).toEqual([accepted, accepted, accepted]);
+    const bare = Object.assign(Object.create(null), { delay: 1 });
+    const foreign = runInNewContext('({ tags: [] })');
+    for (const fine of [undefined, {}, { tags: [], delay: undefined }, bare, foreign]) expect(of(fine)).toBe(accepted);
     for (const [options, said] of [
       [null, 'null'],
       [[], 'an empty array'],
       ['x', '"x"'],
       [() => 1, 'a function'],
+      [new Map([['tags', []]]), 'an object'],
+      [new Date(), 'an object'],
+      [new (class Options {})(), 'an object'],
+      [Object.create({ tags: [] }), 'an object'],
     ] as const)
       expect(of(options)).toMatchObject({
         ...{
           code: 'INVALID_OPTION',
-          message: expect.stringContaining(`The options of start is ${said}. Give an object`),
+          message: expect.stringContaining(`The options of start is ${said}. Give a plain object`),
         },
       });
   });
@@ -128,4 +145,28 @@ describe('E2: a correlation key', () => {
       expect(told(key)).toEqual([expect.stringContaining(`The correlation key ${JSON.stringify(key)}`)]);
     expect(told('user-1')).toEqual([]);
   });
+});
+
+it('B: a store and a clock have all that is asked of them, and are named where they have not', () => {
+  const fn = () => undefined;
+  const methods = ['open', 'close', 'commit', 'due', 'load', 'list', 'state', 'watch'];
+  const store = { ...Object.fromEntries(methods.map((name) => [name, fn])), capabilities: {} };
+  const storeSaid = {
+    code: 'INVALID_OPTION',
+    message: expect.stringMatching(/^store is .*Give a store, for example memoryStore/),
+  };
+  expect(refusal(() => checkStore(store))).toBe(accepted);
+  for (const missing of [...methods, 'capabilities'])
+    expect([missing, refusal(() => checkStore({ ...store, [missing]: undefined }))]).toEqual([
+      missing,
+      expect.objectContaining(storeSaid),
+    ]);
+  for (const odd of [undefined, null, {}]) expect(refusal(() => checkStore(odd))).toMatchObject(storeSaid);
+  const clockSaid = {
+    code: 'INVALID_OPTION',
+    message: expect.stringMatching(/^clock is .*Give a clock, or leave it out/),
+  };
+  expect(refusal(() => checkClock({ now: fn, setTimer: fn }))).toBe(accepted);
+  for (const odd of [null, { now: fn }, { setTimer: fn }])
+    expect(refusal(() => checkClock(odd))).toMatchObject(clockSaid);
 });

@@ -41,7 +41,15 @@ onEveryStore('skipping time', (medium) => {
 });
 
 describe('what is no instant', () => {
-  it.each([Number.NaN, '0', new Date(Number.NaN), null, {}])('Q3: %s is refused, and nothing moves', (value) => {
+  it.each([
+    Number.NaN,
+    '0',
+    new Date(Number.NaN),
+    null,
+    {},
+    -1,
+    '1969-12-31T23:59:59Z',
+  ])('Q3: %s is refused, and nothing moves', (value) => {
     const at = value as number;
     expect(() => simulatedClock({ now: at })).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
     const clock = simulatedClock();

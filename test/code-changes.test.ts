@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { defineJob, type Handler, type Stepfast } from '../src/index.js';
+import { codeOf } from './hand-kit.js';
 import { onEveryStore, type World, world } from './harness.js';
 
 // Pins: spec R4, R5, O6: code is replaced under live runs; what does not fit blocks a run and never harms it.
@@ -348,6 +349,43 @@ onEveryStore('code that does not fit', (medium) => {
     );
     await w.clock.advance('1m');
     expect(await engines[0]!.runs.get('r')).toMatchObject({ status: 'completed', result: 'x' });
+  });
+
+  it('R5: jobs that come later do not try what they have no part in, and onError hears of it once', async () => {
+    const w = world(medium);
+    const first = await begin(w, async ({ step }) => {
+      await step.run('x', logged(w, 'x'));
+      await step.waitForEvent('go');
+    });
+    w.crash(first);
+    let tried = 0;
+    const wrong = async ({ step }: Parameters<Body>[0]) => {
+      tried++;
+      await step.sleep('x', '1h');
+    };
+    const engine = w.engine(app(wrong));
+    await engine.dispatch('go');
+    await w.clock.idle();
+    for (const name of ['a', 'b', 'c']) {
+      engine.job(name, () => 1);
+      await w.clock.idle();
+    }
+    expect([tried, w.errors, await statusOf(engine)]).toEqual([1, [codeOf('REPLAY_MISMATCH')], 'blocked']);
+    engine.register(defineJob('app', wrong), { replace: true });
+    await w.clock.idle();
+    expect([tried, w.errors, await statusOf(engine)]).toEqual([2, [codeOf('REPLAY_MISMATCH')], 'blocked']);
+    const right = async ({ step }: Parameters<Body>[0]) => {
+      await step.run('x', logged(w, 'again'));
+      await step.waitForEvent('go');
+      await step.waitForEvent('on');
+    };
+    engine.register(defineJob('app', right), { replace: true });
+    await w.clock.idle();
+    expect([w.errors.length, await statusOf(engine)]).toEqual([1, 'waiting']);
+    engine.register(defineJob('app', wrong), { replace: true });
+    await engine.dispatch('on');
+    await w.clock.idle();
+    expect([w.errors, await statusOf(engine)]).toEqual([Array(2).fill(codeOf('REPLAY_MISMATCH')), 'blocked']);
   });
 
   it('code that takes the place of other code drives a run from its next wait or sleep on, also one that is in a step', async () => {

@@ -59,6 +59,19 @@ describe('whatever goes in comes out', () => {
     );
   });
 
+  test('B: the limit is the size of the JSON text in UTF-8, to the byte; of a text alone, without its quotes', () => {
+    const wide = fc.string({ unit: 'binary' }).map((text) => new Error(text));
+    fc.assert(
+      fc.property(fc.oneof(tree, wide, fc.array(fc.oneof(tree, wide))), (value) => {
+        const size = Buffer.byteLength(JSON.stringify(codec.encode(value))) - (typeof value === 'string' ? 2 : 0);
+        expect(() => createCodec({ URL, maxBytes: size }).encode(value)).not.toThrow();
+        const small = createCodec({ URL, maxBytes: size - 1 });
+        expect(() => small.encode(value)).toThrow(expect.objectContaining({ code: 'VALUE_TOO_LARGE' }));
+      }),
+      { numRuns: 400 },
+    );
+  });
+
   test('JSON values stay readable: they are kept as they are', () => {
     fc.assert(
       fc.property(fc.jsonValue(), (value) => {

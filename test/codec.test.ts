@@ -197,6 +197,8 @@ describe('what can not be kept is refused, with its path', () => {
     ['a proxy of a Map', new Proxy(new Map(), {}), '$'],
     ['a generator', (function* () {})(), '$'],
     ['a SharedArrayBuffer', new SharedArrayBuffer(1), '$'],
+    ['a view over a SharedArrayBuffer', { a: new Uint8Array(new SharedArrayBuffer(2)) }, '$.a'],
+    ['a DataView over a SharedArrayBuffer', new DataView(new SharedArrayBuffer(2)), '$'],
     ['a function inside a Map', { m: new Map([['k', { f() {} }]]) }, '$.m[0][1].f'],
     ['a function inside a Set', new Set([1, () => {}]), '$[1]'],
     [
@@ -216,6 +218,22 @@ describe('what can not be kept is refused, with its path', () => {
     expect(error).toMatchObject({ code: 'NOT_SERIALIZABLE', path });
     expect(error.message).toContain(`Can not store the payload: ${path} `);
     expect(error.message).not.toContain('ada');
+  });
+
+  test('D7: what hangs on bytes, a URL or a blob, and would be lost', () => {
+    const live = createCodec({ URL, blobs: true });
+    const makers: (() => object)[] = [
+      ...[() => new Uint8Array(2), () => new Float64Array(0), () => new BigInt64Array(256)],
+      ...[() => new ArrayBuffer(1), () => new DataView(new ArrayBuffer(1)), () => new URL('https://a.b')],
+    ];
+    for (const make of [...makers, () => new Blob(['x']), () => new File(['x'], 'n')]) {
+      expect(() => live.encode([make()])).not.toThrow();
+      const error = refusal([1, Object.assign(make(), { x: 1 })], live);
+      expect([error.code, error.path]).toEqual(['NOT_SERIALIZABLE', '$[1]']);
+      expect(error.message).toContain('has extra properties');
+    }
+    for (const make of [...makers, () => new Uint8Array(100_000)])
+      expect(refusal([Object.assign(make(), { [Symbol('x')]: 1 })], live)).toMatchObject({ path: '$[0][Symbol(x)]' });
   });
 
   test('a URL, where the platform has none', () => {
@@ -249,6 +267,46 @@ describe('what can not be kept is refused, with its path', () => {
     expect(reads).toBeLessThan(20);
     expect(refusal(new Uint8Array(1_000_000))).toMatchObject({ code: 'VALUE_TOO_LARGE' });
     expect(refusal(new Array(4e9))).toMatchObject({ code: 'VALUE_TOO_LARGE' });
+  });
+
+  test('B: the size of a value is that of its JSON, in bytes of UTF-8: what fits is kept, what does not is refused', () => {
+    const [MiB, limit] = [1_048_576, 60_007];
+    const small = createCodec({ maxBytes: limit });
+    const fits = (value: unknown) => {
+      try {
+        small.encode(value);
+        return true;
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'VALUE_TOO_LARGE' });
+        return false;
+      }
+    };
+    for (const [unit, bytes] of Object.entries({ '€': 3, é: 2, '😀': 4, '"': 2, '\n': 2, '\0': 6, '\ud800': 6 })) {
+      const most = Math.floor(limit / bytes);
+      expect([unit, fits(unit.repeat(most)), fits(unit.repeat(most + 1))]).toEqual([unit, true, false]);
+      expect(fits({ [unit.repeat(most)]: 1 })).toBe(false);
+    }
+    for (const [item, bytes] of [
+      [0, 2],
+      [true, 5],
+      [false, 6],
+      [null, 5],
+      [1234567890, 11],
+      ['', 3],
+    ] as const) {
+      const most = Math.floor((limit - 1) / bytes);
+      const list = (count: number) => new Array(count).fill(item);
+      expect([item, fits(list(most)), fits(list(most + 1))]).toEqual([item, true, false]);
+    }
+    expect(() => codec.encode('€'.repeat(Math.floor(MiB / 3)))).not.toThrow();
+    const message = `limit of ${MiB} bytes (at least 3145728)`;
+    expect(refusal('€'.repeat(MiB))).toMatchObject({ message: expect.stringContaining(message) });
+  });
+
+  test('B: what hangs on an error is left out once it is too large, in the same measure', () => {
+    const small = createCodec({ maxBytes: 200 });
+    const data = (count: number) => small.encodeError({ message: 'm', text: '€'.repeat(count) }).data;
+    expect([data(50), data(70)]).toEqual([{ message: 'm', text: '€'.repeat(50) }, undefined]);
   });
 });
 
@@ -320,6 +378,31 @@ describe('errors', () => {
       expect(errors[1]).toBeInstanceOf(Error);
       if (shared) expect(errors[0]).toBe(errors[2]);
     }
+  });
+
+  test('F2: what a plain object carries as its cause and errors is told, as deep as causes go', () => {
+    const inner = Object.assign(new StepfastError('STEP_FAILED', 'm', { step: 's' }), { identity: ['step', 's', 1] });
+    const told = { code: 'STEP_FAILED', step: 's', identity: ['step', 's', 1] };
+    const shared = { a: 1 };
+    const plain = { message: 'w', cause: { errors: [shared, { cause: inner }] }, shared };
+    expect(codec.encodeError(plain)).toMatchObject({ message: 'w', cause: { errors: [{}, { cause: told }] } });
+    const carried = codec.encodeError(new Error('o', { cause: plain }));
+    expect(carried.cause).toMatchObject({ isValue: true, cause: { errors: [{}, { cause: told }] } });
+    for (const copy of [trip([new Error('o', { cause: plain }), shared]), [codec.decodeError(carried), shared]]) {
+      const [error, again] = copy as [Error & { cause: typeof plain }, object];
+      expect(again).toStrictEqual(shared);
+      expect(error.cause.cause.errors[0]).toBe(error.cause.shared);
+      expect((error.cause.cause.errors[1] as Error).cause).toMatchObject({ code: 'STEP_FAILED', step: 's' });
+    }
+    expect(codec.decodeError(codec.encodeError(plain))).toMatchObject({ data: { message: 'w', shared } });
+
+    const loop: { cause?: unknown } = {};
+    loop.cause = loop;
+    let depth = 0;
+    for (let at = codec.encodeError(loop).cause; at; at = at.cause) depth++;
+    expect(depth).toBe(MAX_CAUSE_DEPTH);
+    for (const cause of [[inner], { error: inner }, new Map([['cause', inner]])])
+      expect(codec.encodeError({ message: 'w', cause }).cause).not.toHaveProperty('cause');
   });
 
   test('C3: of a cause that can not be kept, what it says is', () => {

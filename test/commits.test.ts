@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { FatalError, type Stepfast, StepfastError } from '../src/index.js';
 import type { Batch } from '../src/store/batch.js';
-import { codeOf, gate, type HandStore, hands, kindsOf, never, settle, soon } from './hand-kit.js';
+import { codeOf, gate, type HandStore, hands, kindsOf, never, settle, soon, unfit } from './hand-kit.js';
 
 // Pins: what becomes of a run in memory when a commit does not happen, or its answer is late or lost (spec D3, D5), and whose
 // a run is: fences, leases, and letting go (F5, O1).
@@ -783,6 +783,111 @@ describe('after an answer that was lost', () => {
     await soon(engine.close());
   });
 
+  it('F3: what the store can not keep, and nothing of the run is to blame for, is tried again after a while', async () => {
+    const { h, engine } = open([], (stepfast) => stepfast.job('job', ({ step }) => step.run('a', () => 1)));
+    engine.own.onCommit = async (batch, pass) => {
+      if (!batch.run) return pass();
+      throw new StepfastError('NOT_SERIALIZABLE', 'It can not be kept.');
+    };
+    await engine.start('job', undefined, { id: 'r' });
+    await settle();
+    const tries = engine.own.batches.length;
+    await settle();
+    expect(engine.own.batches.length).toBe(tries); // it does not spin
+    await h.impatient(1_000);
+    expect(engine.own.batches.length).toBeGreaterThan(tries);
+    engine.own.onCommit = undefined;
+    await h.impatient();
+    await settle();
+    expect(h.row('r')!.endedAt).toBeDefined();
+    await soon(engine.close());
+  });
+
+  it('R2, E11: a race that a commit has failed to decide is open: who would have lost it is in flight as before', async () => {
+    for (const isDone of [false, true]) {
+      let entered = 0;
+      const signals: AbortSignal[] = [];
+      const { h, engine } = open([], (stepfast) =>
+        stepfast.job('job', async ({ step }) => {
+          const won = await step.race([
+            step.waitForEvent<string>('go'),
+            step.waitForEvent<string>('never'),
+            step.run('slow', ({ signal }) => {
+              entered++;
+              signals.push(signal);
+              return never();
+            }),
+          ]);
+          return won.payload;
+        }),
+      );
+      await engine.start('job', undefined, { id: 'r' });
+      await settle();
+      let isLost = false;
+      engine.own.onCommit = async (batch, pass) => {
+        if (isLost || !kindsOf(batch).includes('event-taken')) return pass();
+        isLost = true;
+        if (isDone) await pass();
+        expect(signals.map(({ aborted }) => aborted)).toEqual([false]);
+        throw away();
+      };
+      await engine.dispatch('go', 'went');
+      await settle();
+      await h.impatient(1_000);
+      expect([isLost, entered, h.row('r')!.status]).toEqual([true, 1, 'completed']);
+      expect(signals.map(({ aborted }) => aborted)).toEqual([true]);
+      await soon(engine.close());
+    }
+  });
+
+  it.each([
+    ['lost', true],
+    ['told', false],
+  ])('R4, E11: a loser of the generation before is not taken for its namesake where the answer to the restart is %s', async (_, isLosing) => {
+    const late = gate();
+    const signals: AbortSignal[] = [];
+    const undone: unknown[] = [];
+    const refused: unknown[] = [];
+    const { h, engine } = open([], (stepfast) =>
+      stepfast.job('job', async ({ step, run: { generation } }) => {
+        const slow = step.run(
+          'slow',
+          async ({ signal, state }) => {
+            signals.push(signal);
+            if (!generation) await late.promise.then(() => state.increment('n')).catch((error) => refused.push(error));
+            return generation;
+          },
+          { undo: ({ result }) => void undone.push(result) },
+        );
+        if (generation) {
+          await slow;
+          throw new FatalError('for good');
+        }
+        await step.race([step.waitForEvent('go'), slow]);
+        return step.restart();
+      }),
+    );
+    await engine.start('job', undefined, { id: 'r' });
+    await settle();
+    engine.own.onCommit = async (batch, pass) => {
+      const outcome = await pass();
+      if (!batch.run?.reset) return outcome;
+      late.open(); // and the function asks for a number, while nobody knows yet that its race is lost
+      await settle();
+      if (isLosing) throw away();
+      return outcome;
+    };
+    await engine.dispatch('go');
+    await settle();
+    await settle();
+    await h.impatient(1_000);
+    await settle();
+    expect(h.row('r')).toMatchObject({ status: 'failed' });
+    expect([signals.map(({ aborted }) => aborted), undone]).toEqual([[true, false], [1]]);
+    expect(refused).toEqual([new Error('The step has lost a race.')]);
+    await soon(engine.close());
+  });
+
   it('D5: a run that is gone by then is nobody’s', async () => {
     const { h, engine, log } = await losing('claimed', async (h) => {
       const other = h.engine();
@@ -1010,7 +1115,7 @@ describe('interruptions', () => {
     const h = hands();
     await h.engine().start('job', undefined, { id: 'r', allowUnregistered: true });
     const blocked = h.engine((stepfast) =>
-      stepfast.job('job', { version: 2, upgrade: 'block', timeout: '1d' }, () => 'never'),
+      stepfast.job('job', { version: 2, migrate: unfit, timeout: '1d' }, () => 'never'),
     );
     const held = holds(blocked.own, (batch) => kindsOf(batch).includes('released'), false);
     await blocked.ready();

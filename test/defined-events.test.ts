@@ -36,6 +36,19 @@ onEveryStore('defined events', (medium) => {
     expect(await run.status()).toBe('waiting');
   });
 
+  it('B: what is shaped like a defined event, and has no schema, is refused: it would pass for a checked one', async () => {
+    const w = world(medium);
+    const engine = w.engine(waits);
+    await engine.ready();
+    const before = w.commits();
+    for (const odd of [{ name: 'email.verified' }, { name: 'email.verified', schema: {} }] as never[])
+      await expect(engine.dispatch(odd)).rejects.toMatchObject({
+        code: 'INVALID_OPTION',
+        message: expect.stringContaining('The schema of event "email.verified" is'),
+      });
+    expect(w.commits()).toBe(before);
+  });
+
   it('E8: an idempotency key compares what the schema made of the payloads', async () => {
     const engine = world(medium).engine(waits);
     const options = { idempotencyKey: 'once' };

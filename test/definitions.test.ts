@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { defineEvent, eventName } from '../src/door/event.js';
+import { checkEvent, defineEvent, eventName } from '../src/door/event.js';
 import { checkJob, checkSchema, defineJob, type SchemaIssue, sayIssues, validate } from '../src/door/job.js';
 import { checkQueue } from '../src/door/queue.js';
 import { perform } from '../src/store/transition/work.js';
@@ -85,6 +85,9 @@ describe('a job', () => {
     [{ retires: 1 }, 'An option in the options of job "mail" is "retires"', 'Give payload, result, retry'],
     [{ payload: {} }, 'payload of job "mail" is an object', 'Standard Schema'],
     [{ result: handler }, 'result of job "mail" is a function', 'Standard Schema'],
+    [new Map([['version', 2]]), 'The options of job "mail" is an object', 'a plain object'],
+    [{ retry: new Map([['maxAttempts', 2]]) }, 'retry of job "mail" is an object', 'a plain object'],
+    [{ queue: new Date() }, 'queue of job "mail" is an object', 'a plain object'],
     [{ retry: { attempts: 1 } }, 'retry of job "mail" is "attempts"', 'maxAttempts'],
     [{ version: 0 }, 'version of job "mail" is 0', 'at least 1'],
     [{ maxInterruptions: 0 }, 'maxInterruptions of job "mail" is 0', 'at least 1'],
@@ -94,7 +97,7 @@ describe('a job', () => {
     [{ retention: null }, 'retention of job "mail" is null', '', 'INVALID_DURATION'],
     [{ retention: { ended: 5 } }, 'An option in retention of job "mail" is "ended"', 'completed, failed, cancelled'],
     [{ retention: { retention: '1d' } }, 'An option in retention of job "mail" is "retention"', 'completed, failed'],
-    [{ retention: ['1d'] }, 'retention of job "mail" is', 'an object'],
+    [{ retention: ['1d'] }, 'retention of job "mail" is', 'a plain object'],
     [{ retention: { failed: 'long' } }, 'retention.failed of job "mail" is "long"', '', 'INVALID_DURATION'],
     [{ onFailed: 5 }, 'onFailed of job "mail" is 5', 'a function, or leave it out'],
     [{ migrate: 'up' }, 'migrate of job "mail" is "up"', 'a function, or leave it out'],
@@ -137,7 +140,7 @@ describe('a queue', () => {
     [{ concurency: 1 }, 'An option in queue of job "mail" is "concurency"', 'concurrency'],
     [{ concurrency: 0 }, 'queue.concurrency of job "mail" is 0', 'at least 1'],
     [{ priority: 0.5 }, 'queue.priority of job "mail" is 0.5', 'an integer'],
-    [{ rateLimit: 5 }, 'queue.rateLimit of job "mail" is 5', 'an object'],
+    [{ rateLimit: 5 }, 'queue.rateLimit of job "mail" is 5', 'a plain object'],
     [{ rateLimit: { limits: 1 } }, 'in queue.rateLimit of job "mail" is "limits"', 'limit, per'],
     [{ rateLimit: { limit: 0, per: 1 } }, 'queue.rateLimit.limit of job "mail" is 0', 'at least 1'],
     [{ rateLimit: { limit: 1_001, per: 1 } }, 'queue.rateLimit.limit of job "mail" is 1001', 'at most 1000'],
@@ -146,7 +149,7 @@ describe('a queue', () => {
     [{ debounce: { delay: 0 } }, 'queue.debounce.delay of job "mail" is 0', 'longer', 'INVALID_DURATION'],
     [{ debounce: { delay: 1, key: 'k' } }, 'queue.debounce.key of job "mail" is "k"', 'a function of the payload'],
     [{ debounce: { delay: 1 }, singleton: true }, 'queue.debounce of job "mail" is an object', 'not both'],
-    [{ singleton: false }, 'queue.singleton of job "mail" is false', 'an object'],
+    [{ singleton: false }, 'queue.singleton of job "mail" is false', 'a plain object'],
     [{ singleton: { kee: 1 } }, 'in queue.singleton of job "mail" is "kee"', 'key'],
     [{ singleton: {} }, 'queue.singleton.key of job "mail" is undefined', 'a function of the payload'],
   ])('is refused with %j', (more, what, wanted, code = 'INVALID_OPTION') => {
@@ -194,12 +197,12 @@ describe('a schema', () => {
     const issues: SchemaIssue[] = [{ message: 'too short', path: ['user', { key: 0 }] }, { message: 'odd' }];
     const error = refusal(() => result(schema(() => ({ issues }))));
     expect(error).toMatchObject({ ...told('INVALID_PAYLOAD', 'The payload does not fit its schema'), issues });
-    expect(error?.message).toContain('$.user.0: too short; odd. Give one that fits; nothing was written.');
+    expect(error?.message).toContain('at $.user[0], $: `issues`, which are not recorded, say why. Give one that fits;');
     const cause = new Error('schema');
     const throwing = schema(() => {
       throw cause;
     });
-    const thrown = { ...told('INVALID_PAYLOAD', 'The payload could not be checked', 'Nothing was written'), cause };
+    const thrown = { ...told('INVALID_PAYLOAD', 'The payload could not be checked', 'nothing was written'), cause };
     expect(refusal(() => result(throwing))).toMatchObject(thrown);
     const silent = { ...thrown, cause: new TypeError('It gave neither a `value` nor `issues`.') };
     expect(refusal(() => result(schema(() => undefined as never)))).toMatchObject(silent);
@@ -207,13 +210,20 @@ describe('a schema', () => {
     await expect(result(rejecting)).rejects.toMatchObject(thrown);
   });
 
-  it('says all that it has found, each with its place', () => {
-    expect(sayIssues([])).toBe('');
-    expect(
-      sayIssues([
-        { message: 'a', path: [] },
-        { message: 'b', path: ['x', Symbol('s')] },
-      ]),
-    ).toBe('a; $.x.Symbol(s): b');
+  it('V4: of what it has found the places are said, each once, and not its words, which may quote the value', () => {
+    const found = [
+      { message: 'a', path: [] },
+      { message: 'b', path: ['x', Symbol('s')] },
+      { message: 'c', path: ['list', 2, { key: 'a key' }] },
+      { message: 'd' },
+    ];
+    expect(sayIssues(found)).toBe('does not fit its schema at $, $.x[Symbol(s)], $.list[2]["a key"]');
   });
+});
+
+it('B: an event is a name, or has a schema: what looks like a checked one and is none is refused', () => {
+  expect(() => checkEvent('go')).not.toThrow();
+  expect(() => checkEvent(defineEvent('go', schema() as never))).not.toThrow();
+  expect(() => checkEvent({ name: 'go' } as never)).toThrow(/^The schema of event "go" is undefined/);
+  expect(() => checkEvent({ name: '' } as never)).toThrow(/INVALID_NAME/);
 });

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { attemptOf, type Digest, digestOf, extend, nextGeneration, originOf, undosLeft } from '../src/replay/digest.js';
+import { type Digest, digestOf, extend, undosLeft } from '../src/replay/digest.js';
 import { forgetsFor, generationsUsed, recordedNames } from '../src/replay/forget.js';
+import { attemptOf, nextGeneration, originOf, undoAttemptOf } from '../src/replay/keys.js';
 import { identityKey, type JournalEntry } from '../src/store/journal.js';
 
 // Pins: what a journal adds up to, entry by entry, alone: the same for a live run and for one that was just loaded.
@@ -53,6 +54,8 @@ describe('the start', () => {
     const anew = { ...started, generation: 2, floors: [['["a"]', 7]], left: [['["a"]', [3, 5]]] };
     const { generation, begunAt, lastTaken, left } = digestOf(entriesOf([anew]));
     expect([generation, begunAt, [...lastTaken], [...left]]).toEqual([2, at, [['["a"]', 7]], [['["a"]', [3, 5]]]]);
+    // A fork of it is nobody's yet.
+    expect(digestOf(entriesOf([{ ...anew, forkedFrom: { runId: 'r', before: 'b' } }])).begunAt).toBe(undefined);
   });
 
   it('Q2: a later start of the same key gives the payload', () => {
@@ -108,6 +111,44 @@ describe('outcomes', () => {
       [key('c'), 3],
     ]);
     expect([...outcomeKeys]).toEqual([key('a'), key('b'), key('c')]);
+  });
+
+  it('R7: of what is open the place of its first entry is known, until it has an outcome or is forgotten', () => {
+    const sleepSet: Given = { kind: 'sleep-set', ...id('z'), dueAt: 9 };
+    const waitSet: Given = { kind: 'wait-set', ...id('w'), events: ['e'] };
+    const childSet: Given = { kind: 'child-set', ...id('k'), runId: 'child', job: 'j' };
+    const open = [
+      attemptFailed('a'),
+      sleepSet,
+      waitSet,
+      childSet,
+      undoSet('b'),
+      attemptFailed('a'),
+      attemptFailed('b'),
+    ];
+    const placed = [
+      [key('a'), 1],
+      [key('z'), 2],
+      [waitKey('w'), 3],
+      [key('k'), 4],
+      [key('b'), 5],
+    ];
+    expect([...digest(...open).since]).toEqual(placed);
+    const rest = [{ kind: 'undo-attempt-failed', ...id('c'), attempt: 1, retryAt: 9, error: error('E') } as Given];
+    expect([...digest(...rest, done('c')).since]).toEqual([]);
+    expect([...digest(...open, done('a'), { kind: 'sleep-ended', ...id('z'), asked: 5 }).since]).toEqual(
+      placed.slice(2),
+    );
+    expect([...digest(...open, runFailed(), retried([['step', 'a', 1]])).since]).toEqual(placed.slice(1));
+  });
+
+  it('R7: it is whole as long as nothing of it was forgotten, renamed or brought from elsewhere', () => {
+    const ends = [done('a'), runFailed()];
+    expect([digestOf([]).isWhole, digestOf([]).isFork, digest(...ends).isWhole]).toEqual([true, false, true]);
+    expect(digestOf(entriesOf([{ ...started, forkedFrom: { runId: 'other', before: 'a' } }])).isWhole).toBe(false);
+    expect(digest(...ends, retried()).isWhole).toBe(false);
+    expect(digest(done('a'), { kind: 'upgraded', from: 1, to: 2 }).isWhole).toBe(false);
+    expect(digest(done('a'), { kind: 'imported' }).isWhole).toBe(false);
   });
 
   it('R5: the last entry of an identity is what it is recorded as; one that tells nothing of that is not', () => {
@@ -175,6 +216,11 @@ describe('outcomes', () => {
     const line = (more: object = {}) => ({ kind: 'logged', level: 'info', message: 'm', ...more }) as const;
     const { logs, handlerLogs } = digest(line(), line(id('a')), line({ earlier: true }), line());
     expect([logs, handlerLogs]).toEqual([4, 2]);
+    const threw: Given = { kind: 'handler-failed', attempt: 1, error: error('E'), retryAt: at };
+    for (const turn of [threw, retried()]) {
+      const anew = digest(line(), turn, line(), line());
+      expect([anew.logs, anew.handlerLogs, anew.turnedAt]).toEqual([3, 2, 2]);
+    }
   });
 
   it('R12: a journal has about the size of its values', () => {
@@ -219,6 +265,36 @@ describe('undoing', () => {
     ]);
   });
 
+  it('F7: nor of an attempt that the owner before had entered, whatever comes of the next one', () => {
+    const released: Given = { kind: 'released' };
+    for (const taken of [[interrupted], [released, claimed()], [claimed()]]) {
+      expect(undosLeft(digest(claimed(), undoSet('a'), ...taken, failed('a')))).toEqual([key('a')]);
+      const unknown = digest(claimed(), undoSet('a'), ...taken, attemptFailed('a'), attemptFailed('a'), failed('a'));
+      expect(undosLeft(unknown)).toEqual([key('a')]);
+      // Its first attempt had failed before, and the second one is of this owner.
+      expect(undosLeft(digest(undoSet('a'), attemptFailed('a'), ...taken, undoSet('a'), failed('a')))).toEqual([]);
+    }
+  });
+
+  it('R2, F7: an import under another id knows under which one was done what it undoes', () => {
+    const runIdsOf = (...given: readonly Given[]) =>
+      [...digest(...given).undos.values()].map(({ id: [name], runId }) => [name, runId]);
+    const imported = (from?: string): Given => ({ kind: 'imported', from });
+    const begun = [undoSet('a'), done('a'), undoSet('b')];
+    expect(runIdsOf(...begun, imported())).toEqual([
+      ['a', undefined],
+      ['b', undefined],
+    ]); // under its own
+    expect(runIdsOf(...begun, imported('r'), done('b'), imported('s'))).toEqual([
+      ['a', 'r'],
+      ['b', 's'],
+    ]);
+    expect(runIdsOf(...begun, runFailed(), imported('r'))).toEqual([
+      ['a', 'r'],
+      ['b', 'r'],
+    ]);
+  });
+
   it('F7: what is undone, or given up, is not left; attempts are counted', () => {
     const given = { kind: 'undo-failed', ...id('b'), attempt: 1, error: error('E') } as const;
     const tried = { kind: 'undo-attempt-failed', ...id('c'), attempt: 1, error: error('E'), retryAt: 9 } as const;
@@ -257,6 +333,14 @@ describe('a retry', () => {
   it('forgets nothing else: what it names and has no outcome takes none along', () => {
     expect(names(digest(done('a'), attemptFailed('b'), retried([['step', 'b', 1]])))).toEqual(['a']);
     expect(names(digest(done('a'), retried([['step', 'nothing', 1]])))).toEqual(['a']);
+  });
+
+  it('D8: what has completed counts anew, and what has failed keeps the numbers that it was given', () => {
+    const added: Given = { kind: 'state-incremented', ...id('a'), key: 'k', nth: 1, value: 5 };
+    const forgotten = retried([['step', 'a', 1]]);
+    expect(digest(added, done('a'), forgotten).increments.size).toBe(0);
+    for (const over of [failed('a'), attemptFailed('a')])
+      expect(digest(added, over, forgotten).increments.size).toBe(1);
   });
 
   it('R2: what has sent something gets new keys, so that it is sent anew', () => {
@@ -437,4 +521,15 @@ describe('the end', () => {
     for (const entry of all.slice(1)) extend(live, [entry]);
     expect(live).toEqual(digestOf(all));
   });
+});
+
+it('R2: an attempt to undo has the number of failures of undoing, and of interruptions since the one before was over', () => {
+  const undoFailed: Given = { kind: 'undo-attempt-failed', ...id('a'), attempt: 1, error: error('E'), retryAt: at };
+  const begun = [done('a'), undoSet('a'), done('b'), undoSet('b'), interrupted, runFailed()];
+  expect(undoAttemptOf(digest(...begun), key('a'))).toBe(1);
+  expect(undoAttemptOf(digest(...begun, interrupted, undoFailed), key('a'))).toBe(1 + 1 + 1);
+  expect(undoAttemptOf(digest(...begun, interrupted, undoFailed, undone('b'), interrupted), key('a'))).toBe(1 + 1 + 1);
+  const givenUp: Given = { kind: 'undo-failed', ...id('b'), attempt: 1, error: error('E') };
+  expect(undoAttemptOf(digest(...begun, interrupted, givenUp), key('a'))).toBe(1);
+  expect(undoAttemptOf(digest(done('a'), undoSet('a'), interrupted, { kind: 'cancelled' }), key('a'))).toBe(1);
 });

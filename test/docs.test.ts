@@ -94,6 +94,26 @@ describe('documentation', () => {
     }
   });
 
+  it('the page of error codes has one row for each, and none for others', () => {
+    const source = readFileSync(`${root}src/errors.ts`, 'utf8');
+    const [union] = /export type ErrorCode =[^;]*;/.exec(source)!;
+    const codes = [...union.matchAll(/'(\w+)'/g)].map(([, code]) => code!);
+    const page = readFileSync(`${root}docs/errors.md`, 'utf8');
+    const rows = [...page.matchAll(/^\| `([A-Z_]+)` \|(?:[^|]+\|){2}$/gm)].map(([, code]) => code!);
+    expect(codes.length).toBeGreaterThan(40);
+    expect(rows.sort()).toEqual(codes.sort());
+  });
+
+  it('what the page of error codes says is not tried again is not', () => {
+    const source = readFileSync(`${root}src/run/failures.ts`, 'utf8');
+    const [, fatal] = /FATAL = \/\^\(([^)]*)\)\$\//.exec(source)!;
+    const [said] = /In a step these are not tried again: [^.]*\.\.\.[^.]*\./.exec(
+      readFileSync(`${root}docs/errors.md`, 'utf8'),
+    )!;
+    const named = [...said.matchAll(/`([A-Z_]+)(\.\.\.)?`/g)].map(([, code, rest]) => (rest ? `${code}\\w+` : code!));
+    expect(named.sort()).toEqual(fatal!.split('|').sort());
+  });
+
   it('the README shows the flow that the tests run', () => {
     const flow = readFileSync(`${root}test/fixtures/section-0.txt`, 'utf8').trim();
     expect(readFileSync(`${root}README.md`, 'utf8')).toContain(flow);

@@ -79,6 +79,13 @@ describe('misspelt options', () => {
     expect(commits()).toBe(before);
   });
 
+  it('B: a fork without options is told which one it needs', async () => {
+    const { engine } = open();
+    const { id } = await engine.start(engine.job('plain', () => 1));
+    await engine.runs.cancel(id);
+    await expect(engine.runs.fork(id, asAny(undefined))).rejects.toThrow(/^before is undefined/);
+  });
+
   it.each([
     ['memoryStore', () => memoryStore(asAny(null))],
     ['indexedDBStore', () => indexedDBStore(asAny(null))],

@@ -92,6 +92,33 @@ describe('what comes while a commit is under way', () => {
 });
 
 describe('a run that rests', () => {
+  it('V3: looks that find it again read the file anew that it has said, and commit nothing for it', async () => {
+    const h = hands();
+    const engine = h.engine((stepfast) =>
+      stepfast.job('job', ({ step }) =>
+        step.run('a', ({ progress }) => {
+          progress(new Blob(['half']));
+          return never();
+        }),
+      ),
+    );
+    await engine.start('job', undefined, { id: 'r' });
+    await settle();
+    const { length } = engine.own.batches;
+    engine.own.onDue = async (pass) => {
+      const found = { row: structuredClone(h.row('r')!), offers: [], interrupted: false };
+      return { ...(await pass()), runs: [found] };
+    };
+    const { looks } = engine.own;
+    for (let times = 0; times < 3; times++) {
+      h.wake();
+      await settle();
+    }
+    expect([engine.own.looks > looks, engine.own.batches.length - length]).toEqual([true, 0]);
+    engine.own.onDue = undefined;
+    await soon(engine.close());
+  });
+
   it('F5: leaves the context to a suspect: what it had in flight is over', async () => {
     const h = hands();
     const log: string[] = [];

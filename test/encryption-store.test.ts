@@ -673,6 +673,7 @@ describe('refusals', () => {
       { ...given, indexKey: new Uint8Array(31) },
       { ...given, indexKey: await aes(256, ['encrypt', 'decrypt']) },
       { ...given, previous: { old: password } },
+      { ...given, previous: new Map([['old', keyBytes(2)]]) as never },
       { ...given, previous: { default: keyBytes(2) } },
       { ...given, keyId: '' },
       { ...given, keyOf: () => 'x' },
@@ -735,4 +736,16 @@ describe('refusals', () => {
     const sealed = await opened(undefined, { keyOf: () => 42 as never, keys: () => undefined });
     await expect(sealed.commit({ now, starts: [newRun('r')] })).rejects.toEqual(code('INVALID_OPTION'));
   });
+});
+
+it('Q2: what jobs say of their queues stays readable, for the transition looks for it', async () => {
+  const medium = memoryMedium();
+  const sealed = await opened(medium);
+  const lanes = [{ job: 'full', queue: 'queue', concurrency: 1 }];
+  await commit(sealed, { state: [set('stepfast:lanes', lanes)], starts: [newRun('a'), newRun('b')] });
+  expect(await sealed.state('stepfast:lanes')).toMatchObject({ value: lanes });
+  const state = { status: 'running', version: 1, owner: 'a', dueAt: 0, waits: [], slot: 'queue' } as const;
+  await commit(sealed, { run: claim('a', 0, { state, defaultConcurrency: 8 }) });
+  const outcome = await sealed.commit({ now, run: claim('b', 0, { state, defaultConcurrency: 8 }) });
+  expect(outcome).toEqual({ kind: 'no-slot' });
 });

@@ -16,6 +16,9 @@ describe('an engine is made', () => {
       [{ onError: 1 }, /onError.*a function/],
       [{ onOutdated: 'x' }, /onOutdated.*a function/],
       [{ replay: 'never' }, /replay.*"resume" or "always"/],
+      [{ replay: null }, /replay is null.*"resume" or "always"/],
+      [{ store: { ...store, watch: undefined } }, /^store is an object\. Give a store/],
+      [{ store: { ...store, capabilities: undefined } }, /^store is an object\. Give a store/],
       [{ maxValueBytes: 0 }, /maxValueBytes/],
       [{ maxOutcomes: 1.5 }, /maxOutcomes/],
       [{ maxRunBytes: -1 }, /maxRunBytes/],
@@ -29,6 +32,8 @@ describe('an engine is made', () => {
     expect(() => h.engine(undefined, { store, leaseMs: 0 })).toThrow(/leaseMs/);
     expect(() => h.engine(undefined, { store: {} as never })).toThrow(/^store is.*memoryStore\(\)/);
     expect(() => h.engine(undefined, { store }, { clock: {} as never })).toThrow(/^clock is.*leave it out/);
+    const setTimer = () => () => undefined;
+    expect(() => h.engine(undefined, { store }, { clock: { setTimer } as never })).toThrow(/^clock is.*leave it out/);
     const fine = {
       store,
       replay: 'always',
@@ -41,6 +46,19 @@ describe('an engine is made', () => {
     expect(() => h.engine(undefined, { ...fine, onError: () => 1, onOutdated: () => 1, retry: {} })).not.toThrow();
     expect(() => h.engine(undefined, { store })).toThrow(codeOf('INVALID_OPTION'));
     expect(() => h.engine(undefined, { store })).toThrow(/given to another engine/);
+  });
+
+  it('B: whose options were refused, or whose plug-in was, has taken no store', () => {
+    const h = hands();
+    const store = h.store();
+    const broken = new Error('not configured');
+    const words = () => {
+      throw broken;
+    };
+    for (const refused of [{ use: [{ name: 'x', words }] }, { use: [{ name: 'x', store: words }] }, { leaseMs: -1 }])
+      expect(() => h.engine(undefined, { store, ...refused })).toThrow();
+    expect(() => h.engine(undefined, { store })).not.toThrow();
+    expect(() => h.engine(undefined, { store, use: [{ name: 'x', words }] })).toThrow(/given to another engine/);
   });
 
   it('B: with values up to so many bytes', async () => {
@@ -413,6 +431,7 @@ describe('an engine closes', () => {
     for (const call of [
       () => engine.ready(),
       () => engine.start('job'),
+      () => engine.start('a job that is not registered'),
       () => engine.dispatch('go'),
       () => engine.runs.get('r'),
       () => engine.runs.list(),

@@ -108,7 +108,7 @@ const STARTED: Fields = {
 };
 const ENTRIES: { readonly [kind: string]: Fields } = {
   rescheduled: { payload: value, given: maybe(value), dueAt: number },
-  imported: {},
+  imported: { from: maybe(id) },
   claimed: { owner: text, fence: count, interrupted: maybe(yes) },
   released: { blocked: maybe(yes) },
   'step-completed': { ...outcome, attempt: positive, value, word },
@@ -125,7 +125,7 @@ const ENTRIES: { readonly [kind: string]: Fields } = {
   'child-failed': { ...outcome, runId: id, error },
   'attempt-failed': { ...failedAttempt, retryAt: number, word },
   'child-set': { id: identity, runId: id, job: name },
-  'undo-set': { id: identity },
+  'undo-set': { id: identity, idempotencyKey: maybe(text), isUnknown: maybe(yes) },
   undone: { id: identity, attempt: positive },
   'undo-attempt-failed': { ...failedAttempt, retryAt: number },
   'undo-failed': failedAttempt,

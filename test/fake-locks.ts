@@ -31,6 +31,8 @@ interface Options {
   readonly signal?: AbortSignal;
 }
 
+const described = ({ name, isShared }: LockRequest) => ({ name, mode: isShared ? 'shared' : 'exclusive' });
+
 const locks = {
   async request(name: string, options: Options, callback: (lock: unknown) => unknown) {
     let request!: LockRequest;
@@ -52,7 +54,7 @@ const locks = {
       grantWhatCanBe();
     }
   },
-  query: async () => ({ held: [...held].map(({ name }) => ({ name })), pending: queued.map(({ name }) => ({ name })) }),
+  query: async () => ({ held: [...held].map(described), pending: queued.map(described) }),
 };
 
 Object.defineProperty(globalThis, 'navigator', { value: { locks }, configurable: true });

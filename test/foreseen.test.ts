@@ -24,6 +24,11 @@ it('is the run that is changed, those that are started, and by what deleted ones
   });
 });
 
+it('is what jobs say of their queues, where a slot is taken by who does not know it (spec Q2)', () => {
+  const run = { runId: 'r', fence: 1, append: [], defaultConcurrency: 8 } as RunChange;
+  expect(foreseen({ now: 1, run })).toEqual({ runs: ['r'], state: ['stepfast:lanes'] });
+});
+
 it('is each key of the shared state that is written (spec D8)', () => {
   const state = [
     { kind: 'set', key: 'one', value: 1 },

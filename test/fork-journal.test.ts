@@ -174,12 +174,46 @@ it('F7: what was undone and left is not there; what was undone and done again is
   ] as const;
   const ended: Given = { kind: 'failed', error };
   expect(rest(undoSet, done('a'), done('b'), ended, ...undo, retried(), done('cut'))).toEqual(journalOf(done('b')));
+  const copied = { ...undoSet, idempotencyKey: 'r/1/a/1' };
   expect(rest(undoSet, done('a'), done('b'), ended, ...undo, retried(), undoSet, done('a'), done('cut'))).toEqual(
-    journalOf(undoSet, done('b'), undoSet, done('a')),
+    journalOf(copied, done('b'), copied, done('a')),
   );
   expect(rest(undoSet, done('a'), done('b'), done('cut'), ended, ...undo)).toEqual(journalOf(done('b')));
   const givenUp: Given = { kind: 'undo-failed', ...id('a'), attempt: 1, error };
-  expect(rest(undoSet, done('a'), ended, givenUp, retried(), done('cut'))).toEqual(journalOf(undoSet, done('a')));
+  expect(rest(undoSet, done('a'), ended, givenUp, retried(), done('cut'))).toEqual(
+    journalOf({ ...undoSet, idempotencyKey: 'r/0/a/1' }, done('a')),
+  );
+});
+
+it('R2, F7: what can be undone keeps the key that it was done under, whatever it is called now; and that nobody knows', () => {
+  const undoSet = (name: string, more: object = {}): Given => ({ kind: 'undo-set', ...id(name), ...more });
+  const migrated: Given = { kind: 'upgraded', from: 1, to: 2, renames: [['a', 'new']] };
+  expect(rest(undoSet('a'), done('a'), migrated, undoSet('a'), done('a'), done('cut'))).toEqual(
+    journalOf(
+      ...[undoSet('new', { idempotencyKey: 'r/0/a/1' }), done('new', { value: 'a' })],
+      ...[undoSet('a', { idempotencyKey: 'r/1/a/1' }), done('a')],
+    ),
+  );
+  const ofOther = undoSet('a', { idempotencyKey: 'other/0/b/1' });
+  expect(rest(ofOther, done('a'), done('cut'))).toEqual(journalOf(ofOther, done('a')));
+  const claimed: Given = { kind: 'claimed', owner: 'o', fence: 2, interrupted: true };
+  expect(rest(undoSet('a'), claimed, failed('a'), done('cut'))).toEqual(
+    journalOf(undoSet('a', { idempotencyKey: 'r/0/a/1', isUnknown: true }), failed('a')),
+  );
+});
+
+it('F7: a step that was undone appears where it was done again; given up, it is still where it was', () => {
+  const end: Given = { kind: 'failed', error };
+  const undone = (name: string): Given => ({ kind: 'undone', ...id(name), attempt: 1 });
+  const both = [done('a'), done('cut'), end, undone('cut'), undone('a'), retried()];
+  expect(rest(...both, done('a'), done('cut'), done('b'))).toEqual(journalOf(done('a')));
+  const twice = [...both, done('a'), done('cut'), end, undone('cut'), retried()];
+  expect(rest(...twice, done('b'), done('cut'))).toEqual(journalOf(done('a'), done('b')));
+  // What came after it then, and was not undone, comes after it now: the handler hears of it later.
+  const first = [done('cut'), done('b'), end, undone('cut'), retried()];
+  expect(rest(...first, done('cut', { before: 2 }), done('c'))).toEqual([]);
+  const givenUp: Given = { kind: 'undo-failed', ...id('cut'), attempt: 1, error };
+  expect(rest(done('a'), done('cut'), done('b'), end, givenUp, retried(), done('c'))).toEqual(journalOf(done('a')));
 });
 
 it('F6, O6: the copy has the names of the present from the beginning, and is asked about none of them again', () => {
@@ -269,4 +303,16 @@ it('R7: outcomes that the handler heard of in another order than they were recor
     done('cut'),
   );
   expect(others).toEqual(journalOf(done('third', { before: 1 }), done('fourth', { before: 1 })));
+});
+
+it('F6, O6: what was forgotten under an earlier name is forgotten under the present one', () => {
+  const renames: Given = { kind: 'upgraded', from: 1, version: 2, renames: [['old', 'cut']] };
+  const namesOf = (...given: readonly Given[]) =>
+    rest(...given).map((entry) => ('id' in entry ? entry.id![0] : entry.kind));
+  const ended: Given = { kind: 'failed', error };
+  const again = retried(['step', 'old', 1]);
+  expect(namesOf(done('a'), failed('old'), ended, again, done('b'), done('old'), renames)).toEqual(['a', 'b']);
+  const forgets: Given = { kind: 'upgraded', from: 1, version: 2, forgets: ['old'] };
+  const later = { ...renames, from: 2, version: 3 };
+  expect(namesOf(done('a'), done('old'), forgets, done('b'), done('old'), later)).toEqual(['a', 'b']);
 });

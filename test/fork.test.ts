@@ -2,7 +2,10 @@ import { expect, it } from 'vitest';
 import { z } from 'zod';
 import { forkJournal } from '../src/engine/fork.js';
 import { FatalError, type Stepfast } from '../src/index.js';
+import type { Batch } from '../src/store/batch.js';
 import type { JournalEntry } from '../src/store/journal.js';
+import type { Store } from '../src/store/store.js';
+import { wrapStore } from '../src/testing/failing-store.js';
 import { onEveryStore, world } from './harness.js';
 
 // Pins: spec F6 for `runs.fork`: a new run with the steps of another up to a step.
@@ -110,6 +113,89 @@ onEveryStore('fork', (medium) => {
     const fork = await engine.runs.fork('old', { before: 'b' });
     await w.clock.idle();
     expect([await fork.status(), w.log]).toEqual(['failed', [`undo in ${fork.id}`]]);
+  });
+
+  it('F6, F7: forked before a step that was undone and done again, what came before it is reused', async () => {
+    const w = world(medium);
+    let isBad = true;
+    const engine = w.engine((stepfast) => {
+      stepfast.job('undone', async ({ step }) => {
+        for (const name of ['a', 'b'])
+          await step.run(name, () => void w.log.push(name), { undo: () => void w.log.push(`undo ${name}`) });
+        await step.run('after', () => void w.log.push('after'));
+        await step.run('c', () => {
+          if (isBad) throw new FatalError('no');
+        });
+      });
+    });
+    await engine.start('undone', undefined, { id: 'old' });
+    await w.clock.idle();
+    isBad = false;
+    await engine.runs.retry('old');
+    await w.clock.idle();
+    expect(w.log.splice(0)).toEqual(['a', 'b', 'after', 'undo b', 'undo a', 'a', 'b']);
+    const fork = await engine.runs.fork('old', { before: 'b' });
+    await w.clock.idle();
+    expect([await fork.status(), w.log.splice(0)]).toEqual(['completed', ['b', 'after']]);
+    await engine.runs.fork('old', { before: 'a' });
+    await w.clock.idle();
+    expect(w.log).toEqual(['a', 'b', 'after']);
+  });
+
+  it('R2, F7: a fork undoes what it was given under the key that this was done under, and what it does itself under its own', async () => {
+    const w = world(medium);
+    const engine = w.engine((stepfast) => {
+      stepfast.job('keys', async ({ step, run }) => {
+        for (const name of ['a', 'b'])
+          await step.run(name, ({ idempotencyKey }) => void w.log.push(idempotencyKey), {
+            undo: ({ idempotencyKey }) => void w.log.push(idempotencyKey),
+          });
+        await step.run('c', () => {
+          if (run.id !== 'old') throw new FatalError('no');
+        });
+      });
+    });
+    await engine.start('keys', undefined, { id: 'old' });
+    await w.clock.idle();
+    expect(w.log.splice(0)).toEqual(['old/0/a/1', 'old/0/b/1']);
+    const { id } = await engine.runs.fork('old', { before: 'b' });
+    await w.clock.idle();
+    expect(w.log.splice(0)).toEqual([`${id}/0/b/1`, `${id}/0/b/1/undo`, 'old/0/a/1/undo']);
+    await engine.runs.retry(id);
+    await w.clock.idle();
+    expect(w.log.splice(0, 2)).toEqual([`${id}/1/a/1`, `${id}/1/b/1`]);
+    expect(w.log).toEqual([`${id}/1/b/1/undo`, `${id}/1/a/1/undo`]);
+  });
+
+  it('F6, F8: the timeout of a job counts from the first claim of a fork, also of one that was begun anew; then from its restart', async () => {
+    const w = world(medium);
+    const define = (stepfast: Stepfast) =>
+      stepfast.job<number>('loops', { timeout: '1h' }, async ({ payload, step }) => {
+        await step.run('a', () => undefined);
+        if (payload === 1) return step.restart(2);
+        await step.run('b', () => undefined);
+        await step.waitForEvent('go');
+        return step.restart(3);
+      });
+    const before = w.engine(define);
+    await before.start('loops', 1, { id: 'old' });
+    await w.clock.idle();
+    await before.close();
+    const without = w.engine();
+    const { id } = await without.runs.fork('old', { before: 'b' });
+    await without.close();
+    await w.clock.advance('2h');
+    const after = w.engine(define);
+    await after.ready();
+    await w.clock.idle();
+    const statusOf = async (run: string) => (await after.runs.get(run))!.status;
+    expect([await statusOf('old'), await statusOf(id)]).toEqual(['failed', 'waiting']);
+    await w.clock.advance('30m');
+    await after.dispatch('go', undefined);
+    await w.clock.advance('59m');
+    expect(await statusOf(id)).toBe('waiting');
+    await w.clock.advance('1m');
+    expect((await after.runs.get(id))!.error!.code).toBe('RUN_TIMEOUT');
   });
 
   it('F6, R5: waits that were over by then fit, though their key names the run that was forked', async () => {
@@ -222,6 +308,26 @@ onEveryStore('fork', (medium) => {
     expect(await again.result()).toEqual([1, 'b']);
     expect((await engine.runs.timeline(again.id))[0]).toMatchObject({ forkedFrom: { runId: fork.id, before: 'b' } });
     expect(await old.status()).toBe('failed');
+  });
+
+  it('F6, O3: a fork that is asked of the store once more, because the first answer was lost, is that fork', async () => {
+    const w = world(medium);
+    const again = {
+      name: 'again',
+      store: (store: Store) =>
+        wrapStore(store, async (name, given, call) => {
+          const first = await call();
+          return name === 'commit' && (given as Batch).starts?.[0]?.runId !== 'old' && (given as Batch).starts
+            ? call()
+            : first;
+        }),
+    };
+    const engine = w.engine(three(w.log), { use: [again] });
+    const old = await engine.start('three', 'x', { id: 'old' });
+    await old.result();
+    const fork = await engine.runs.fork('old', { before: 'c' });
+    expect(await fork.result()).toHaveLength(4);
+    expect(w.log.filter((line) => line.startsWith('c'))).toHaveLength(2);
   });
 
   it('F6: a waiting run may be forked; its wait and deadline begin anew, its event is its own', async () => {

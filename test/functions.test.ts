@@ -135,15 +135,84 @@ describe('a function', () => {
     expect([w.run.running.size, w.log, w.holds()]).toEqual([0, ['pump'], 0]);
   });
 
-  it('E11, F9: that has lost a race, or whose run is let go of, leaves no fact', async () => {
-    for (const fate of ['withdrawn', 'gone'] as const) {
-      const w = open();
-      w.functions.enter(w.ask('a'));
-      if (fate === 'withdrawn') w.run.withdrawn.add(keyOf('a'));
-      w.isGone = fate === 'gone';
-      await settle(3);
-      expect([fate, w.run.facts, w.run.running.size, w.holds()]).toEqual([fate, [], 0, 0]);
+  it('F9: whose run is let go of, leaves no fact', async () => {
+    const w = open();
+    w.functions.enter(w.ask('a'));
+    w.isGone = true;
+    await settle(3);
+    expect([w.run.facts, w.run.running.size, w.holds()]).toEqual([[], 0, 0]);
+  });
+
+  it('E11: that has lost a race is in flight until that is decided: then it is told, and what it came to is nobody’s', async () => {
+    const w = open();
+    const signals: AbortSignal[] = [];
+    for (const name of ['ended', 'hangs', 'other'])
+      w.functions.enter(
+        w.ask(name, ({ signal }) => {
+          signals.push(signal);
+          return name === 'hangs' ? never() : name;
+        }),
+      );
+    for (const key of ['ended', 'hangs'].map(keyOf)) {
+      w.run.losers.set(key, w.run.running.get(key));
+      w.run.running.delete(key);
     }
+    await settle(3);
+    const named = () => [w.run.facts.map(({ ask }) => ask.key), signals.map(({ aborted }) => aborted), w.holds()];
+    expect(named()).toEqual([['ended', 'other'].map(keyOf), [false, false, false], 1]);
+    w.functions.endLosers();
+    expect(named()).toEqual([[keyOf('other')], [false, true, false], 0]);
+    expect(w.run.losers.size).toBe(0);
+  });
+
+  it('E11: that has lost a race ends the round that left the end of the run to its fact, and no other', async () => {
+    for (const name of ['lost', 'other']) {
+      const w = open([{ kind: 'undo-set', id: ['other', 1] }]);
+      w.functions.enter(w.ask(name, () => name));
+      await settle(3);
+      w.run.isStirred = false;
+      w.run.losers.set(keyOf('lost'), undefined);
+      w.functions.endLosers();
+      expect([name, w.run.isStirred, w.run.facts.length]).toEqual([name, name === 'lost', name === 'lost' ? 0 : 1]);
+      expect([...w.run.late.keys()]).toEqual([]); // what has an outcome that counts is not late
+    }
+  });
+
+  it('E11: that has lost a race is told so where it waits for a number', async () => {
+    const w = open();
+    const rejected: unknown[] = [];
+    const change = { kind: 'increment', key: 'n', by: 1 } as const;
+    const asked = (name: string) =>
+      ({
+        ask: w.ask(name),
+        nth: 1,
+        change,
+        resolve: () => undefined,
+        reject: (why: unknown) => rejected.push(why),
+      }) as never;
+    w.run.increments = [asked('lost'), asked('other')];
+    w.run.losers.set(keyOf('lost'), undefined);
+    w.functions.endLosers();
+    expect(rejected).toEqual([new Error('The step has lost a race.')]);
+    expect(w.run.increments.length).toBe(1);
+  });
+
+  it('F7: what has run out of time is late as its function is, and a loser that has ended as it ended', async () => {
+    const w = open([
+      { kind: 'undo-set', id: ['slow', 1] },
+      { kind: 'undo-set', id: ['lost', 1] },
+    ]);
+    const inside = gate<string>();
+    w.functions.enter(w.ask('slow', () => inside.promise, { timeoutMs: 5 }));
+    w.functions.enter(w.ask('lost', () => 'came'));
+    w.run.losers.set(keyOf('lost'), w.run.running.get(keyOf('lost')));
+    w.run.running.delete(keyOf('lost'));
+    await settle(3);
+    await w.h.advance(5);
+    const late = w.functions.stop(new Error('why'));
+    inside.open('charged');
+    expect(await late.get(keyOf('slow'))).toEqual({ value: 'charged' });
+    expect(await late.get(keyOf('lost'))).toEqual({ value: 'came' });
   });
 
   it('F9: is told when it is stopped; it is late where it can be undone, and forgotten where it can not', async () => {

@@ -1,6 +1,7 @@
 import { expect } from 'vitest';
 import { type MemoryMedium, memoryMedium, memoryStore } from '../adapters/memory/index.js';
-import { createEngine, type EngineOptions, type Stepfast } from '../src/engine/engine.js';
+import { createEngine, type Stepfast } from '../src/engine/engine.js';
+import type { EngineOptions } from '../src/engine/options.js';
 import type { Platform } from '../src/platform.js';
 import type { Batch, CommitOutcome } from '../src/store/batch.js';
 import type { DuePage, DueQuery, OpenOptions, Store, StoreListener } from '../src/store/store.js';
@@ -29,6 +30,11 @@ export async function soon<Value>(promise: Promise<Value>): Promise<Value> {
 export const never = () => new Promise<never>(() => undefined);
 export const kindsOf = ({ run }: Pick<Batch, 'run'>): string[] => (run?.append ?? []).map(({ kind }) => kind);
 export const codeOf = (code: string) => expect.objectContaining({ code });
+
+/** A `migrate` that no run fits: also one that no code has begun is blocked by it. */
+export const unfit = (): never => {
+  throw new Error('No run of before fits.');
+};
 
 /** What the store does with a commit: `pass` is what it would have done. */
 export type OnCommit = (batch: Batch, pass: () => Promise<CommitOutcome>) => Promise<CommitOutcome>;

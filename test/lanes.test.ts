@@ -141,7 +141,31 @@ describe('what an engine knows of the queues', () => {
       ...[job('says', { name: 'q', concurrency: 2 }), job('rates', { name: 'q', rateLimit: { limit: 3, per: '1m' } })],
     );
     expect(['q', 'p', 'default', 'unheard'].map(lanes.concurrency)).toEqual([2, 5, 8, 8]);
-    expect(['q', 'p', 'unheard'].map(lanes.rate)).toEqual([{ limit: 3, perMs: 60_000 }, undefined, undefined]);
+    const rate = { limit: 3, perMs: 60_000 };
+    expect(['q', 'p', 'unheard'].map(lanes.limits)).toEqual([
+      { concurrency: 2, rate }, // nothing is left to ask for
+      { concurrency: 5, rate: undefined, defaultConcurrency: 8 },
+      { concurrency: undefined, rate: undefined, defaultConcurrency: 8 },
+    ]);
+  });
+
+  it('Q2: is told to others by job, in one order whoever tells it, and only what is new; jobs that are not here keep theirs', () => {
+    const says = job('says', { name: 'q', concurrency: 2 });
+    const rates = job('rates', { name: 'q', rateLimit: { limit: 3, per: '1m' } });
+    const silent = job('silent', { name: 'q', priority: 1 });
+    const rows = [
+      { job: 'rates', queue: 'q', rate: { limit: 3, perMs: 60_000 } },
+      { job: 'says', queue: 'q', concurrency: 2 },
+    ];
+    const told = (said: typeof rows | undefined, ...jobs: AnyJob[]) => lanesOf(...jobs).lanes.told(said as never);
+    expect(told([], says, silent, rates)).toEqual(rows);
+    expect(told([rows[0]!], says)).toEqual(rows);
+    expect(told([rows[1]!], rates)).toEqual(rows);
+    for (const jobs of [[says, rates], [rates, says], [says], [silent]])
+      expect(told(rows as never, ...jobs)).toBeUndefined();
+    expect(told(rows as never, job('says', 'q'))).toEqual([rows[0]]); // it says nothing any more
+    expect(told([], silent)).toBeUndefined();
+    expect(told(undefined, silent)).toEqual([]); // what was there is damaged
   });
 
   it('Q2, Q4: a queue counts as full until its instant, and not by a clock that has been set back', () => {

@@ -64,6 +64,37 @@ test('F5: a function is not entered when the answer to its commit came later tha
   expect(entered).toBe(0);
 });
 
+test('D8: a function hears the number that was counted for it, though the fence could not be confirmed behind that commit', async () => {
+  const { medium, clock, engine } = newWorld();
+  const store = memoryStore({ medium });
+  const commit = store.commit.bind(store);
+  let failed = 0;
+  store.commit = async (batch) => {
+    const outcome = await commit(batch);
+    // Its answer comes later than the lease: the function that is to begin beside it is not entered unconfirmed.
+    if (kindsOf(batch).includes('state-incremented')) clock.jump(clock.now() + 20_000);
+    if (batch.run && !batch.run.state && !failed++) throw new Error('the answer was lost');
+    return outcome;
+  };
+  const heard: number[] = [];
+  const stepfast = engine({ store });
+  const job = stepfast.job('job', async ({ step }) => {
+    const counting = step.run('count', async ({ state }) => void heard.push(await state.increment('n')));
+    await step.run('beside', () => 1);
+    await Promise.all([counting, step.run('next', () => 2)]);
+    return 'done';
+  });
+  const run = await stepfast.start(job);
+  await until(() => failed);
+  await clock.idle();
+  expect(heard).toEqual([1]);
+  await until(async () => {
+    await clock.advance('10s');
+    return (await run.status()) === 'completed';
+  });
+  await stepfast.close();
+});
+
 test('R11: an engine does not spin while a handler backs off, when the answer to the commit that said so was lost', async () => {
   const { medium, clock, engine } = newWorld();
   const store = memoryStore({ medium });

@@ -1,5 +1,7 @@
-import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { RunSnapshot, Stepfast } from '../src/index.js';
+import { type LogLine, saidBefore } from '../src/run/log.js';
+import type { JournalEntry } from '../src/store/journal.js';
 import { crashEverywhere, everyWay } from './crash-everywhere.js';
 import { media, type World, world } from './harness.js';
 
@@ -78,9 +80,67 @@ everyWay('log', (open) => {
     const timeline = await engine.runs.timeline('r');
     expect(timeline.map(({ kind, name, message }) => message ?? `${kind} ${name ?? ''}`)).toEqual([
       ...['started ', 'claimed ', 'begin', 'in a', 'step-completed a', 'between'],
-      ...['in b 1', 'attempt-failed b', 'in b 2', 'step-completed b', 'wait-set go', 'behind'],
+      ...['in b 1', 'attempt-failed b', 'in b 2', 'step-completed b', 'behind', 'wait-set go'],
     ]);
     expect(timeline.map(({ at }) => at)).toEqual(timeline.map(({ at }) => at).sort((one, other) => one - other));
+  });
+
+  it('V2: what a handler has said stands before what it asks for then, and before the end', async () => {
+    const w = open();
+    const define: Define = (stepfast) => {
+      stepfast.job('told', { retry: { jitter: false } }, async ({ payload, step, log }) => {
+        log.info('top');
+        const nap = step.sleep('nap', '1h');
+        log.info('beside');
+        await nap;
+        log.info('up');
+        await step.uuid();
+        await step.run('booked', () => 1, { undo: () => undefined }); // in the turn of the uuid
+        log.info('waits');
+        const go = step.waitForEvent('go');
+        log.info('for');
+        const on = step.waitForEvent('on');
+        log.info('both');
+        await Promise.all([go, on]);
+        log.debug('end');
+        if (payload === 'fails') throw new RangeError('no');
+      });
+    };
+    const engine = w.engine(define);
+    for (const payload of ['ends', 'fails'])
+      await engine.start('told', payload, { id: payload, retry: { maxAttempts: 1 } });
+    await w.clock.advance('1h');
+    await engine.dispatch('go');
+    await engine.dispatch('on');
+    await w.clock.idle();
+    for (const [id, ...end] of [
+      ['ends', 'completed '],
+      ['fails', 'failed ', 'undone booked'],
+    ] as const) {
+      const timeline = await engine.runs.timeline(id);
+      expect(timeline.map(({ kind, name, message }) => message ?? `${kind} ${name ?? ''}`)).toEqual([
+        ...['started ', 'claimed ', 'top', 'sleep-set nap', 'beside', 'sleep-ended nap', 'up'],
+        ...['value-made stepfast:uuid', 'undo-set booked', 'step-completed booked'],
+        ...['waits', 'wait-set go', 'for', 'wait-set on', 'both', 'event-taken go', 'event-taken on', 'end', ...end],
+      ]);
+    }
+    const before = await engine.runs.timeline('ends');
+    const after = await reload(w, engine, define);
+    expect(await after.runs.timeline('ends')).toEqual(before);
+  });
+
+  it('V2: a line that was said after a round had begun is no later than what stands behind it', async () => {
+    const w = open();
+    const engine = w.engine((stepfast) =>
+      stepfast.job('slow', ({ log }) => {
+        w.clock.jump(w.clock.now() + 5);
+        log.info('said');
+      }),
+    );
+    await engine.start('slow', undefined, { id: 'r' });
+    await w.clock.idle();
+    const instants = (await engine.runs.timeline('r')).map(({ at }) => at);
+    expect(instants).toEqual([...instants].sort((one, other) => one - other));
   });
 
   it('V3: silent while replaying: reloads add no line', async () => {
@@ -132,6 +192,95 @@ everyWay('log', (open) => {
     await w.clock.advance('1m');
     expect((await run(engine)).status).toBe('completed');
     expect(await said(engine)).toEqual(['begin', 'attempt 1', 'attempt 2', 'attempt 3', 'end']);
+  });
+
+  it('V3: what a handler says for the first time after it has thrown is kept, and what it said before that stands before it', async () => {
+    const w = open();
+    let passes = 0;
+    const define: Define = (stepfast) =>
+      stepfast.job('parses', { retry: { initialDelay: '1s' } }, async ({ step, log }) => {
+        log.info('begin');
+        await step.run('work', () => undefined);
+        if (++passes < 3) {
+          log.warn('parsing failed', { pass: passes });
+          throw new Error('bad');
+        }
+        log.info('parsed');
+        await step.waitForEvent('go');
+        log.info('end');
+      });
+    const engine = w.engine(define);
+    await engine.start('parses', undefined, { id: 'r' });
+    await w.clock.advance('1m');
+    const again = await reload(w, engine, define);
+    await again.dispatch('go');
+    await w.clock.idle();
+    expect(await said(again)).toEqual(['begin', 'parsing failed', 'parsing failed', 'parsed', 'end']);
+    const timeline = (await again.runs.timeline('r')).flatMap(({ kind, message }) =>
+      message === 'parsing failed' || kind === 'handler-failed' ? [kind] : [],
+    );
+    expect(timeline).toEqual(['logged', 'handler-failed', 'logged', 'handler-failed']);
+  });
+
+  it('V3: what is said for the first time after a retry is kept, and what was said before it is not said again', async () => {
+    const w = open();
+    let isPaid = false;
+    const define: Define = (stepfast) =>
+      stepfast.job('pays', { retry: { maxAttempts: 1 } }, async ({ step, log }) => {
+        log.info('begin');
+        await step
+          .run('pay', () => {
+            if (!isPaid) throw new Error('declined');
+          })
+          .catch((error) => {
+            log.error('not paid');
+            throw error;
+          });
+        for (const name of ['a', 'b', 'c']) {
+          await step.run(name, () => undefined);
+          log.info('sent'); // the same words are another line each time
+        }
+        await step.waitForEvent('go');
+        log.info('end');
+      });
+    let engine = w.engine(define);
+    await engine.start('pays', undefined, { id: 'r' });
+    await w.clock.idle();
+    expect(await said(engine)).toEqual(['begin', 'not paid']);
+    isPaid = true;
+    await engine.runs.retry('r');
+    await w.clock.idle();
+    for (let reloads = 0; reloads < 2; reloads++) engine = await reload(w, engine, define);
+    await engine.dispatch('go');
+    await w.clock.idle();
+    expect(await said(engine)).toEqual(['begin', 'not paid', 'sent', 'sent', 'sent', 'end']);
+  });
+
+  it('V3: the same, whichever commit the app dies at', async () => {
+    let tries = 0;
+    await crashEverywhere(open, {
+      define: (stepfast) =>
+        stepfast.job('tries', { retry: { initialDelay: '1s' } }, async ({ step, log }) => {
+          log.info('begin');
+          await step.run('work', () => void (tries = 0));
+          if (++tries === 1) {
+            log.warn('bad');
+            throw new Error('bad');
+          }
+          log.info('good');
+          await step.run('more', () => undefined);
+          log.info('end');
+        }),
+      async play(engine, w) {
+        await engine.start('tries', undefined, { id: 'r' });
+        await w.clock.advance('1m');
+      },
+      async check(engine, _, where) {
+        const lines = await said(engine);
+        expect(lines, where).toEqual(expect.arrayContaining(['begin', 'good', 'end']));
+        expect(new Set(lines).size, where).toBe(lines.length);
+      },
+    });
   });
 
   it('V3: at most 1,000 lines a run are kept; the run goes on', async () => {
@@ -327,4 +476,94 @@ it('V3: a commit whose answer is lost doubles no line, of handler or step', { ti
       .toBe('completed');
     expect(await said(engine), `at ${at}`).toEqual(['work 0', 'begin 1', 'work 1', 'more', 'end']);
   }
+});
+
+describe.each(['memory', 'indexeddb'] as const)('progress that is a file (%s)', (name) => {
+  const file = (text: string) => ({ preview: new Blob([text], { type: 'text/plain' }) });
+  const textOf = ({ progress }: RunSnapshot) => (progress as ReturnType<typeof file> | undefined)?.preview.text();
+
+  /** A run that says how far it is whenever it is told to, in front of an engine that does not drive it. */
+  const open = () => {
+    const w = world(media[name]!);
+    const inside: { say?: (text: string) => void; end?: () => void } = {};
+    const define: Define = (stepfast) =>
+      stepfast.job('slow', async ({ step }) => {
+        await step.run('work', async ({ progress }) => {
+          inside.say = (text) => progress(file(text));
+          await new Promise<void>((end) => Object.assign(inside, { end }));
+        });
+        await step.waitForEvent('go');
+      });
+    const listen = (engine: Stepfast) => {
+      const heard: Promise<string | undefined>[] = [];
+      engine.runs.subscribe('r', (snapshot) => void heard.push(textOf(snapshot) ?? Promise.resolve(undefined)));
+      return async () =>
+        (await Promise.all(heard)).filter((text, at, all) => text !== undefined && text !== all[at - 1]);
+    };
+    return { w, inside, define, listen };
+  };
+
+  it('V1, V3: another one of the same size and type is stored, and told here and in other contexts', async () => {
+    const { w, inside, define, listen } = open();
+    const engine = w.engine(define);
+    const other = w.engine();
+    await engine.start('slow', undefined, { id: 'r' });
+    const heard = [listen(engine), listen(other)];
+    await expect.poll(() => inside.say).toBeDefined();
+    for (const [at, text] of ['red', 'tan', 'red'].entries()) {
+      inside.say!(text);
+      const told = ['red', 'tan', 'red'].slice(0, at + 1);
+      for (const texts of heard) await expect.poll(texts).toEqual(told);
+      expect(await textOf(await run(other))).toBe(text);
+    }
+  });
+
+  it('R12, V3: said and stored once: neither time, nor looks, nor a reload, commits or tells anything more', async () => {
+    const { w, inside, define } = open();
+    let engine = w.engine(define);
+    const other = w.engine();
+    await engine.start('slow', undefined, { id: 'r' });
+    await expect.poll(() => inside.say).toBeDefined();
+    inside.say!('red');
+    await expect.poll(async () => textOf(await run(other))).toBe('red');
+    for (const end of [() => undefined, inside.end!]) {
+      end();
+      await w.clock.idle();
+      const told: RunSnapshot[] = [];
+      const undo = other.runs.subscribe('r', (snapshot) => void told.push(snapshot));
+      await expect.poll(() => told.length).toBe(1);
+      const before = w.commits();
+      await w.clock.advance('1h');
+      expect([w.commits() - before, told.length]).toEqual([0, 1]);
+      undo();
+    }
+    const before = await engine.runs.timeline('r');
+    for (let reloads = 0; reloads < 3; reloads++) engine = await reload(w, engine, define);
+    expect(await engine.runs.timeline('r')).toEqual(before);
+    expect([(await run(engine)).status, await textOf(await run(engine))]).toEqual(['waiting', 'red']);
+  });
+});
+
+it('V3: what was said before a turn is known once each, in any order; not what steps have said, nor an earlier generation', () => {
+  const line = (message: string, more: object = {}) =>
+    ({ kind: 'logged', at: 1, level: 'info', message, ...more }) as unknown as LogLine;
+  const entries = [
+    line('a'),
+    line('twice'),
+    line('of a step', { id: ['s', 1] }),
+    line('twice'),
+    line('earlier', { earlier: true }),
+    line('with', { data: { n: 1 } }),
+    { kind: 'retried', at: 1, forgets: [] },
+    line('after'),
+  ] as unknown as JournalEntry[];
+  const isKnown = saidBefore({ entries, turnedAt: 6 });
+  const asked = ['twice', 'a', 'a', 'twice', 'twice', 'of a step', 'earlier', 'with', 'after'];
+  expect(asked.map((message) => isKnown(line(message)))).toEqual([
+    ...[true, true, false, true, false, false, false, false, false],
+  ]);
+  expect([isKnown(line('with', { data: { n: 2 } })), isKnown(line('with', { data: { n: 1 }, at: 9 }))]).toEqual([
+    false,
+    true,
+  ]);
 });

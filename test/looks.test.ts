@@ -309,3 +309,82 @@ describe('an engine that looks no more', () => {
     }
   });
 });
+
+describe('what jobs say of their queues', () => {
+  const says = (stepfast: Stepfast) => stepfast.job('says', { queue: { name: 'q', concurrency: 2 } }, () => 1);
+  const rows = [{ job: 'says', queue: 'q', concurrency: 2 }];
+  const toldTo = (own: HandStore) => {
+    const told: unknown[] = [];
+    own.onCommit = async (batch, pass) => {
+      for (const change of batch.state ?? [])
+        if (change.kind === 'set') told.push([change.key, change.value, change.ifRevision]);
+      return pass();
+    };
+    return told;
+  };
+
+  it('Q2, D3: is written over where it is damaged, and driving goes on', async () => {
+    const h = hands();
+    const engine = h.engine(says);
+    engine.own.state = async () => {
+      throw new StepfastError('STORE_CORRUPT', 'Bits are gone.');
+    };
+    const told = toldTo(engine.own);
+    const run = await engine.start('says');
+    expect(await soon(run.result())).toBe(1);
+    expect(told).toEqual([['stepfast:lanes', rows, undefined]]);
+    await soon(engine.close());
+  });
+
+  it('Q2: is not written over where it can not be read for now: nothing is driven until it is', async () => {
+    const h = hands();
+    const engine = h.engine(says);
+    const state = engine.own.state.bind(engine.own);
+    let isAway = true;
+    engine.own.state = async (key) => {
+      if (isAway) throw new StepfastError('STORE_UNAVAILABLE', 'The disk is away.');
+      return state(key);
+    };
+    const told = toldTo(engine.own);
+    const run = await engine.start('says');
+    await settle();
+    expect([told, h.row(run.id)!.status, h.errors]).toEqual([[], 'queued', [codeOf('STORE_UNAVAILABLE')]]);
+    isAway = false;
+    await h.impatient();
+    expect(await soon(run.result())).toBe(1);
+    expect(told).toEqual([['stepfast:lanes', rows, 0]]);
+    await soon(engine.close());
+  });
+
+  it('Q2: of a job that is registered later is told by the next look, and said once', async () => {
+    const h = hands();
+    const engine = h.engine((stepfast) => stepfast.job('silent', () => 0));
+    const told = toldTo(engine.own);
+    await soon((await engine.start('silent')).result());
+    expect(told).toEqual([]);
+    says(engine);
+    for (const result of [1, 1]) expect(await soon((await engine.start('says')).result())).toBe(result);
+    expect(told).toEqual([['stepfast:lanes', rows, 0]]);
+    await soon(engine.close());
+  });
+
+  it('Q2: is told again where another context was faster', async () => {
+    const h = hands();
+    const engine = h.engine(says);
+    const told = toldTo(engine.own);
+    const state = engine.own.state.bind(engine.own);
+    let reads = 0;
+    engine.own.state = async (key) => {
+      const row = await state(key);
+      return ++reads === 1 ? { key, value: [], revision: 99 } : row;
+    };
+    const run = await engine.start('says');
+    expect(await soon(run.result())).toBe(1);
+    await settle();
+    expect(told).toEqual([
+      ['stepfast:lanes', rows, 99],
+      ['stepfast:lanes', rows, 0],
+    ]);
+    await soon(engine.close());
+  });
+});

@@ -207,7 +207,7 @@ everyWay('match', (open) => {
     await engine.dispatch('came', {});
     await w.clock.idle();
     expect((await run(engine)).status).toBe('waiting');
-    expect(w.errors).toEqual([expect.any(TypeError)]);
+    expect(w.errors).toMatchObject([{ runId: 'r', job: 'throws', step: 'came', cause: expect.any(TypeError) }]);
     await engine.dispatch('came', { user: { id: 1 } });
     await w.clock.idle();
     expect((await run(engine)).result).toEqual([{ user: { id: 1 } }, {}]);

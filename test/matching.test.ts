@@ -126,7 +126,7 @@ describe('what a wait is given', () => {
     expect.objectContaining({ code, message: expect.stringMatching(said.join('.*')) });
 
   it('is refused by name, with what may be given', () => {
-    expect(() => make([])).toThrow(refusal('INVALID_NAME', 'name of an event', '""'));
+    expect(() => make([])).toThrow(refusal('INVALID_NAME', 'waitForEvent', 'an empty array', 'at least one'));
     expect(() => make(['ok', ''])).toThrow(refusal('INVALID_NAME', 'name of an event', '""'));
     expect(() => make(['a'], { onTimeout: 'explode' })).toThrow(
       refusal('INVALID_OPTION', 'onTimeout is "explode"', '"fail", "continue" or "cancel"'),
@@ -174,7 +174,7 @@ describe('what a wait is given', () => {
     const { judge } = make(['a'], { schema: even, match: (n: number) => n !== 20 });
     expect(await judge!(3)).toStrictEqual({ kind: 'fits', payload: 30 });
     expect(await judge!(2)).toStrictEqual({ kind: 'other' });
-    expect(await judge!(-1)).toStrictEqual({ kind: 'refused', reason: 'too small' });
+    expect(await judge!(-1)).toStrictEqual({ kind: 'refused', reason: 'does not fit its schema at $' });
     const says = (answer: unknown) => make(['a'], { match: () => answer }).judge!(1);
     for (const no of [undefined, null, 0, false]) expect(await says(no)).toStrictEqual({ kind: 'other' });
     await expect(says(Promise.resolve(true))).rejects.toThrow(/What match gave.*at once: true or false, not a promise/);

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { createEngine, type EngineOptions } from '../src/engine/engine.js';
+import { createEngine } from '../src/engine/engine.js';
+import type { EngineOptions } from '../src/engine/options.js';
 import type { Stepfast, Store } from '../src/index.js';
 import { systemPlatform } from '../src/system.js';
 import { onEveryStore, type World, world } from './harness.js';

@@ -119,6 +119,91 @@ describe('replay that stands still', () => {
     await soon(engine.close());
   });
 
+  it('R7: and where all that is asked for was open when what is missing was recorded', async () => {
+    const h = await left(async ({ step }) => {
+      const going = step.waitForEvent('go');
+      for (const name of ['a', 'b']) await step.run(name, () => name);
+      await going;
+    });
+    const engine = await taken(h, async ({ step }) => void (await step.waitForEvent('go')));
+    expect([h.row('r')!.status, driftsOf(h)]).toEqual(['waiting', []]);
+    await h.impatient(LIMITS.stallMs);
+    const gone = [
+      ['step', 'a', 1],
+      ['step', 'b', 1],
+    ];
+    expect(driftsOf(h)).toMatchObject([{ ids: gone, slack: 0 }]);
+    expect(h.row('r')!.status).toBe('completed');
+    await soon(engine.close());
+  });
+
+  it('R7: of one that was let go of in the middle of a turn nothing is waited for', async () => {
+    const h = await left(async ({ step }) => {
+      const going = step.waitForEvent('go');
+      await step.run('a', () => 'a');
+      await going;
+    });
+    const hop = { isHeld: false, release: (): void => undefined };
+    const define = job(async ({ step }) => void (await step.waitForEvent('go')));
+    const held = (callback: () => void) => {
+      if (hop.isHeld) hop.release = () => void setImmediate(callback);
+      else setImmediate(callback);
+    };
+    const engine = h.engine(define, {}, { hop: held });
+    engine.own.onLoad = async () => void (hop.isHeld = true);
+    await engine.ready();
+    await settle();
+    expect(hop.isHeld, 'in the middle of its first turn').toBe(true);
+    const closing = engine.close();
+    hop.isHeld = false;
+    hop.release();
+    await soon(closing);
+    await settle();
+    await h.impatient(LIMITS.stallMs);
+    expect([driftsOf(h), h.errors]).toEqual([[], []]);
+  });
+
+  it('R7: a step in flight since before a pass comes behind what was recorded since, whatever else is asked for', async () => {
+    const [inside, outside] = [gate(), gate()];
+    let passes = 0;
+    const { h, engine } = await play(async ({ step }) => {
+      const isFirst = ++passes === 1;
+      const loser = step.run('loser', () => inside.promise.then(() => 'loser'));
+      const winner = (isFirst ? Promise.resolve() : outside.promise).then(() => step.run('winner', () => 'winner'));
+      // In the place of the winner: as many are asked for as when that was recorded.
+      if (!isFirst) void step.run('new', () => 'new');
+      return [await Promise.race([loser, winner]), await loser];
+    }, 'always');
+    expect([passes > 1, h.kinds('r')]).toEqual([true, expect.arrayContaining(['step-completed'])]);
+    inside.open();
+    await settle();
+    outside.open();
+    await settle();
+    expect(h.row('r')!.status).toBe('completed');
+    expect(await (await engine.start('job', 'p', { id: 'r' })).result()).toEqual(['winner', 'loser']);
+    await soon(engine.close());
+  });
+
+  it('R7: nor does one come before a value that was made when it was asked for', async () => {
+    const [inside, outside, last] = [gate(), gate(), gate()];
+    let passes = 0;
+    const { h, engine } = await play(async ({ step }) => {
+      const before = ++passes === 1 ? Promise.resolve() : outside.promise;
+      void before.then(() => step.run('beside', () => last.promise));
+      const slow = step.run('slow', () => inside.promise.then(() => 'slow'));
+      const won = await Promise.race([slow, step.now().then(() => 'value')]);
+      return [await step.run(`act on ${won}`, () => last.promise.then(() => won)), await slow];
+    }, 'always');
+    expect(passes).toBeGreaterThan(1);
+    for (const each of [inside, outside, last]) {
+      each.open();
+      await settle();
+    }
+    expect(h.row('r')!.status).toBe('completed');
+    expect(await (await engine.start('job', 'p', { id: 'r' })).result()).toEqual(['value', 'slow']);
+    await soon(engine.close());
+  });
+
   it('R7, E11: of one that has lost a race by the time when patience is over, nothing is said', async () => {
     const h = await recorded();
     const outside = gate();

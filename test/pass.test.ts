@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { HandlerContext, JobOptions, Stepfast, StepfastError } from '../src/index.js';
+import { FatalError, type HandlerContext, type JobOptions, type Stepfast, type StepfastError } from '../src/index.js';
 import { LIMITS } from '../src/limits.js';
 import { codeOf, gate, hands, kindsOf, never, settle, soon } from './hand-kit.js';
 
@@ -116,9 +116,10 @@ describe('a handler', () => {
       const { h, engine } = await play(async ({ step, log }) => {
         log.info('1');
         await step.run('a', () => 1);
-        for (const line of ['2', '3', '4']) log.info(line);
+        for (const line of ['2', '3', '4', '5']) log.info(line);
       });
       expect([linesOf(h), h.row('r')!.status]).toEqual([['1', '2', '3'], 'completed']);
+      expect(h.warnings).toEqual(['Run r has 3 log lines: no more are kept.']);
       await soon(engine.close());
     } finally {
       LIMITS.logs = logs;
@@ -194,6 +195,65 @@ describe('what is told to who develops', () => {
     });
     expect(plain.h.warnings).toEqual([]);
     await soon(plain.engine.close());
+  });
+
+  it('R8: nor which steps it has not awaited and that have ended since, failed even, and sleeps', async () => {
+    const { h, engine } = await play(
+      async ({ step }) => {
+        void step.run('fast', () => 1);
+        void step.run('bad', () => {
+          throw new Error('own');
+        });
+        void step.sleep('nap', '1h');
+        void step.dispatch('told');
+        await step.run('last', () => 2);
+        await step.run('very last', () => 3);
+      },
+      { retry: { maxAttempts: 1 } },
+    );
+    expect(h.row('r')!.status).toBe('completed');
+    expect(h.warnings).toEqual([expect.stringMatching(/ended without awaiting "fast", "bad", "nap", "told"\. /)]);
+    await soon(engine.close());
+  });
+
+  it.each<[string, (context: Context) => unknown]>([
+    ['Promise.all', ({ step }) => Promise.all([step.run('a', () => 1), step.run('b', () => 2)])],
+    ['Promise.race', async ({ step }) => void (await Promise.race([step.run('a', () => 1), step.sleep('b', '1h')]))],
+    ['step.race', async ({ step }) => void (await step.race([step.run('a', () => 1), step.sleep('b', '1h')]))],
+    ['a return', ({ step }) => step.run('a', () => 1)],
+    ['an async return', async ({ step }) => step.run('a', () => 1)],
+    ['then', async ({ step }) => void (await step.run('a', () => 1).then((value) => value + 1))],
+    [
+      'finally, in a promise that is left',
+      async ({ step }) => {
+        void step.run('a', () => 1).finally(() => undefined);
+        await step.run('b', () => 2);
+        await step.run('c', () => 3);
+      },
+    ],
+    [
+      'an await that comes late',
+      async ({ step }) => {
+        const first = step.run('a', () => 1);
+        await step.run('b', () => 2);
+        await first;
+      },
+    ],
+    [
+      'a handler that throws before it comes to it',
+      async ({ step }) => {
+        const first = step.run('a', () => 1);
+        await step.run('b', () => 2);
+        const refuse = () => Promise.reject(new FatalError('own'));
+        await refuse();
+        await first;
+      },
+    ],
+  ])('R8: nothing of steps that are looked at, here by %s', async (_, handler) => {
+    const { h, engine } = await play(handler);
+    expect(h.row('r')!.status).toMatch(/completed|failed/);
+    expect(h.warnings).toEqual([]);
+    await soon(engine.close());
   });
 });
 

@@ -24,6 +24,7 @@ import {
 import { SKEW_MS } from '../src/store/due.js';
 import { identityKey, type JournalEntry } from '../src/store/journal.js';
 import type { EventRow, RunRow } from '../src/store/rows.js';
+import type { Json } from '../src/values/json.js';
 
 // Pins: what is answered from a run in memory alone: which event fits, what is due first, which functions may start, what
 // the row says next (spec E3 to E10, R7, R8, F8).
@@ -58,7 +59,15 @@ const asked = (kind: string, name: string, more: object = {}): Ask => {
   const namespace = kind === 'wait' ? 'wait' : 'step';
   const command = { kind, ...(kind === 'run' && { fn: () => undefined }), ...more } as unknown as Command;
   const id = [name, 1] as const;
-  return { namespace, id, key: identityKey(namespace, id), command, settle: () => undefined, released: 0 };
+  return {
+    namespace,
+    id,
+    key: identityKey(namespace, id),
+    command,
+    settle: () => undefined,
+    released: 0,
+    since: undefined,
+  };
 };
 const wait = (name: string, more: object = {}): Given => ({
   ...{ kind: 'wait-set', id: [name, 1], events: ['a'], onTimeout: 'fail' },
@@ -132,8 +141,12 @@ describe('the event that a wait takes', () => {
     expect(one(live([wait('w')], [ask], [event(5), event(4)]))).toBe(4);
     expect(one(live([taken(4), wait('w')], [ask], [event(5), event(4)]))).toBe(5);
     expect(one(live([wait('w', { deadline: at - 1 })], [ask], [event(4)]))).toBeUndefined();
-    expect(one(live([wait('w')], [ask], [event(4, { expiresAt: at })]))).toBeUndefined();
-    expect(one(live([wait('w')], [ask], [event(4, { expiresAt: at + 1 })]))).toBe(4);
+    const over = live([wait('w')], [ask], [event(3, { expiresAt: at }), event(4, { expiresAt: at + 1 })]);
+    expect(one(over), 'the store has offered it').toBe(3);
+    over.offers.expire(at);
+    expect(one(over)).toBe(4);
+    over.offers.expire(at + 1);
+    expect(one(over)).toBeUndefined();
     expect(one(live([wait('w')], [ask], [event(4, { runId: 'other' })]))).toBeUndefined();
     const left = live([taken(9, { over: [6] }), wait('w')], [ask], [event(7), event(6), event(9)]);
     expect(one(left)).toBe(6); // what was left for another wait; 7 counts as taken with 9
@@ -433,6 +446,13 @@ describe('the row as the next commit leaves it', () => {
     ] as const)
       expect(same(over)).toBe(false);
     expect(same({ progress: 1 })).toBe(false);
+    const blob = () => ({ half: { $: ['Blob', new Blob(['a']), 1, '', null] } }) as never;
+    const said: Json = blob();
+    expect([same({ progress: said }, { progress: said }), same({ progress: said }, { progress: blob() })]).toEqual([
+      true,
+      false,
+    ]);
+    expect(same({ progress: { done: 1 } }, { progress: { done: 1 } })).toBe(true);
     expect(same({ unsettled: true, dueAt: 6 }, { unsettled: true })).toBe(true); // due at once, either way
   });
 });

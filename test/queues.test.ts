@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { memoryStore } from '../adapters/memory/index.js';
-import { createStepfast, type QueueOptions, type Stepfast } from '../src/index.js';
+import { createStepfast, type HandlerContext, type QueueOptions, type Stepfast } from '../src/index.js';
 import { media, onEveryStore, world } from './harness.js';
 
 // Pins: spec Q2 and F4: queues are lanes of a store, with concurrency, rate, debounce and singleton.
@@ -417,6 +417,53 @@ for (const name of ['memory', 'indexeddb'])
     expect(new Set(ones.map(({ id }) => id)).size).toBe(1);
     expect(ones.filter(({ created }) => created)).toHaveLength(1);
   });
+
+for (const name of ['memory', 'indexeddb'])
+  it(`Q2: a queue is what a job says of it, also where that job is not registered (${name})`, async () => {
+    const w = world(media[name]!);
+    let inFlight = 0;
+    let most = 0;
+    const turn = () => new Promise((resolve) => setImmediate(resolve));
+    const work = ({ run, step }: HandlerContext<undefined>) =>
+      step.run('go', async () => {
+        most = Math.max(most, ++inFlight);
+        for (let turns = 0; turns < 60; turns++) await turn();
+        inFlight--;
+        w.log.push(run.id);
+      });
+    const queue = { name: 'q', concurrency: 2, rateLimit: { limit: 3, per: '1h' } } as const;
+    const knows = w.engine((stepfast) => void stepfast.job('knows', { queue }, work));
+    await knows.ready();
+    await w.clock.idle();
+    w.crash(knows); // what it has said holds on
+    const ours = w.engine((stepfast) => void stepfast.job('ours', work));
+    const all = Array.from({ length: 10 }, (_, run) => `r${run}`);
+    for (const id of all) await ours.start('ours', undefined, { id, queue: 'q' });
+    await until(() => w.log.length === 3);
+    for (let looks = 0; looks < 5; looks++) await w.clock.advance('3s');
+    expect([w.log.length, most]).toEqual([3, 2]);
+    const other = w.engine((stepfast) => void stepfast.job('knows', { queue: 'q' }, work)); // says nothing any more
+    await other.ready();
+    await w.clock.advance('1h');
+    await until(() => w.log.length === 10);
+    expect([w.log.sort(), most, w.errors]).toEqual([all, 7, []]);
+  });
+
+it('Q2: what a queue is costs a commit when it changes, and none when it is as it was', async () => {
+  const w = world(media.memory!);
+  const define = (concurrency?: number) => (stepfast: Stepfast) =>
+    void stepfast.job('job', { queue: { name: 'q', ...(concurrency && { concurrency }) } }, () => 1);
+  const costs: number[] = [];
+  for (const concurrency of [undefined, 2, 2, 3, undefined, undefined]) {
+    const before = w.commits();
+    const engine = w.engine(define(concurrency));
+    await engine.ready();
+    await w.clock.idle();
+    costs.push(w.commits() - before);
+    await engine.close();
+  }
+  expect(costs).toEqual([0, 1, 0, 1, 1, 0]);
+});
 
 for (const name of ['memory', 'indexeddb'])
   it(`Q2: a slot that another context gives back is taken at once, and not when a timer looks again (${name})`, async () => {

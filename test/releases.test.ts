@@ -94,6 +94,21 @@ describe.each(['memory', 'indexeddb'])('two releases that both drive (%s)', (nam
     await old!.close();
   });
 
+  it('O6, Q2: also where what it wants to write is only what a job says of its queue', async () => {
+    const w = world(media[name]!);
+    const outdated: unknown[] = [];
+    const old = release(w, FORMAT_VERSION, waits(), { onOutdated: (error) => void outdated.push(error) });
+    await old.ready();
+    await w.clock.idle();
+    await release(w, YOUNG, waits()).ready();
+    old.job('late', { queue: { name: 'late', concurrency: 1 } }, () => 1);
+    await w.clock.idle();
+    await w.clock.advance('1m');
+    expect(outdated).toMatchObject([{ code: 'STORE_TOO_NEW' }]);
+    expect(w.errors).toEqual([]);
+    await old.close();
+  });
+
   it('O6: without onOutdated, onError hears of it, once', async () => {
     const w = world(media[name]!);
     const old = release(w, FORMAT_VERSION, waits());

@@ -79,6 +79,8 @@ export function pass(handler: Handler, entries: readonly OutcomeEntry[] = [], op
     hop: (callback) => void setImmediate(callback),
     invoke: () => handler(ask, (word) => trace.push(word)),
     check: () => undefined,
+    since: () => undefined,
+    isWhole: true,
     onAsk: () => void outside++,
     ...options,
   });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { identityKey } from '../src/store/journal.js';
-import { done, gate, type Handler, names, pass, ticks } from './replay-kit.js';
+import { done, gate, type Handler, names, pass, recordedAs, ticks } from './replay-kit.js';
 
 // Pins: the heart alone, between and around its turns: when it tells that somebody has asked, what of a turn is left for
 // the next one, what is withdrawn, and that what comes after the end, or after `drop`, is nobody's.
@@ -164,6 +164,165 @@ describe('quiet', () => {
     expect(replay.isQuiet()).toBe(true);
     await replay.turn();
     expect(replay.isQuiet()).toBe(false);
+  });
+});
+
+describe('behind what is recorded', () => {
+  const since = (key: string) => (key === keyOf('open') ? 0 : undefined);
+
+  it('R7: what was open before is not begun, and what becomes of it comes last', async () => {
+    const slow = gate();
+    const { replay, trace } = pass(
+      async (ask, trace) => {
+        void ask('open').then(() => trace('open'));
+        await slow.promise;
+        void ask('a').then(() => trace('a'));
+      },
+      [done('a', 2)],
+      { since },
+    );
+    const first = await replay.turn();
+    expect([names(first.opened), names(first.behind), first.isStalled]).toEqual([[], ['open1'], true]);
+    expect(replay.isQuiet()).toBe(true);
+    expect(replay.position(keyOf('open'))).toEqual({ asked: 1 });
+    replay.feed(keyOf('open'), done('open', 1), 9);
+    expect(names((await replay.turn()).behind)).toEqual([]);
+    slow.open();
+    await ticks(5);
+    const last = await replay.turn();
+    expect([trace, names(last.opened), names(last.behind)]).toEqual([['a', 'open'], [], []]);
+  });
+
+  it('R7: it is begun when all that is recorded was told, or the handler has ended', async () => {
+    for (const ends of [false, true]) {
+      const slow = gate();
+      const { replay } = pass(
+        async (ask) => {
+          void ask('open');
+          await slow.promise;
+          if (!ends) void ask('a');
+        },
+        [done('a', 2)],
+        { since },
+      );
+      expect(names((await replay.turn()).opened)).toEqual([]);
+      slow.open();
+      await ticks(5);
+      const turn = await replay.turn();
+      expect([names(turn.opened), turn.isStalled]).toEqual([['open1'], false]);
+    }
+  });
+
+  it('R7: after the stall limit what is recorded and not asked for is set aside for it', async () => {
+    const { replay } = pass(async (ask) => void ask('open'), [done('gone', 1), done('too', 2)], { since });
+    const never = pass(
+      async (ask) => {
+        void ask('open');
+        await new Promise(() => undefined);
+      },
+      [done('gone', 1), done('too', 2)],
+      { since },
+    ).replay;
+    expect(names((await replay.turn()).opened), 'it has ended').toEqual(['open1']);
+    expect((await never.turn()).isStalled).toBe(true);
+    const { ids, slack } = never.skip();
+    expect([ids.map(({ key }) => key), slack]).toEqual([[keyOf('gone'), keyOf('too')], 0]);
+    const turn = await never.turn();
+    expect([names(turn.opened), turn.isStalled]).toEqual([['open1'], false]);
+  });
+
+  it('R7, R4: a function without a trace waits while less is asked for than was, and no longer than the stall limit', async () => {
+    const fn = { kind: 'run', fn: () => undefined } as never;
+    const begun = (asked: number, isWhole = true, slack = 0, next = asked + 1) => {
+      const handler = async () => {
+        replay.ask('step', 'fresh', fn, () => undefined);
+        await new Promise(() => undefined);
+      };
+      const { replay } = pass(handler, [done('a', asked), done('b', next)], { isWhole, slack });
+      return replay;
+    };
+    expect(names((await begun(2, false).turn()).opened), 'done again, after a retry').toEqual(['fresh1']);
+    expect(names((await begun(1).turn()).opened), 'in the place of another: new code').toEqual(['fresh1']);
+    expect(names((await begun(2, true, 1).turn()).opened), 'less is asked for since a drift').toEqual(['fresh1']);
+    const later = begun(1, true, 0, 3);
+    expect(names((await later.turn()).behind), 'it may have been there when the second was recorded').toEqual([
+      'fresh1',
+    ]);
+    const replay = begun(2);
+    const first = await replay.turn();
+    expect([names(first.opened), names(first.behind), first.isStalled]).toEqual([[], ['fresh1'], true]);
+    expect(replay.skip()).toEqual({ ids: [], slack: 0 });
+    const turn = await replay.turn();
+    expect([names(turn.opened), turn.isStalled]).toEqual([['fresh1'], false]);
+    expect(replay.position(keyOf('fresh'))).toEqual({ asked: 1, before: 1 });
+  });
+
+  it('R4: what was open before is begun where all that is still to come was recorded before it was: new code', async () => {
+    const options = { since: (key: string) => (key === keyOf('open') ? 3 : undefined) };
+    const { replay } = pass(async (ask) => void (await ask('open')), [done('a', 1), done('b', 2)], options);
+    expect(names((await replay.turn()).opened)).toEqual(['open1']);
+  });
+
+  it('R7: a function whose first failure was recorded behind what is to come may have been there before', async () => {
+    const fn = { kind: 'run', fn: () => undefined } as never;
+    const failedAt = (asked: number) => {
+      const handler = () => {
+        replay.ask('step', 'open', fn, () => undefined);
+        return new Promise(() => undefined);
+      };
+      const { replay } = pass(handler, [done('a', asked)], { since: () => 9 });
+      return replay;
+    };
+    expect(names((await failedAt(2).turn()).behind)).toEqual(['open1']);
+    expect(names((await failedAt(1).turn()).opened), 'nothing but a was asked for').toEqual(['open1']);
+  });
+
+  it('R7: what was released counts no more, and what is to come does, whatever came before it', async () => {
+    const openSince = (index: number) => ({ since: (key: string) => (key === keyOf('open') ? index : undefined) });
+    const handler =
+      (first: string): Handler =>
+      async (ask) => {
+        void ask('open');
+        await ask(first);
+        await new Promise(() => undefined);
+      };
+    const behind = pass(handler('a'), [done('a', 2), done('b', 2)], openSince(1));
+    expect(names((await behind.replay.turn()).behind), 'b was recorded since').toEqual(['open1']);
+    const [a, b] = [recordedAs(done('a', 2), 1), recordedAs(done('b', 2, { before: 1 }), 3)];
+    const before = pass(handler('b'), [], { outcomes: [b, a], ...openSince(2) });
+    expect(names((await before.replay.turn()).opened), 'a was recorded before').toEqual(['open1']);
+  });
+
+  it('R7: what becomes of something else is told at once', async () => {
+    const handler: Handler = async (ask, trace) => {
+      void ask('open').then(() => trace('open'));
+      void ask('other').then(() => trace('other'));
+      await new Promise(() => undefined);
+    };
+    const { replay, trace } = pass(handler, [done('a', 2)], { since });
+    expect(names((await replay.turn()).opened)).toEqual(['other1']);
+    expect(replay.position(keyOf('other'))).toEqual({ asked: 2, before: 1 });
+    replay.feed(keyOf('other'), done('other', 2), 9);
+    await replay.turn();
+    expect(trace).toEqual(['other']);
+  });
+
+  it('E11: what loses its race meanwhile is not begun at all', async () => {
+    const slow = gate();
+    const { replay } = pass(
+      async (ask) => {
+        void ask('open');
+        await slow.promise;
+        await ask('a');
+        replay.withdraw(keyOf('open'));
+      },
+      [done('a', 2)],
+      { since },
+    );
+    await replay.turn();
+    slow.open();
+    await ticks(5);
+    expect(await replay.turn()).toMatchObject({ opened: [], behind: [], withdrawn: [keyOf('open')] });
   });
 });
 

@@ -479,6 +479,8 @@ describe('faults', () => {
         replay.ask('step', 'x', { kind: 'sleep', until: (now) => now }, () => seen.push('settled'), new Error('next'));
       },
       check: () => undefined,
+      since: () => undefined,
+      isWhole: true,
       onAsk: () => undefined,
     });
     expect((await replay.turn()).fault?.message).toBe('first');

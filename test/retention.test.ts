@@ -179,6 +179,29 @@ onEveryStore('retention', (medium) => {
     expect(await ids(engine)).toEqual([]);
   });
 
+  it('Q6: children of an endless loop go when their time is over, but for those of its present round', async () => {
+    const w = world(medium);
+    const engine = w.engine((stepfast) => {
+      const child = stepfast.job('child', () => 'grown up');
+      stepfast.job<number>('loop', async ({ payload, step }) => {
+        await step.call(child);
+        await step.start(child, undefined, { name: 'apart' });
+        if (payload === 3) await step.waitForEvent('go');
+        await step.sleep('a day', '1 day');
+        return step.restart(payload + 1);
+      });
+    });
+    await engine.start('loop', 0, { id: 'loop' });
+    await w.clock.advance('20 days');
+    expect((await engine.runs.get('loop'))!.status).toBe('waiting');
+    expect((await engine.runs.list({ job: 'child' })).runs).toHaveLength(2);
+    await engine.dispatch('go');
+    await w.clock.advance('30 days');
+    expect((await engine.runs.list({ job: 'child' })).runs.length).toBeLessThan(20);
+    expect((await engine.runs.get('loop'))!.status).toBe('sleeping');
+    expect(w.errors).toEqual([]);
+  });
+
   it('Q6: sweeping does not forget what an idempotency key was used for', async () => {
     const w = world(medium);
     const engine = w.engine((stepfast) => ends(stepfast, 'job'));

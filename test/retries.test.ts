@@ -510,6 +510,8 @@ onEveryStore('retries', (medium) => {
     ['a StepError in cause', (error: unknown) => new Error('wrapped', { cause: error })],
     ['a StepError deep in cause', (error: unknown) => new Error('a', { cause: new Error('b', { cause: error }) })],
     ['a StepError in errors', (error: unknown) => new AggregateError([new Error('other'), error], 'all failed')],
+    ['a StepError in cause of a plain object', (error: unknown) => ({ message: 'w', cause: error })],
+    ['a StepError in cause of a cause that is none', (error: unknown) => new Error('w', { cause: { cause: error } })],
   ])('a handler that ends with %s fails the run at once', async (_, wrap) => {
     const w = world(medium);
     const engine = w.engine((stepfast) => {

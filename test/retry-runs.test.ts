@@ -55,13 +55,15 @@ everyWay('runs.retry', (open) => {
 
   it('F6: a failure that the error of another step carries is forgotten with it', async () => {
     const w = open();
-    const ways = ['cause', 'rethrown', 'aggregate', 'fatal'] as const;
+    const ways = ['cause', 'rethrown', 'aggregate', 'fatal', 'plain', 'within'] as const;
     const engine = w.engine((stepfast) => {
       stepfast.job('carried', { retry: { maxAttempts: 1 } }, async ({ payload, step }: HandlerContext<string>) => {
         const first = await step.run('first', fragile(w, 'first')).catch((error: StepError) => error);
         return step.run('second', () => {
           if (typeof first === 'string') return payload;
           if (payload === 'rethrown') throw first;
+          if (payload === 'plain') throw { message: 'second', cause: first };
+          if (payload === 'within') throw new Error('second', { cause: { message: 'w', cause: first } });
           if (payload === 'aggregate') throw new AggregateError([new Error('another', { cause: first })]);
           if (payload === 'fatal') throw new FatalError('second', { cause: first });
           throw new Error('second', { cause: first });
@@ -70,6 +72,7 @@ everyWay('runs.retry', (open) => {
     });
     const runs = await Promise.all(ways.map((way) => engine.start('carried', way)));
     await w.clock.idle();
+    for (const run of runs) expect(await engine.runs.timeline(run.id)).not.toEqual([]);
     w.log.push('mended');
     for (const run of runs) {
       expect(await run.status()).toBe('failed');
@@ -284,6 +287,29 @@ everyWay('runs.retry', (open) => {
     expect(await run.status()).toBe('completed');
     expect(await listener.result()).toEqual([1, 2]);
     expect((await engine.runs.list({ job: 'child' })).runs.map(({ result }) => result)).toEqual([2, 1]);
+  });
+
+  it('F6, D8: from a step on, what has completed counts again, asked for its number or not; what has failed counts once', async () => {
+    const w = open();
+    let isBad = true;
+    const engine = w.engine((stepfast) =>
+      stepfast.job('counts', { retry: { maxAttempts: 1 } }, async ({ step }) => {
+        await step.run('asked', async ({ state }) => void w.log.push(`asked ${await state.increment('asked')}`));
+        await step.run('unasked', ({ state }) => void state.increment('unasked'));
+        await step.run('bad', async ({ state }) => {
+          w.log.push(`bad ${await state.increment('bad')}`);
+          if (isBad) throw new Error('no');
+        });
+      }),
+    );
+    await engine.start('counts', undefined, { id: 'r' });
+    await w.clock.idle();
+    isBad = false;
+    await engine.runs.retry('r', { from: 'asked' });
+    await w.clock.idle();
+    expect(w.log).toEqual(['asked 1', 'bad 1', 'asked 2', 'bad 1']);
+    const values = await Promise.all(['asked', 'unasked', 'bad'].map((key) => engine.state.get(key)));
+    expect(values).toEqual([2, 2, 1]);
   });
 
   it('F6: from a wait on, the events after it are waited for anew', async () => {

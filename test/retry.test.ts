@@ -55,7 +55,7 @@ describe('the retry policy', () => {
       refusing('option in retry of job "mail" is "attempts"'),
     );
     expect(() => checkRetry({ factor: 0 })).toThrow(refusing('retry.factor is 0'));
-    expect(() => checkRetry(5 as never)).toThrow(refusing('retry is 5. Give an object'));
+    expect(() => checkRetry(5 as never)).toThrow(refusing('retry is 5. Give a plain object'));
   });
 });
 

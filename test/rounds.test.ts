@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { EngineOptions } from '../src/engine/engine.js';
+import type { EngineOptions } from '../src/engine/options.js';
 import {
   FatalError,
   type HandlerContext,
@@ -9,7 +9,7 @@ import {
   StepfastError,
 } from '../src/index.js';
 import { LIMITS } from '../src/limits.js';
-import { codeOf, gate, hands, kindsOf, never, settle, soon } from './hand-kit.js';
+import { codeOf, gate, hands, kindsOf, never, settle, soon, unfit } from './hand-kit.js';
 
 // Pins: one run, round by round (spec R11): what is recorded of what has happened, in which order, and when it is committed;
 // what ends a run that its handler does not end (R12, F5, F8), and what its code may get wrong (R5).
@@ -162,12 +162,15 @@ describe('what is recorded', () => {
     await engine.dispatch('unrelated');
     await settle();
     expect(entriesOf(h, 'event-skipped')).toMatchObject([
-      { id: ['go', 1], eventId: refused.id, event: 'go', reason: expect.stringContaining('no fit') },
+      { id: ['go', 1], eventId: refused.id, event: 'go', reason: 'does not fit its schema at $' },
     ]);
     expect(h.errors).toEqual([]);
     await engine.dispatch('go', 'fits');
     await settle();
-    expect(h.errors).toEqual([new Error('mine')]);
+    const place = { runId: 'r', job: 'job', step: 'go', cause: new Error('mine') };
+    expect(h.errors).toMatchObject([{ code: 'INVALID_OPTION', ...place }]);
+    expect(h.errors[0]).toHaveProperty('message', expect.stringMatching(/^Run r of job "job", step "go": match or/));
+    expect(String(h.errors[0])).not.toContain('mine'); // it may quote the payload (spec V4)
     await engine.dispatch('go', 'yes');
     await settle();
     expect(await soon(run.result())).toEqual(['made', 'yes']);
@@ -294,7 +297,8 @@ describe('the end of a run', () => {
     expect(await soon(fine.run.result())).toBe('made of it');
     await soon(fine.engine.close());
     const odd = await play(() => 2 as never, { result } as never);
-    await expect(soon(odd.run.result())).rejects.toThrow(/The result of job "job".*not one/s);
+    const said = /The result of job "job" does not fit its schema at \$:.*; the run has failed\./s;
+    await expect(soon(odd.run.result())).rejects.toThrow(said);
     await soon(odd.engine.close());
   });
 
@@ -357,7 +361,9 @@ describe('what ends a run from within', () => {
     };
     const { h, engine, run } = await play(handler, {}, { maxOutcomes: 2 });
     await expect(soon(run.result())).rejects.toEqual(codeOf('JOURNAL_FULL'));
-    await expect(soon(run.result())).rejects.toThrow(/more than 2 outcomes.*Split the job/);
+    await expect(soon(run.result())).rejects.toThrow(
+      /Run r has more than 2 outcomes.*Split the job.*step\.restart.*maxOutcomes/,
+    );
     expect(entriesOf(h, 'step-completed')).toHaveLength(2);
     await soon(engine.close());
     const enough = await play(handler, {}, { maxOutcomes: 3 });
@@ -374,7 +380,7 @@ describe('what ends a run from within', () => {
       { maxRunBytes: 1_500 },
     );
     await expect(soon(run.result())).rejects.toMatchObject({ code: 'JOURNAL_FULL' });
-    await expect(soon(run.result())).rejects.toThrow(/more than 1500 bytes recorded/);
+    await expect(soon(run.result())).rejects.toThrow(/Run r has more than 1500 bytes recorded.*maxRunBytes/);
     await soon(engine.close());
   });
 
@@ -388,7 +394,7 @@ describe('what ends a run from within', () => {
     try {
       const { engine, run } = await play(handler(4) as never);
       await expect(soon(run.result())).rejects.toMatchObject({ code: 'TOO_MANY_WAITS' });
-      await expect(soon(run.result())).rejects.toThrow(/more than 3 open waits/);
+      await expect(soon(run.result())).rejects.toThrow(/Run r has more than 3 open waits\. Split the job in two\./);
       await soon(engine.close());
       const enough = await play(handler(3) as never);
       expect(statusOf(enough.h)).toBe('waiting');
@@ -405,6 +411,7 @@ describe('what ends a run from within', () => {
     await h.advance(1);
     expect(statusOf(h)).toBe('failed');
     await expect(soon(run.result())).rejects.toEqual(codeOf('RUN_TIMEOUT'));
+    await expect(soon(run.result())).rejects.toThrow(/Run r has not ended within the timeout of job "job"/);
     await expect(soon(run.result())).rejects.toThrow(/timeout of job "job"/);
     await soon(engine.close());
   });
@@ -412,7 +419,7 @@ describe('what ends a run from within', () => {
   it('F8, R5: time in which its code did not fit does not count', async () => {
     const h = hands();
     await h.engine().start('job', undefined, { id: 'r', allowUnregistered: true });
-    const blocked = h.engine((stepfast) => stepfast.job('job', { version: 2, upgrade: 'block', timeout: '1m' }, never));
+    const blocked = h.engine((stepfast) => stepfast.job('job', { version: 2, migrate: unfit, timeout: '1m' }, never));
     await blocked.ready();
     await settle();
     expect(h.kinds('r').at(-1)).toBe('released');
@@ -454,7 +461,7 @@ describe('what ends a run from within', () => {
       const last = h.engine();
       expect(await last.runs.get('r')).toMatchObject({ error: { code: 'CRASH_LOOP' } });
       expect((await last.runs.get('r'))!.error!.message).toMatch(
-        new RegExp(`interrupted ${limit} times in a row.*runs.retry`),
+        new RegExp(`Run r was interrupted ${limit} times in a row.*runs.retry`),
       );
       await soon(last.close());
     }
@@ -943,11 +950,11 @@ describe('a run that stands still', () => {
     let calls = 0;
     for (let lives = 0; lives < 3; lives++) {
       const engine = h.engine((stepfast) =>
-        stepfast.job('job', { version: 2, upgrade: 'block', timeout: '1d' }, () => void calls++),
+        stepfast.job('job', { version: 2, migrate: unfit, timeout: '1d' }, () => void calls++),
       );
       await engine.ready();
       await settle();
-      expect((await engine.runs.get('r'))!.error!.code).toBe('UPGRADE_BLOCKED');
+      expect((await engine.runs.get('r'))!.error!.code).toBe('MIGRATION_FAILED');
       await soon(engine.close());
     }
     expect([h.kinds('r'), calls]).toEqual([['started', 'claimed', 'released'], 0]);

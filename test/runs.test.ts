@@ -356,7 +356,7 @@ describe('fork', () => {
     await expect(engine.runs.fork('sleeps', { before: 'x' })).rejects.toThrow(/before.*"x".*run sleeps/);
     await expect(engine.runs.fork('none', { before: 'x' })).rejects.toEqual(codeOf('RUN_NOT_FOUND'));
     await expect(engine.runs.fork('sleeps', { after: 'x' } as never)).rejects.toThrow(/fork.*after|after.*fork/);
-    await expect(engine.runs.fork('sleeps', undefined as never)).rejects.toThrow('The options of fork');
+    await expect(engine.runs.fork('sleeps', undefined as never)).rejects.toThrow('before is undefined');
     undoing.open();
     await settle();
     expect((await engine.runs.fork('undone', { before: 'b' })).created).toBe(true);

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { defineJob, FatalError, type Step, type Stepfast, StepfastError } from '../src/index.js';
 import type { DueRun } from '../src/store/store.js';
-import { codeOf, gate, hands, kindsOf, never, settle, soon } from './hand-kit.js';
+import { codeOf, gate, hands, kindsOf, never, settle, soon, unfit } from './hand-kit.js';
 
 // Pins: which run goes next and when an engine looks again (spec Q2, Q4), whose run it is that is found (O1, F5), and what
 // becomes of runs whose code, parent or store is gone (F9, O6, S8).
@@ -29,6 +29,24 @@ describe('when an engine looks', () => {
     await h.advance(60_000);
     expect(engine.own.looks - before).toBe(2);
     await soon(engine.close());
+  });
+
+  it('Q4: an instant to come is waited for, in thirty days too; a wait without a deadline, and retention, are not', async () => {
+    const month = 30 * 86_400_000;
+    const ways = [
+      [({ step }: { step: Step }) => step.sleep('nap', '30 days'), month],
+      [({ step }: { step: Step }) => step.waitForEvent('go', { timeout: '30 days' }), month],
+      [({ step }: { step: Step }) => step.waitForEvent('go'), undefined],
+      [({ step }: { step: Step }) => step.run('a', () => 1), undefined],
+    ] as const;
+    for (const [handler, lasts] of ways) {
+      const h = hands();
+      const engine = h.engine((stepfast) => stepfast.job('job', handler as never));
+      await engine.start('job');
+      await settle();
+      expect([h.wanted(), h.timers.size > 0]).toEqual([lasts === undefined ? [] : [lasts], true]);
+      await soon(engine.close());
+    }
   });
 
   it('Q4: nothing is looked for where no job is registered', async () => {
@@ -626,12 +644,12 @@ describe('whose run it is', () => {
   it('R5: one that does not fit is told once, and let alone though others try it in vain as well', async () => {
     const h = hands();
     await h.engine().start('job', undefined, { id: 'r', allowUnregistered: true });
-    const unfit = (stepfast: Stepfast) => stepfast.job('job', { version: 2, upgrade: 'block', timeout: '1d' }, () => 1);
-    const engines = [h.engine(unfit), h.engine(unfit)];
+    const define = (stepfast: Stepfast) => stepfast.job('job', { version: 2, migrate: unfit, timeout: '1d' }, () => 1);
+    const engines = [h.engine(define), h.engine(define)];
     for (const engine of engines) await engine.ready();
     await settle(200);
     await h.advance(60_000);
-    expect(h.errors.map((error) => (error as StepfastError).code)).toEqual(['UPGRADE_BLOCKED', 'UPGRADE_BLOCKED']);
+    expect(h.errors.map((error) => (error as StepfastError).code)).toEqual(['MIGRATION_FAILED', 'MIGRATION_FAILED']);
     expect(h.kinds('r').filter((kind) => kind === 'released').length).toBeLessThan(3);
     for (const engine of engines) await soon(engine.close());
   });

@@ -579,6 +579,98 @@ describe('schedules by cron', () => {
     await w.clock.advance('27 days');
     expect((await instants(engine)).slice(2)).toEqual(['2026-03-01T00:00:00.000Z']);
   });
+
+  it.each([
+    ['long before a tick', '0 9 * * *', '08:20', [9 * HOUR]],
+    ['to the same time of the day', '0 9 * * *', '08:30', [9 * HOUR]],
+    ['so that it is noticed behind a tick', '0 9 * * *', '08:50', [9 * HOUR]],
+    ['by a little more than a day', '*/20 * * * *', '08:29', [8.5 * HOUR + 10 * MINUTE, 9 * HOUR]],
+    ['behind the tick of the day', '0 9 * * *', '09:10', []],
+  ] as const)('Q4, Q5: a schedule declared by a clock a day ahead, corrected %s, loses nothing that comes after', async (_, cron, to, wanted) => {
+    const w = world(medium);
+    const today = Date.parse('2026-01-10T00:00:00Z');
+    w.clock.jump('2026-01-11T08:30:00Z');
+    const engine = scheduled(w, tidying({ cron }));
+    await engine.ready();
+    await w.clock.idle();
+    w.clock.jump(`2026-01-10T${to}:00Z`);
+    await w.clock.advance('40m');
+    expect(await ticksOf(engine, today)).toEqual(wanted.map((tick) => [tick, 0]));
+  });
+
+  it('Q4, Q5: a clock set back while the next tick is waited for loses not even the one at which that is noticed', async () => {
+    const w = world(medium);
+    const start = w.clock.now();
+    const engine = scheduled(w, tidying({ cron: '* * * * *' }));
+    await engine.ready();
+    await w.clock.advance('1m');
+    w.clock.jump(start - 2 * HOUR + MINUTE);
+    await w.clock.advance('3m');
+    const set = [2, 3, 4].map((minute) => [-2 * HOUR + minute * MINUTE, 0]);
+    expect(await ticksOf(engine, start)).toEqual([[MINUTE, 0], ...set]);
+  });
+
+  it.each([
+    ['a context that is open', true],
+    ['one that is opened then', false],
+  ])('Q4, Q5: a correction that %s hears of within a minute costs no tick that came in between', async (_, isOpen) => {
+    const w = world(medium);
+    w.clock.jump('2026-01-11T08:30:00Z');
+    const define = (stepfast: Stepfast) => {
+      stepfast.job('other', () => undefined);
+      tidying({ cron: '0 9 * * *' })(stepfast);
+    };
+    const before = scheduled(w, define);
+    await before.ready();
+    await w.clock.idle();
+    if (!isOpen) await before.close();
+    w.clock.jump('2026-01-10T09:00:50Z'); // corrected at 08:59:55
+    const engine = isOpen ? before : scheduled(w, define);
+    await engine.ready();
+    engine.schedule('another', { every: '1 day' }, 'other'); // whatever makes it look
+    await w.clock.idle();
+    expect(await instants(engine)).toEqual(['2026-01-10T09:00:00.000Z']);
+    await w.clock.advance('1 day');
+    expect((await instants(engine)).slice(1)).toEqual(['2026-01-11T09:00:00.000Z']);
+  });
+
+  it('Q4, Q5: nor does code that can not start it yet when the correction is noticed', async () => {
+    const w = world(medium);
+    w.clock.jump('2026-01-11T08:30:00Z');
+    const engine = scheduled(w, (stepfast) => {
+      stepfast.job('other', () => undefined);
+      stepfast.schedule('tidy up', { cron: '0 9 * * *' }, 'tidy');
+    });
+    await engine.ready();
+    await w.clock.idle();
+    w.clock.jump('2026-01-10T08:50:00Z');
+    await w.clock.advance('31m');
+    engine.schedule('another', { every: '1 day' }, 'other'); // one more look
+    await w.clock.idle();
+    expect(w.errors).toEqual([]);
+    engine.job('tidy', () => undefined);
+    await w.clock.idle();
+    expect(await instants(engine)).toEqual(['2026-01-10T09:00:00.000Z']);
+  });
+
+  it('Q4, Q5: nor does a store that fails when the correction is noticed', async () => {
+    const w = world(medium);
+    w.clock.jump('2026-01-11T08:30:00Z');
+    const store = w.store();
+    const { state } = store;
+    const engine = scheduled(w, tidying({ cron: '0 9 * * *' }), { store });
+    await engine.ready();
+    await w.clock.idle();
+    w.clock.jump('2026-01-10T08:50:00Z');
+    store.state = () => Promise.reject(new Error('no store'));
+    await w.clock.advance('31m');
+    expect(w.errors).toEqual([new Error('no store')]);
+    store.state = state;
+    engine.job('later', () => undefined);
+    engine.schedule('another', { every: '1 day' }, 'later'); // whatever makes it look
+    await w.clock.idle();
+    expect(await instants(engine)).toEqual(['2026-01-10T09:00:00.000Z']);
+  });
 });
 
 describe('what schedules refuse', () => {

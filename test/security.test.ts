@@ -7,7 +7,7 @@ import { build } from 'esbuild';
 import { describe, expect, it, vi } from 'vitest';
 import { createFileStore } from '../adapters/file/store.js';
 import { indexedDBStore } from '../adapters/indexeddb/index.js';
-import { createStepfast, type Stepfast, type Store } from '../src/index.js';
+import { createStepfast, type FailedContext, type Stepfast, type Store } from '../src/index.js';
 import { simulatedClock } from '../src/testing/clock.js';
 import { freshFolder, freshName, onEveryStore, world } from './harness.js';
 
@@ -261,6 +261,37 @@ onEveryStore('V4: a secret', (medium) => {
       .map((each) => `${String(each)} ${(each as Error)?.stack} ${JSON.stringify(each)}`);
     for (const spy of spies) spy.mockRestore();
     expect(told.filter((text) => text.includes(SECRET))).toEqual([]);
+  });
+
+  it('that a schema quotes (valibot does) is in its issues, as they were thrown, and nowhere else', async () => {
+    const SECRET = 'canary-7a2e';
+    const w = world(medium);
+    const told: unknown[] = [];
+    const validate = (value: { readonly n?: unknown }) => ({
+      issues: [{ message: `Expected number but received "${value.n}"`, path: ['n'], input: value.n }],
+    });
+    const schema = { '~standard': { version: 1 as const, vendor: 'test', validate } } as never;
+    const options = { retry: { maxAttempts: 1 }, onFailed: ({ error }: FailedContext) => void told.push(error) };
+    const store = w.store();
+    const commit = vi.spyOn(store, 'commit');
+    const stepfast = w.engine(undefined, { store, onError: (error) => void told.push(error) });
+    stepfast.job('strict', { payload: schema }, () => undefined);
+    stepfast.job('result', { ...options, result: schema }, () => ({ n: SECRET }));
+    stepfast.job('parent', options, ({ step }) => step.call('strict', { n: SECRET }));
+    stepfast.job('waits', ({ step }) => step.waitForEvent('e', { schema, timeout: '1h', onTimeout: 'continue' }));
+    const refused = await stepfast.start('strict', { n: SECRET }).catch((error: unknown) => error);
+    expect(refused).toMatchObject({ code: 'INVALID_PAYLOAD', issues: [{ message: expect.stringContaining(SECRET) }] });
+    told.push(`${refused} ${(refused as Error).stack}`);
+    for (const job of ['result', 'parent', 'waits']) await stepfast.start(job, undefined, { id: job });
+    await w.clock.idle();
+    await stepfast.dispatch('e', { n: SECRET });
+    await w.clock.advance('2h');
+    for (const id of ['result', 'parent', 'waits'])
+      told.push(await stepfast.runs.get(id), await stepfast.runs.timeline(id));
+    told.push(commit.mock.calls.map(([batch]) => batch.run));
+    const text = JSON.stringify(told);
+    for (const said of ['does not fit its schema at $.n', 'event-skipped', '"failed"']) expect(text).toContain(said);
+    expect(text.split(SECRET)).toHaveLength(1);
   });
 });
 

@@ -207,6 +207,24 @@ describe('a transaction', () => {
     await soon(engine.close());
   });
 
+  it('that its function has ended without the journal is not entered again: the step has failed', async () => {
+    const h = hands();
+    const log: string[] = [];
+    const shared = sharing(h, {
+      call: async () => {
+        log.push('entered');
+        throw new StepfastError('TRANSACTION_ENDED', 'Committed by the function.');
+      },
+    });
+    const engine = h.engine(job(log), { store: shared.store });
+    const run = await engine.start('job', undefined, { id: 'r' });
+    await expect(soon(run.result())).rejects.toMatchObject({ code: 'STEP_FAILED', cause: codeOf('TRANSACTION_ENDED') });
+    await h.impatient();
+    await h.advance(3_600_000);
+    expect([log, h.errors, h.kinds('r')]).toEqual([['entered'], [], ['started', 'claimed', 'step-failed', 'failed']]);
+    await soon(engine.close());
+  });
+
   it('whose store fails is tried again as any commit is, and is done once where only its answer was lost', async () => {
     for (const isDone of [false, true]) {
       const h = hands();

@@ -154,6 +154,9 @@ describe('what is refused', () => {
       saying('INVALID_OPTION', 'An option in the options of lock is "tll". Give ttl'),
     );
     await expect(state.lock('k', given(undefined))).rejects.toEqual(saying('INVALID_DURATION', 'ttl is undefined'));
+    await expect(state.lock('k', { ttl: 0 })).rejects.toEqual(
+      saying('INVALID_DURATION', 'ttl is 0. Give a duration that is longer than nothing'),
+    );
     expect(changes).toEqual([]);
   });
 

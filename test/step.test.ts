@@ -1,4 +1,5 @@
 import { describe, expect, it, vi } from 'vitest';
+import { defineEvent } from '../src/door/event.js';
 import type { Command, FunctionCommand, StepContext } from '../src/replay/command.js';
 import type { Step } from '../src/replay/language.js';
 import { type Ask, createReplay } from '../src/replay/replay.js';
@@ -33,7 +34,7 @@ async function asking(
   let returned: unknown;
   const replay = createReplay({
     ...{ outcomes: [], aside: new Set(), slack: 0, hop: (callback) => void setImmediate(callback) },
-    ...{ check: () => undefined, onAsk: () => undefined },
+    ...{ check: () => undefined, since: () => undefined, isWhole: true, onAsk: () => undefined },
     invoke: () => {
       returned = use(step);
     },
@@ -64,6 +65,25 @@ const faultOf = async (use: (step: Step) => unknown, more = {}) => {
 const saying = (code: string, step: string | undefined, ...said: string[]) => ({
   ...{ code, step },
   message: expect.stringMatching(new RegExp(said.map((each) => each.replace(/[.[\]()]/g, '\\$&')).join('.*'))),
+});
+
+it('R5: options that can not be read are a fault of the code, whatever the word', async () => {
+  const odd = given({
+    get timeout() {
+      throw new Error('from a getter');
+    },
+  });
+  const words: readonly ((step: Step) => unknown)[] = [
+    (step) => step.run('a', () => 1, odd),
+    (step) => step.waitForEvent('a', odd),
+    (step) => step.dispatch('a', undefined, odd),
+    (step) => step.call('a', undefined, odd),
+    (step) => step.start('a', undefined, odd),
+  ];
+  for (const word of words) {
+    const { fault, opened } = await asking((step) => void word(step));
+    expect([fault, opened]).toEqual([new Error('from a getter'), []]);
+  }
 });
 
 describe('step.run', () => {
@@ -116,7 +136,7 @@ describe('step.run', () => {
     expect(await bad({ undo: 1 })).toEqual(option('undo of step "s" is 1', 'a function'));
     expect(await bad({ when: 'offline' })).toEqual(option('when of step "s" is "offline"', '"online"'));
     expect(await bad({ retries: 1 })).toEqual(option('options of step "s" is "retries"', 'retry, timeout, when, undo'));
-    expect(await bad(5)).toEqual(option('options of step "s" is 5', 'an object'));
+    expect(await bad(5)).toEqual(option('options of step "s" is 5', 'a plain object'));
     expect(await bad({ retry: { maxAttempts: 0 } })).toMatchObject({ step: 's', code: 'INVALID_OPTION' });
     expect(await bad({ timeout: '2 parsecs' })).toEqual(saying('INVALID_DURATION', 's', 'timeout of step "s"'));
     expect((await bad({ timeout: 0 })).message).toContain('timeout of step "s"');
@@ -167,7 +187,7 @@ describe('step.transaction', () => {
     expect(await bad(['a'], body, { timeout: 5 })).toEqual(option('options of transaction "t" is "timeout"', 'retry'));
     expect(await bad(['a'], body, { retry: 5 })).toMatchObject({ code: 'INVALID_OPTION', step: 't' });
     expect(await bad(['a'], body, undefined, {})).toEqual(
-      option('The store is "one of its own"', 'shares a database', 'indexedDBStore({ database })'),
+      option('What the store shares with the app is undefined', 'shares a database', 'indexedDBStore({ database })'),
     );
   });
 });
@@ -209,7 +229,7 @@ describe('step.waitForEvent', () => {
 
   it('refuses options that are none, and the name of a wait that is none', async () => {
     const bad = (options: unknown) => faultOf((step) => step.waitForEvent('a', given(options)));
-    const none = saying('INVALID_OPTION', 'a', 'options of step.waitForEvent', 'an object');
+    const none = saying('INVALID_OPTION', 'a', 'options of step.waitForEvent', 'a plain object');
     expect([await bad(5), await bad('x'), await bad(null)]).toEqual([none, none, none]);
     expect(await bad({ nmae: 'w' })).toMatchObject({ code: 'INVALID_OPTION', step: 'a' });
     expect(await bad({ name: '' })).toEqual(
@@ -255,18 +275,22 @@ describe('step.dispatch', () => {
       ...['paid', { a: 1 }, { correlationKey: 'k' }, { id: 'stepfast:5/r/step', run: confirm }],
     );
     expect(named((await one((step) => step.dispatch('paid'))).ask)).toEqual(['step', 'paid', 1]);
-    expect(named((await one((step) => step.dispatch(given({ name: 'typed' })))).ask)).toEqual(['step', 'typed', 1]);
+    const typed = defineEvent('typed', given({ '~standard': { validate: (value: unknown) => ({ value }) } }));
+    expect(named((await one((step) => step.dispatch(typed, given(1)))).ask)).toEqual(['step', 'typed', 1]);
   });
 
   it('refuses options that are none, and what dispatch itself refuses', async () => {
     const bad = (options: unknown) => faultOf((step) => step.dispatch('paid', 1, given(options)));
-    expect(await bad(5)).toEqual(saying('INVALID_OPTION', 'paid', 'options of step.dispatch is 5', 'an object'));
+    expect(await bad(5)).toEqual(saying('INVALID_OPTION', 'paid', 'options of step.dispatch is 5', 'a plain object'));
     expect(await bad([])).toEqual(
-      saying('INVALID_OPTION', 'paid', 'options of step.dispatch is an empty array', 'an object'),
+      saying('INVALID_OPTION', 'paid', 'options of step.dispatch is an empty array', 'a plain object'),
     );
     expect(await bad(null)).toMatchObject({ code: 'INVALID_OPTION', step: 'paid' });
     expect(await bad({ correlationKey: '' })).toMatchObject({ code: 'INVALID_KEY', step: 'paid' });
     expect(await bad({ ttl: 'soon' })).toMatchObject({ code: 'INVALID_DURATION', step: 'paid' });
+    expect(await bad({ nmae: 'tell' })).toEqual(
+      saying('INVALID_OPTION', 'paid', 'is "nmae". Give name, correlationKey'),
+    );
   });
 });
 
@@ -313,7 +337,7 @@ describe('step.call and step.start', () => {
 
   it.each(['call', 'start'] as const)('step.%s refuses what is no job, and options that are none', async (word) => {
     const bad = (of: unknown, options?: unknown) => faultOf((step) => step[word](given(of), 1, given(options)));
-    expect(await bad('m', 5)).toEqual(saying('INVALID_OPTION', 'm', `options of step.${word} is 5`, 'an object'));
+    expect(await bad('m', 5)).toEqual(saying('INVALID_OPTION', 'm', `options of step.${word} is 5`, 'a plain object'));
     expect(await bad('m', null)).toMatchObject({ code: 'INVALID_OPTION', step: 'm' });
     expect(await bad('m', { nmae: 'x' })).toEqual(
       saying('INVALID_OPTION', 'm', `options of step.${word} is "nmae"`, 'name'),

@@ -21,6 +21,8 @@ interface Ended {
   readonly parentId?: string;
   readonly undoing?: true;
   readonly entries?: readonly object[];
+  /** Of its first entry. */
+  readonly started?: object;
 }
 
 function open(jobs: { readonly [name: string]: JobOptions } = {}) {
@@ -42,10 +44,15 @@ function open(jobs: { readonly [name: string]: JobOptions } = {}) {
     onDelete: undefined as ((batch: Batch) => Promise<void> | 'refuse') | undefined,
     /** A run that has ended, by default more than seven days ago. */
     async put(runId: string, { job = 'job', status = 'completed', ...more }: Ended = {}) {
-      const { endedAt = 'endedAt' in more ? undefined : world.now - 7 * DAY - 1, entries = [], ...rest } = more;
+      const {
+        endedAt = 'endedAt' in more ? undefined : world.now - 7 * DAY - 1,
+        entries = [],
+        started,
+        ...rest
+      } = more;
       const { undoing, ...born } = rest;
       const state = { status, version: 1, waits: [], endedAt, ...(undoing && { undoing, dueAt: 0 }) };
-      const journal = [{ kind: 'started', at: 1, payload: null }, ...entries] as unknown as JournalEntry[];
+      const journal = [{ kind: 'started', at: 1, payload: null, ...started }, ...entries] as unknown as JournalEntry[];
       await commit({
         now: world.now,
         starts: [{ runId, job, version: 1, queue: 'q', entries: journal, state, ...born }],
@@ -169,6 +176,24 @@ it('Q6, E12: children stay as long as their parent may have to read how they end
   const kept = ['active', 'damaged', 'sealed', 'undoing'].flatMap((parent) => [`of ${parent} a`, `of ${parent} b`]);
   expect(await w.left()).toEqual(['active', 'damaged', 'ended', 'sealed', 'undoing', ...kept].sort());
   expect([w.errors, new Set(loaded).size]).toEqual([[], loaded.length]); // each parent is read once
+});
+
+it('Q6, E12: of a parent that was begun anew, those stay that came since, or that its journal names', async () => {
+  const w = open();
+  w.now = start - 20 * DAY;
+  const child = (parentId: string) => ({ parentId, endedAt: w.now, started: { at: w.now } });
+  for (const name of ['before', 'named']) await w.put(name, child('parent'));
+  await w.put('other', child('first'));
+  w.now += DAY;
+  const at = w.now;
+  for (const name of ['since', 'awaited']) await w.put(name, child('parent'));
+  const entries = ['named', 'awaited'].map((runId) => ({ kind: 'child-set', at, id: [runId, 1], runId, job: 'job' }));
+  const active = { status: 'waiting', endedAt: undefined, entries } as const;
+  await w.put('first', active);
+  await w.put('parent', { ...active, started: { generation: 2, at } });
+  w.now = start;
+  await w.poke();
+  expect(await w.left()).toEqual(['awaited', 'first', 'named', 'other', 'parent', 'since']);
 });
 
 it('Q6, D5: where a parent can not be read for now, it is told, and tried again with the next sweep', async () => {

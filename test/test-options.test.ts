@@ -2,7 +2,15 @@ import { describe, expect, it, vi } from 'vitest';
 import { memoryStore } from '../adapters/memory/index.js';
 import { schedules } from '../plugins/schedules/index.js';
 import { defineJob, FatalError, type StepfastError } from '../src/index.js';
-import { crashEverywhere, failingStore, testRun } from '../src/testing/index.js';
+import {
+  crashEverywhere,
+  failingStore,
+  replay,
+  runConformance,
+  simulatedClock,
+  storeConformance,
+  testRun,
+} from '../src/testing/index.js';
 
 // Pins: what the plays and the failing store of stepfast/testing are given. What they can not use is refused by its name, and
 // each engine of a play can have plug-ins of its own.
@@ -17,7 +25,10 @@ describe('what a play is given', () => {
     [{ start: 5 }, 'The start of the scenario is 5'],
     [{ steps: null }, 'steps is null'],
     [{ events: 5 }, 'events is 5'],
+    [{ steps: new Map([['a', () => 1]]) }, 'steps is an object. Give a plain object'],
     [{ undos: { a: 1 } }, 'undos["a"] is 1'],
+    [{ jobs: ['x'] }, 'The job is "x"'],
+    [{ jobs: [{ name: 'x' }] }, 'The options of job "x" is undefined'],
   ])('the scenario %j is refused', async (scenario, said) => {
     await expect(testRun(plain, scenario as never)).rejects.toMatchObject(invalid(said));
     await expect(crashEverywhere(plain, scenario as never)).rejects.toMatchObject(invalid(said));
@@ -30,6 +41,7 @@ describe('what a play is given', () => {
     [{ engine: { onError: () => undefined } }, 'An option in the engine of the play is "onError"'],
     [{ engine: () => 5 }, 'The engine of the play is 5'],
     [{ store: {} }, 'store is an object'],
+    [{ now: -1 }, 'now is -1. Give an instant from 1970 on'],
     [{ store: () => ({}) }, 'What store gave is an object'],
     [{ store: () => () => 5 }, 'store is 5'],
   ])('the options %j are refused', async (options, said) => {
@@ -49,6 +61,34 @@ describe('what a play is given', () => {
     const run = await testRun(plain, { start: { delay: '5h', tags: ['slow'] } });
     expect(run).toMatchObject({ status: 'completed', tags: ['slow'] });
     expect(run.startedAt! - run.createdAt).toBe(5 * 3_600_000);
+  });
+});
+
+describe('what the suite, a replay and a clock are given', () => {
+  it('a medium is a function, also where no case has been run yet', async () => {
+    const runner = { describe: vi.fn(), it: vi.fn() };
+    for (const medium of [undefined, {}, memoryStore()] as never[]) {
+      expect(() => storeConformance('x', medium, runner)).toThrow(expect.objectContaining(invalid('freshMedium is')));
+      await expect(runConformance(medium)).rejects.toMatchObject(invalid('freshMedium is'));
+    }
+    expect(runner.describe).not.toHaveBeenCalled();
+    for (const odd of [undefined, {}, { describe: vi.fn() }] as never[])
+      expect(() => storeConformance('x', () => memoryStore, odd)).toThrow(
+        expect.objectContaining(invalid('The test runner is')),
+      );
+  });
+
+  it('results and state of a replay are objects', async () => {
+    for (const odd of [null, 5, 'x', new Map()] as never[]) {
+      await expect(replay({} as never, plain, { results: odd })).rejects.toMatchObject(invalid('results is'));
+      await expect(replay({} as never, plain, { state: odd })).rejects.toMatchObject(invalid('state is'));
+    }
+  });
+
+  it('what is skipped to is a promise', async () => {
+    const clock = simulatedClock();
+    for (const odd of [undefined, () => 1, {}] as never[])
+      await expect(clock.skipUntil(odd)).rejects.toMatchObject(invalid('The promise is'));
   });
 });
 

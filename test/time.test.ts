@@ -41,6 +41,64 @@ onEveryStore('time', (medium) => {
     expect(woke).toHaveLength(1);
   });
 
+  it('Q3, E5: what is over already goes on at once, also beside a step that takes long', async () => {
+    const w = world(medium);
+    let end = (): void => undefined;
+    const engine = w.engine((stepfast) =>
+      stepfast.job('busy', async ({ step }) => {
+        const past = w.clock.now() - 1_000;
+        const nothing = { timeout: 0, onTimeout: 'continue' } as const;
+        const first = Promise.race([
+          step.run('long', () => new Promise<string>((resolve) => (end = () => resolve('long')))),
+          step.sleep('none', 0).then(() => 'sleep'),
+        ]);
+        const [won] = await Promise.all([
+          first.then((winner) => step.run('won', () => w.log.push(`won ${winner}`)).then(() => winner)),
+          step.sleepUntil('before', past).then(() => step.run('slept', () => w.log.push('slept'))),
+          step.waitForEvent('never', nothing).then(({ timedOut }) => step.run('out', () => w.log.push(`${timedOut}`))),
+        ]);
+        await step.sleep('again', 0);
+        await step.run('end', () => void w.log.push('end'));
+        return won;
+      }),
+    );
+    const { id } = await engine.start('busy');
+    for (let turn = 0; turn < 200 && !w.log.includes('end'); turn++)
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    expect(w.log.slice().sort()).toEqual(['end', 'slept', 'true', 'won sleep']);
+    end();
+    await w.clock.idle();
+    expect(await engine.runs.get(id)).toMatchObject({ status: 'completed', result: 'sleep' });
+  });
+
+  it.each([
+    false,
+    true,
+  ])('Q4, E3: an event is taken by a wait from when the clock was ahead, though it lives no longer than that (reopened: %s)', async (isReopened) => {
+    const w = world(medium);
+    const define = (stepfast: Stepfast) =>
+      stepfast.job('waits', async ({ step }) => (await step.waitForEvent('e')).payload);
+    let engine = w.engine(define);
+    await engine.ready();
+    const now = w.clock.now();
+    w.clock.jump(now + HOUR);
+    const { id } = await engine.start('waits');
+    await w.clock.idle();
+    w.clock.jump(now);
+    await w.clock.idle();
+    if (isReopened) {
+      await engine.close();
+      engine = w.engine(define);
+      await engine.ready();
+    }
+    const { resumed } = await engine.dispatch('e', 'here', { ttl: '5m' });
+    await w.clock.idle();
+    expect([resumed, await engine.runs.get(id)]).toEqual([
+      [id],
+      expect.objectContaining({ status: 'completed', result: 'here' }),
+    ]);
+  });
+
   it('Q4: a sleep does not end before its instant, whatever else the run does meanwhile', async () => {
     const w = world(medium);
     const engine = w.engine((stepfast) =>

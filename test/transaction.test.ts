@@ -136,6 +136,27 @@ for (const replay of ['resume', 'always'] as const)
       expect(await seats(database)).toBe(1);
     });
 
+    it('F3: a function that commits by the prototype fails its step, for its rows are kept, and would be once more', async () => {
+      const { database, w } = await setUp();
+      const engine = w.engine(
+        (stepfast) =>
+          stepfast.job('book', ({ step }) =>
+            step.transaction('take', ['seats'], async (tx: IDBTransaction) => {
+              await take(tx);
+              IDBTransaction.prototype.commit.call(tx);
+            }),
+          ),
+        { replay },
+      );
+      const { id } = await engine.start('book');
+      await w.clock.advance('1h');
+      const { status, error, attempts } = (await engine.runs.get(id))!;
+      expect([status, error?.step, attempts.length, await seats(database)]).toEqual(['failed', 'take', 1, 1]);
+      const cause = { code: 'TRANSACTION_ENDED', message: expect.stringContaining('is kept') };
+      expect(attempts[0]!.error).toMatchObject(cause);
+      expect(w.errors).toEqual([]);
+    });
+
     it('O1: a stale owner writes neither the outcome nor the rows', async () => {
       const { database, w } = await setUp();
       const id = 'r';

@@ -235,6 +235,33 @@ onEveryStore('runs that are moved', (medium) => {
     expect(after).not.toHaveProperty('undoing');
   });
 
+  it('R2, F7: under another id it undoes what was done elsewhere under the key of there, and what it does itself under its own', async () => {
+    const here = world(medium);
+    const there = world(medium);
+    const define = (w: World) => (stepfast: Stepfast) =>
+      stepfast.job('book', async ({ step }) => {
+        const undo = ({ idempotencyKey }: { readonly idempotencyKey: string }) => void w.log.push(idempotencyKey);
+        await step.run('room', () => undefined, { undo });
+        await step.waitForEvent('go');
+        await step.run('table', () => undefined, { undo });
+        await step.waitForEvent('never');
+      });
+    const from = moving(here, define(here));
+    await from.start('book', undefined, { id: 'old' });
+    await here.clock.idle();
+    const to = moving(there, define(there));
+    await to.runs.import(posted(await from.runs.export('old')), { id: 'new' });
+    await to.dispatch('go', undefined);
+    await there.clock.idle();
+    await to.runs.import(posted(await to.runs.export('new')), { id: 'newer' });
+    await to.runs.cancel('newer');
+    await there.clock.idle();
+    expect(there.log).toEqual(['new/0/table/1/undo', 'old/0/room/1/undo']);
+    expect((await to.runs.timeline('newer')).filter(({ kind }) => kind === 'imported')).toMatchObject([
+      ...[{ from: 'old' }, { from: 'new' }],
+    ]);
+  });
+
   it('E12: a parent that is imported after its child gets the result of the child', async () => {
     const here = world(medium);
     const there = world(medium);

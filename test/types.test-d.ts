@@ -15,6 +15,7 @@ import {
   type ReceivedEvent,
   type RunHandle,
   type RunSnapshot,
+  type StandardSchema,
   type Step,
   type Stepfast,
   type StepfastError,
@@ -107,6 +108,39 @@ stepfast.job('parent of typed', async ({ step }) => {
   // @ts-expect-error a text, of which the schema makes a date
   await step.call(typed, { at: new Date(0), size: 1 });
 });
+// A schema that takes anything, and says so, is given anything.
+export const coerced = stepfast.job('coerced', { payload: z.coerce.number() }, async ({ payload, step }) => {
+  expectType<number>()(payload);
+  expectType<number>()(await step.call(coercedText, 5));
+});
+export const coercedText = defineJob(
+  'text',
+  { payload: z.preprocess(String, z.string()) },
+  ({ payload }) => payload.length,
+);
+void stepfast.start(coerced, '5');
+void stepfast.schedule('coerced', { every: '1h' }, coerced, '5');
+// One that does not say what it takes is given what it makes.
+declare const silent: { readonly '~standard': Omit<StandardSchema<number>['~standard'], 'types'> };
+export const unsaid = stepfast.job('unsaid', { payload: silent }, async ({ payload }) => {
+  expectType<number>()(payload);
+});
+void stepfast.start(unsaid, 5);
+// @ts-expect-error it makes a number
+void stepfast.start(unsaid, '5');
+declare const numbers: StandardSchema<number>;
+export const saidAll = stepfast.job(
+  'by name',
+  { payload: numbers, result: z.coerce.date() },
+  async ({ payload, step }) => {
+    expectType<number>()(payload);
+    const { payload: at } = await step.waitForEvent('at', { schema: z.string().transform((text) => new Date(text)) });
+    expectType<Date>()(at);
+    return at;
+  },
+);
+// @ts-expect-error it takes what it makes, as nothing else is said
+void stepfast.start(saidAll, '5');
 // @ts-expect-error the result does not fit its schema
 stepfast.job('wrong', { result: z.object({ done: z.boolean() }) }, async () => ({ done: 'yes' }));
 

@@ -26,6 +26,38 @@ everyWay('undo', (open) => {
     expect(w.log).toEqual(['a', 'charge 1', 'charge 2', 'undo charge undefined', 'undo A']);
   });
 
+  it('F7: nor of one that was cut off, by a crash or by close(): it is undone, whatever the next one comes to', async () => {
+    for (const cutOff of ['crash', 'close'])
+      for (const end of ['fails', 'is cancelled'] as const) {
+        const w = open();
+        const where = `${cutOff}, then ${end}`;
+        let life = 1;
+        const define = (s: Stepfast) =>
+          s.job('pay', async ({ step }) => {
+            const charge = () => {
+              if (life === 1) return new Promise<never>(() => void w.log.push('begun'));
+              if (end === 'fails') return fatal();
+              throw new Error('busy');
+            };
+            const undo = ({ result }: { readonly result: unknown }) => void w.log.push(`undo ${result}`);
+            await step.run('charge', charge, { retry: { initialDelay: '1h' }, undo });
+          });
+        const first = w.engine(define);
+        await first.start('pay', undefined, { id: 'p' });
+        await expect.poll(() => w.log).toEqual(['begun']);
+        if (cutOff === 'crash') w.crash(first);
+        else await first.close();
+        life = 2;
+        const second = w.engine(define);
+        await second.ready();
+        await w.clock.idle();
+        if (end === 'is cancelled') await second.runs.cancel('p');
+        await w.clock.idle();
+        expect(w.log, where).toEqual(['begun', 'undo undefined']);
+        expect(await kindsOf(second, 'p', /undone/), where).toEqual(['undone charge']);
+      }
+  });
+
   it('F7: a run that fails undoes its completed steps in reverse order; the one that failed is not undone', async () => {
     const w = open();
     const engine = w.engine((stepfast) => {

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { createUnfit } from '../src/engine/unfit.js';
-import { defineJob } from '../src/index.js';
+import { defineJob, StepfastError } from '../src/index.js';
 import { stampOf } from '../src/store/due.js';
 import type { JournalEntry } from '../src/store/journal.js';
 import type { RunRow } from '../src/store/rows.js';
@@ -71,6 +71,34 @@ it('R5: other registrations may fit all', () => {
   unfit.clear();
   expect([unfit.skip.size, [...unfit.runs()], unfit.blockedBy(row())]).toEqual([0, [], undefined]);
   expect(unfit.isStill({ row: row(), journal })).toBe(false);
+});
+
+it('R5: a job that comes to them may fit its own runs, and those that are in want of one; no others', () => {
+  const unfit = open();
+  unfit.blocked(row(), error, journal);
+  unfit.blocked(row({ runId: 'wants' }), new StepfastError('UNKNOWN_JOB', 'No such job.'), journal);
+  unfit.blocked(row({ runId: 'own', job: 'added' }), error, journal);
+  unfit.idle(row({ runId: 'idle', job: 'added' }));
+  unfit.clear('added');
+  expect([[...unfit.skip.keys()], [...unfit.runs()], unfit.blockedBy(row())]).toEqual([['r'], ['r'], error]);
+  unfit.clear('job');
+  expect([unfit.skip.size, [...unfit.runs()]]).toEqual([0, []]);
+});
+
+it('R5: the same of a run is told once, unless something was recorded meanwhile, or it fitted, or it is another run', () => {
+  const unfit = open();
+  const tells = (over: Partial<RunRow> = {}, found = error, ...more: JournalEntry[]) =>
+    unfit.blocked(row(over), found, [...journal, ...more]);
+  expect(tells()).toBe(true);
+  unfit.clear();
+  expect([tells({ fence: 9 }, new Error('does not fit'), entry('claimed')), tells({ runId: 'b' })]).toEqual([
+    false,
+    true,
+  ]);
+  expect([tells({}, new Error('other')), tells({}, new TypeError('other')), tells()]).toEqual([true, true, true]);
+  expect([tells({}, error, entry('sleep-ended')), tells({ seq: 2 })]).toEqual([true, true]);
+  unfit.fits('r');
+  expect([tells({ seq: 2 }), tells({ runId: 'b' })]).toEqual([true, false]);
 });
 
 it('R5: a due run whose job, or version of it, is not registered here says so', () => {

@@ -18,10 +18,10 @@ const failed: Entry = { kind: 'failed', error: { name: 'Error', message: 'm' } }
 const plain = [done('a'), done('b')];
 
 /** What this job makes of a run of version 1 with these entries. */
-function upgraded(options: JobOptions<never>, entries: readonly Entry[] = plain, version = 1) {
+function upgraded(options: JobOptions<never>, entries: readonly Entry[] = plain, version = 1, startedAt?: number) {
   const started = { kind: 'started', payload: codec.encode(new Date(5), '') };
   const journal = [started, ...entries].map((entry) => ({ at: 1, ...entry })) as unknown as JournalEntry[];
-  const row = { runId: 'r', job: 'job', version } as unknown as RunRow;
+  const row = { runId: 'r', job: 'job', version, startedAt } as unknown as RunRow;
   const job = defineJob('job', options as JobOptions, () => 1);
   return upgradeOf({ row, digest: digestOf(journal) }, job, codec, at);
 }
@@ -50,7 +50,7 @@ describe('the policy of a job', () => {
   it("O6: sets a run aside that it leaves alone, begins anew or ends, while it is nobody's", () => {
     const aside = (options: JobOptions<never>, version = 1, isOwner = false) =>
       isSetAside(
-        { row: { version }, isOwner } as never,
+        { row: { version, startedAt: 1 }, digest: digestOf([]), isOwner } as never,
         defineJob('job', options as JobOptions, () => 1),
       );
     for (const upgrade of ['block', 'restart', 'abandon'] as const) {
@@ -68,8 +68,18 @@ describe('the policy of a job', () => {
     for (const upgrade of ['continue', 'restart', 'abandon'] as const)
       expect(upgraded({ version: 2, upgrade })).toEqual({ entry, then: upgrade });
     const block = () => upgraded({ version: 2, upgrade: 'block' });
-    expect(block).toThrow(expect.objectContaining({ code: 'UPGRADE_BLOCKED', runId: 'r', job: 'job' }));
-    expect(block).toThrow(/version 1 of job "job".*version 2.*upgrade: "block"/);
+    expect(block).toThrow(expect.objectContaining({ code: 'UPGRADE_BLOCKED' }));
+    expect(block).toThrow(/Version 1 .*version 2.*upgrade: "block"/);
+  });
+
+  it('O6: has nothing to say of a run that no code has begun, but for its payload', () => {
+    for (const upgrade of ['continue', 'restart', 'abandon', 'block'] as const)
+      expect(upgraded({ version: 2, upgrade }, [])).toEqual({ entry, then: 'continue' });
+    const { entry: asked } = upgraded({ version: 2, migrate: () => ({ payload: 'new' }) }, [])!;
+    expect(asked).toMatchObject({ payload: 'new' });
+    expect(upgraded({ version: 2, upgrade: 'abandon' }, [], 1, 5)?.then, 'begun, with nothing recorded').toBe(
+      'abandon',
+    );
   });
 
   it('O6: has nothing to say of a run that has ended, but for the names that its steps have by now', () => {
@@ -83,8 +93,10 @@ describe('the policy of a job', () => {
       throw new Error('asked');
     };
     expect(upgraded({ version: 2, upgrade: 'continue', migrate })).toEqual({ entry, then: 'continue' });
-    expect(() => upgraded({ version: 2, upgrade: 'migrate', migrate })).toThrow('asked');
-    expect(() => upgraded({ version: 2, migrate })).toThrow('asked');
+    expect(() => upgraded({ version: 2, upgrade: 'migrate', migrate })).toThrow(
+      expect.objectContaining({ cause: new Error('asked') }),
+    );
+    expect(() => upgraded({ version: 2, migrate })).toThrow(expect.objectContaining({ cause: new Error('asked') }));
   });
 });
 
@@ -188,9 +200,9 @@ describe('migrate', () => {
     ];
     for (const [migration, said] of wrong) {
       const error = refusal(migration);
-      expect(error).toMatchObject({ code: 'MIGRATION_FAILED', runId: 'r', job: 'job' });
+      expect(error).toMatchObject({ code: 'MIGRATION_FAILED' });
       expect(error.message).toMatch(said);
-      expect(error.message).toMatch(/migrate of job "job" could not fit the run to version 2: .*Nothing was changed/s);
+      expect(error.message).toMatch(/migrate could not fit it to version 2: .*Nothing was changed/s);
       expect(error.cause).toBeInstanceOf(Error);
     }
   });
@@ -217,7 +229,9 @@ describe('migrate', () => {
     expect(throwing(new Error('mine'))).toThrow(
       expect.objectContaining({ code: 'MIGRATION_FAILED', cause: new Error('mine') }),
     );
-    expect(throwing(new Error('mine'))).toThrow('mine');
+    expect(throwing(new Error('mine')), 'which may quote a payload').toThrow(
+      /^migrate could not fit it to version 2: it has thrown, which is the `cause`/,
+    );
     expect(throwing(undefined)).toThrow(expect.objectContaining({ code: 'MIGRATION_FAILED' }));
   });
 });

@@ -39,6 +39,22 @@ const go = async (w: World, engine: Stepfast) => {
 const kinds = async (engine: Stepfast) => (await engine.runs.timeline('r')).map(({ kind }) => kind);
 
 onEveryStore('O6: upgrades', (medium) => {
+  it.each([
+    'abandon',
+    'restart',
+    'block',
+  ] as const)('%s: a run that no code has begun is none of an earlier version: started where its job is not known, it runs', async (upgrade) => {
+    const w = world(medium);
+    const other = w.engine((stepfast) => stepfast.job('other', () => 1));
+    await other.start('flow', { n: 1 }, { id: 'r', allowUnregistered: true });
+    await w.clock.idle();
+    await other.close();
+    const engine = w.engine(define(first, { version: 2, upgrade }));
+    await engine.ready();
+    await w.clock.idle();
+    expect(await go(w, engine)).toMatchObject({ status: 'completed', result: ['made 1', 'now'] });
+  });
+
   it('continue (default): the new code goes on with what is recorded, and the timeline says so', async () => {
     const w = world(medium);
     await begun(w);
@@ -87,6 +103,7 @@ onEveryStore('O6: upgrades', (medium) => {
     const blocking = w.engine(define(first, { version: 2, upgrade: 'block' }));
     const blocked = await go(w, blocking);
     expect(blocked).toMatchObject({ status: 'blocked', error: { code: 'UPGRADE_BLOCKED' } });
+    expect(blocked!.error!.message).toMatch(/^Run r of job "flow": Version 1 has begun it/);
     expect(await kinds(blocking)).not.toContain('upgraded');
     await blocking.close();
     const engine = w.engine(define(first, { version: 3 }));
@@ -188,7 +205,7 @@ onEveryStore('O6: upgrades', (medium) => {
       () => {
         throw new Error('no idea');
       },
-      'no idea',
+      'has thrown, which is the `cause`',
     ],
     ['renames to what is no name', () => ({ rename: { make: '' } }), 'name'],
     ['renames what is not recorded to what is no name', () => ({ rename: { nothing: 7 } }), 'name'],
@@ -206,6 +223,7 @@ onEveryStore('O6: upgrades', (medium) => {
     const broken = w.engine(define(first, { version: 2, migrate: migrate as never }));
     const run = await go(w, broken);
     expect(run).toMatchObject({ status: 'blocked', error: { code: 'MIGRATION_FAILED' } });
+    expect(run.error!.message).toMatch(/^Run r of job "flow": migrate could not fit it to version 2/);
     expect(run.error!.message).toContain(said);
     await broken.close();
     const engine = w.engine(define(first, { version: 2 }));

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { memoryStore } from '../adapters/memory/index.js';
 import { heard } from '../src/engine/heard.js';
 import type { Plugin, PluginHost } from '../src/engine/plugin.js';
 import { checkUse, createUse } from '../src/engine/use.js';
@@ -62,11 +63,14 @@ describe('what is used', () => {
   it('wraps the store, the first one nearest to the engine; who has nothing to wrap leaves it', () => {
     const wrap = (name: string): Plugin => ({ name, store: (inner) => ({ ...inner, name: `${name}(${inner.name})` }) });
     const { around } = createUse([wrap('a'), { name: 'none' }, wrap('b')], () => undefined);
-    const store = { name: 'own' } as Store;
+    const store: Store = { ...memoryStore(), name: 'own' };
     expect(around(store).name).toBe('a(b(own))');
     expect(createUse([], () => undefined).around(store)).toBe(store);
     const nothing = { name: 'nothing', store: () => undefined } as unknown as Plugin;
     expect(createUse([nothing], () => undefined).around(store)).toBe(store);
+    const rubbish = { name: 'rubbish', store: () => ({ name: 'half' }) } as unknown as Plugin;
+    const using = () => createUse([wrap('a'), rubbish], () => undefined).around(store);
+    expect(using).toThrow(/What store of plug-in "rubbish" gave.*\[INVALID_OPTION\]/);
   });
 
   it('adds words: groups of words are merged, all else is replaced, by the one that comes later', () => {

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { memoryStore } from '../adapters/memory/index.js';
 import type { Scheduler } from '../src/engine/scheduler.js';
 import { createViews, type ListFilter } from '../src/engine/views.js';
@@ -346,6 +346,43 @@ describe('who listens to a run', () => {
     expect(await count(() => w.change('r', { status: 'failed', endedAt: 10 }))).toBe(1);
     undo();
     expect(await count(() => w.change('r', { status: 'failed', endedAt: 11 }))).toBe(0);
+  });
+
+  it('V1: hears of another blob of the same size and type, and not of the same one, read anew at each look', async () => {
+    const w = open();
+    const blob = (text: string) => ({ $: ['Blob', new Blob([text]), 3, '', null] }) as never;
+    await w.put('r', { progress: blob('red') });
+    const { seen } = await listening(w);
+    const count = async (act: () => unknown) => {
+      const before = seen.length;
+      await act();
+      await settle(20);
+      return seen.length - before;
+    };
+    for (let looks = 0; looks < 3; looks++) expect(await count(() => w.views.changed(undefined))).toBe(0);
+    expect(await count(() => w.change('r', { progress: blob('tan') }))).toBe(1);
+    expect(await count(() => w.change('r', { progress: blob('tan') }))).toBe(0);
+    expect(await count(() => w.change('r', {}, { kind: 'rescheduled', payload: blob('red'), dueAt: 5 }))).toBe(1);
+    expect(await count(() => w.change('r', {}, { kind: 'rescheduled', payload: blob('tan'), dueAt: 5 }))).toBe(1);
+    expect(w.errors).toEqual([]);
+  });
+
+  it('V1: a blob that can not be read counts as another one; who stops listening while it is read is told nothing', async () => {
+    const w = open();
+    await w.put('r', { progress: { $: ['Blob', new Blob(['red']), 3, '', null] } as never });
+    const { seen, undo } = await listening(w);
+    const reading = vi.spyOn(Blob.prototype, 'arrayBuffer').mockRejectedValue(new Error('changed since'));
+    w.views.changed('r');
+    await settle(20);
+    expect([seen.length, w.errors]).toEqual([2, []]);
+    reading.mockImplementation(async () => {
+      undo();
+      throw new Error('changed since');
+    });
+    w.views.changed('r');
+    await settle(20);
+    expect([seen.length, w.errors]).toEqual([2, []]);
+    reading.mockRestore();
   });
 
   it('V1: hears that a run begins anew under its id', async () => {

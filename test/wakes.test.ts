@@ -101,13 +101,18 @@ describe('a run that others have gone on with', () => {
     await soon(other.close());
   });
 
-  it('Q4: and is not read again when it is woken', async () => {
-    const { h, other } = await listened();
+  it('Q4, R7: and is not read again when it is woken, nor takes the event before it has asked for what came before', async () => {
+    const { h, other, asks } = await listened();
     let loads = 0;
     other.own.onLoad = async () => void loads++;
     await other.dispatch('go');
     await settle();
-    expect([loads, h.kinds('r').filter((kind) => kind === 'event-taken').length, h.row('r')!.fence]).toEqual([0, 1, 2]);
+    const taken = () => h.kinds('r').filter((kind) => kind === 'event-taken').length;
+    expect([loads, taken(), h.row('r')!.fence]).toEqual([0, 0, 2]);
+    expect(h.row('r')!.waits.map(({ events }) => events)).toEqual([['go']]);
+    asks.open();
+    await settle();
+    expect([loads, taken(), h.row('r')!.fence]).toEqual([0, 1, 2]);
     await soon(other.close());
   });
 

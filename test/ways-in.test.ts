@@ -198,7 +198,7 @@ describe('a start', () => {
     ]);
     const refusing = job({ payload: given({ '~standard': { validate: () => ({ issues: [{ message: 'no' }] }) } }) });
     await expect(ways(refusing).start('mail', 1)).rejects.toEqual(
-      saying('INVALID_PAYLOAD', 'The payload of job "mail" does not fit its schema: no'),
+      saying('INVALID_PAYLOAD', 'The payload of job "mail" does not fit its schema at $: `issues`'),
     );
   });
 });
@@ -215,13 +215,17 @@ describe('a start that is repeated', () => {
     expect(await start('other', 'x', keyed)).toEqual({ runId: ofOther, created: false });
     expect(look).toHaveBeenCalledTimes(2);
     const conflicts = [
-      [start('mail', 'y', { id: 'r' }), 'id "r" was used before, with another payload'],
+      [start('mail', 'y', { id: 'r' }), 'id "r" was used before, with another payload or job. Use a new id'],
       [start('mail', 'y', { id: 'r', ...keyed }), 'id "r" was used before'],
       [start('other', { a: 1, b: 2 }, { id: 'r' }), 'id "r" was used before'],
-      [start('other', 'y', keyed), 'idempotencyKey "k" was used before'],
+      [
+        start('other', 'y', keyed),
+        `idempotencyKey "k" was used before, with another payload (run ${ofOther} of job "other"). Use a new idempotencyKey`,
+      ],
       [start('other', 'y', { id: 'new', ...keyed }), 'idempotencyKey "k" was used before'],
     ] as const;
     for (const [call, said] of conflicts) await expect(call).rejects.toEqual(saying('IDEMPOTENCY_CONFLICT', said));
+    await expect(start('other', 'y', keyed)).rejects.toMatchObject({ runId: ofOther, job: 'other' });
   });
 
   it('Q1: of a run that is gone is known by the print of its payload', async () => {
@@ -393,7 +397,7 @@ describe('a dispatch', () => {
     await dispatch('paid', { a: 1 }, key);
     expect(await dispatch('paid', { a: 1 }, key)).toEqual(again);
     await expect(dispatch('paid', { a: 2 }, key)).rejects.toEqual(
-      saying('IDEMPOTENCY_CONFLICT', 'idempotencyKey "k" was used before, with another payload'),
+      saying('IDEMPOTENCY_CONFLICT', 'idempotencyKey "k" was used before, with another payload (event "paid")'),
     );
     for (const type of [other, same]) await dispatch(type, 'x', key);
     expect(await dispatch(other, 'x', key)).toMatchObject({ deduplicated: true }); // it was given the same

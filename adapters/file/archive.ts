@@ -1,4 +1,5 @@
 import { dirname, join } from 'node:path';
+import { StepfastError } from '../../src/errors.js';
 import { FORMAT_VERSION } from '../../src/store/journal.js';
 import type { RunRow, StoredRun } from '../../src/store/rows.js';
 import { replaceFile, sweep, TEMPORARY } from './atomic-write.js';
@@ -158,6 +159,7 @@ export function createArchive(disk: Disk, dir: string, onError: (error: unknown)
           const run = await readFile(join(dir, 'runs', shard, name));
           if (run) yield run.row;
         } catch (error) {
+          if (!(error instanceof StepfastError)) throw error; // of the disk, which may work again
           onError(error);
         }
   }

@@ -67,8 +67,13 @@ export async function replaceFile(
 
 const SWEEP_AGE_MS = 60_000;
 
-/** Removes a temporary file that a dead process left; a young one may be a living contender's. */
-export async function sweep(disk: Disk, path: string): Promise<void> {
+/** Whether nobody can be about to finish an unfinished file: a young one may be a living contender's. */
+export function isOld(path: string): boolean {
   const found = fs.lstatSync(path, { throwIfNoEntry: false });
-  if (found && Date.now() - found.mtimeMs > SWEEP_AGE_MS) await removeFile(disk, path);
+  return found !== undefined && Date.now() - found.mtimeMs > SWEEP_AGE_MS;
+}
+
+/** Removes a temporary file that a dead process left. */
+export async function sweep(disk: Disk, path: string): Promise<void> {
+  if (isOld(path)) await removeFile(disk, path);
 }

@@ -105,6 +105,12 @@ export function createEnded(
     return true;
   };
 
+  const forget = () => {
+    known.clear();
+    name = Buffer.alloc(0);
+    length = lines = 0;
+  };
+
   const readOn = async () => {
     const fd = await openRegular(disk, path, fs.constants.O_RDONLY);
     if (fd === undefined) return isWhole() ? known : makeAgain();
@@ -112,10 +118,8 @@ export function createEnded(
       const { size } = await disk.stat(fd);
       const start = await readAt(disk, fd, 0, Math.min(NAME_LENGTH, size));
       if (size < length || !start.equals(name)) {
-        known.clear();
+        forget();
         name = start;
-        length = 0;
-        lines = 0;
       }
       const bytes = await readAt(disk, fd, length, size - length);
       const whole = bytes.subarray(0, bytes.lastIndexOf(10) + 1);
@@ -129,6 +133,9 @@ export function createEnded(
       if (isDamaged) await makeAgain();
       isDamaged ||= wasDamaged; // until the file is replaced
       return known;
+    } catch (error) {
+      forget(); // what could not be read whole is read anew
+      throw error;
     } finally {
       await disk.close(fd);
     }

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { StepfastError } from '../../src/errors.js';
-import type { Batch, CommitOutcome } from '../../src/store/batch.js';
+import type { Batch, CommitOutcome, RunChange } from '../../src/store/batch.js';
 import type { RunRow } from '../../src/store/rows.js';
 import { prepare } from './batch.js';
 import type { Disk } from './disk.js';
@@ -57,12 +57,16 @@ export const lockedBy = (dir: string, { pid, host }: Holder): StepfastError =>
     { pid },
   );
 
+/** What is done to a run from outside: it claims nothing, and comes to nothing where somebody was faster. */
+const isCommand = ({ fence, append }: RunChange): boolean =>
+  fence === 'any' || append.some(({ kind }) => kind === 'retried');
+
 export function createGuest(options: GuestOptions): Guest {
   const { disk, dir, alone, assertOpen, rowOf, take, own, disown, tell } = options;
   const holder = () => livingHolder(disk, join(dir(), 'lock'));
 
   const refuseClaim = async ({ run }: Batch) => {
-    if (!run || run.fence === 'any') return;
+    if (!run || isCommand(run)) return;
     const found = await rowOf(run.runId);
     if (!found || found.endedAt !== undefined) return;
     const living = await holder();

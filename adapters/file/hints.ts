@@ -1,8 +1,8 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 import type { StoreListener } from '../../src/store/store.js';
-import { watchFolder } from './inbox.js';
 import { LOG, segmentPath, segmentsIn } from './segments.js';
+import { watchFolder } from './watch.js';
 
 /*
  * Who hears of changes (store rule S7: hints may be lost, doubled or late).
@@ -53,11 +53,21 @@ export function createHints(onError: (error: unknown) => void): Hints {
       const onChange = () => tell(undefined);
       const stops = [watchFolder(join(dir, LOG), onChange), watchFolder(join(dir, 'lock'), onChange)];
       let seen = '';
-      const timer = setInterval(() => {
+      let isTold = false;
+      const look = () => {
         const highest = segmentsIn(dir).at(-1) ?? 0;
         const now = `${highest}:${fs.statSync(segmentPath(dir, highest), { throwIfNoEntry: false })?.size}`;
         if (seen !== '' && now !== seen) onChange();
         seen = now;
+      };
+      const timer = setInterval(() => {
+        try {
+          look();
+          isTold = false;
+        } catch (error) {
+          if (!isTold) onError(error); // no descriptors left, no rights: it may pass
+          isTold = true;
+        }
       }, LOOK_MS);
       timer.unref();
       unwatch = () => {

@@ -1,12 +1,11 @@
 import { randomBytes } from 'node:crypto';
-import fs from 'node:fs';
 import { join } from 'node:path';
 import { type ErrorCode, StepfastError } from '../../src/errors.js';
 import type { Batch, CommitOutcome } from '../../src/store/batch.js';
-import { FORMAT_VERSION } from '../../src/store/journal.js';
-import { replaceFile, sweep, TEMPORARY } from './atomic-write.js';
+import { replaceFile } from './atomic-write.js';
 import type { Disk } from './disk.js';
-import { exists, namesIn, readRegular, removeFile, sumOf } from './files.js';
+import { exists, readRegular, removeFile, sumOf } from './files.js';
+import { folderChange } from './watch.js';
 
 /*
  * Commits of processes that do not own the folder: `inbox/<id>.json` asks, `outbox/<id>.json` answers.
@@ -15,7 +14,7 @@ import { exists, namesIn, readRegular, removeFile, sumOf } from './files.js';
  * owner commits again, and the ids in it (made by the sender) make that the same event or run. A change of the shared
  * state has no such id: in this window, and in no other, an increment counts twice (at least once, spec D8). The sender gives up a
  * request only when its owner is provably dead, and then commits itself. None of these files needs a sync: they matter
- * to living processes only.
+ * to living processes only. The owner's side is in service.ts.
  *
  * B1. What one process asks is committed in the order of asking: it sends one request after the other, so that none is seen
  *     before an earlier one, their names sort in that order, and the owner commits in the order of the names.
@@ -23,40 +22,14 @@ import { exists, namesIn, readRegular, removeFile, sumOf } from './files.js';
 
 export const INBOX = 'inbox';
 export const OUTBOX = 'outbox';
-const REQUEST = /^[0-9a-f]{24}\.json$/;
 
-/** `fs.watch` misses changes on some file systems, so the owner also looks by a timer that keeps no process alive. */
-const LOOK_MS = 1_000;
 /** Only while somebody waits for an answer. */
 const ANSWER_LOOK_MS = 100;
 
-type Reply =
+/** What an owner says to a request. */
+export type Reply =
   | { readonly outcome: CommitOutcome }
   | { readonly error: { readonly code: ErrorCode; readonly message: string; readonly place: object } };
-
-/** Calls back when something in the folder may have changed. Never keeps the process alive. */
-export function watchFolder(folder: string, onChange: () => void): () => void {
-  try {
-    const watcher = fs.watch(folder, { persistent: false }, onChange);
-    watcher.on('error', () => watcher.close()); // the timers beside it still look
-    return () => watcher.close();
-  } catch {
-    return () => undefined; // no watches left, or none on this file system: the timers beside it still look
-  }
-}
-
-/** Resolves after a while, or as soon as the folder changes. */
-export function folderChange(folder: string, waitMs: number): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      unwatch();
-      resolve();
-    };
-    const timer = setTimeout(done, waitMs);
-    const unwatch = watchFolder(folder, done);
-  });
-}
 
 /** Names for the requests of one process, which sort in the order in which they were made; nobody can guess one beforehand. */
 export function requestNames(): () => string {
@@ -140,92 +113,4 @@ async function takeReply(disk: Disk, answer: string): Promise<Reply | undefined>
   if (!bytes) return undefined;
   await removeFile(disk, answer);
   return JSON.parse(bytes.toString('utf8')) as Reply;
-}
-
-export interface Service {
-  /** Handles what is there now. */
-  look(): Promise<void>;
-  stop(): Promise<void>;
-}
-
-/** Serves the inbox. `commit` decides, also about the format that the sender writes; a rejection with `CLOSED` leaves the request to the next owner. */
-export function serve(
-  disk: Disk,
-  dir: string,
-  commit: (batch: Batch, format: number) => Promise<CommitOutcome>,
-  onError: (error: unknown) => void,
-): Service {
-  const underWay = new Map<string, Promise<void>>();
-  let isStopped = false;
-  /** All that were found so far are read. */
-  let read: Promise<unknown> = Promise.resolve();
-
-  const handle = async (name: string) => {
-    const request = join(dir, INBOX, name);
-    let reply: Reply;
-    try {
-      // Read side by side, but handed on only when those before are.
-      const before = read;
-      const reading = readRegular(disk, request);
-      read = reading.then(
-        () => before,
-        () => before,
-      );
-      await read;
-      const bytes = await reading;
-      if (!bytes) return; // withdrawn
-      const { v, sum, batch } = JSON.parse(bytes.toString('utf8')) as { v: number; sum: string; batch: Batch };
-      // What a later format counts into its sum is not known here: it is refused by its version.
-      if (v <= FORMAT_VERSION && sumOf(batch) !== sum) throw new Error('its checksum does not fit');
-      reply = { outcome: await commit(batch, v) };
-    } catch (thrown) {
-      const error =
-        thrown instanceof StepfastError
-          ? thrown
-          : new StepfastError(
-              'STORE_CORRUPT',
-              `The request "${name}" could not be read.`,
-              { file: `${INBOX}/${name}` },
-              { cause: thrown },
-            );
-      if (error.code === 'CLOSED') return;
-      const { code, message, name: _, stack: __, cause: ___, ...place } = error;
-      reply = { error: { code, message, place } };
-    }
-    await replaceFile(disk, join(dir, OUTBOX, name), JSON.stringify(reply), { durable: false });
-    await removeFile(disk, request);
-  };
-
-  const look = async () => {
-    for (const name of isStopped ? [] : namesIn(join(dir, INBOX), '.json').sort()) {
-      if (!REQUEST.test(name) || underWay.has(name)) continue;
-      const work = handle(name)
-        .catch(onError)
-        .finally(() => underWay.delete(name));
-      underWay.set(name, work);
-    }
-    await Promise.all(underWay.values());
-  };
-  const tryLook = () => void look().catch(onError);
-
-  const sweepOld = async () => {
-    for (const folder of [INBOX, OUTBOX])
-      for (const name of namesIn(join(dir, folder), TEMPORARY)) await sweep(disk, join(dir, folder, name));
-    // Answers whose senders are gone.
-    for (const name of namesIn(join(dir, OUTBOX), '.json')) await sweep(disk, join(dir, OUTBOX, name));
-  };
-
-  const unwatch = watchFolder(join(dir, INBOX), tryLook);
-  const timer = setInterval(tryLook, LOOK_MS);
-  timer.unref();
-  void sweepOld().catch(onError);
-  return {
-    look,
-    async stop() {
-      isStopped = true;
-      unwatch();
-      clearInterval(timer);
-      await Promise.all(underWay.values());
-    },
-  };
 }

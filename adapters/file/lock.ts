@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { StepfastError } from '../../src/errors.js';
-import { replaceFile, sweep, TEMPORARY, writeTemporary } from './atomic-write.js';
+import { isOld, replaceFile, sweep, TEMPORARY, writeTemporary } from './atomic-write.js';
 import type { Disk } from './disk.js';
 import {
   CREATE,
@@ -23,9 +23,12 @@ import {
  * L1. To own is to have created the file n+1 (by `link`, which fails if the name is there) after finding the owner n
  *     released or provably dead. A contender paused between look and link finds its name taken, or, if the winner of
  *     n+1 has gone on to n+2 and removed it, finds a higher one when it looks again after its link: it then withdraws.
- * L2. Nobody removes or renames the highest file. Only a winner removes lower ones.
+ * L2. Nobody removes or renames the highest file. Only a winner removes lower ones. Where something else has, the token in
+ *     the file tells its owner, who writes nothing more, and leaves the file to whoever it belongs to.
  * L3. Provably dead: same host and process namespace, and another boot, or no such process, or another start time of
  *     that pid. Silence or age proves nothing: a process may be stopped for a day and go on.
+ * L4. An old file without bytes is nobody's: a loss of power took them. A young one may be (where there are no links) of one
+ *     who has yet to write them; was he stopped for so long there, he withdraws when he finds a higher one.
  */
 
 export interface Holder {
@@ -47,7 +50,7 @@ const STATES: readonly unknown[] = ['held', 'leaving', 'passing', 'released'] sa
 export interface Lock {
   /** Grows with each owner of the folder. */
   readonly fence: number;
-  /** Whether this is still the highest generation; two looks at names, cheap enough for every group commit. */
+  /** Whether this is still the highest generation, and ours; two looks at names, cheap enough for every group commit. */
   isHeld(): boolean;
   release(): Promise<void>;
   /** Marks the lock at once, without waiting for the disk. */
@@ -81,20 +84,21 @@ function namespaceOf(): string | undefined {
   }
 }
 
+/** What tells this process from all others: asked for once, for it stays as long as the process. */
+let own: Pick<Holder, 'startTime' | 'bootId' | 'namespace'> | undefined;
+
 function describeSelf(state: Holder['state'] = 'held'): Holder {
-  const startTime = startTimeOf(process.pid);
-  const bootId = textOf('/proc/sys/kernel/random/boot_id')?.trim();
-  const namespace = namespaceOf();
-  return {
-    v: 1,
-    token: freshName(),
-    pid: process.pid,
-    host: hostname(),
-    state,
-    ...(startTime !== undefined && { startTime }),
-    ...(bootId !== undefined && { bootId }),
-    ...(namespace !== undefined && { namespace }),
-  };
+  if (!own) {
+    const startTime = startTimeOf(process.pid);
+    const bootId = textOf('/proc/sys/kernel/random/boot_id')?.trim();
+    const namespace = namespaceOf();
+    own = {
+      ...(startTime !== undefined && { startTime }),
+      ...(bootId !== undefined && { bootId }),
+      ...(namespace !== undefined && { namespace }),
+    };
+  }
+  return { v: 1, token: freshName(), pid: process.pid, host: hostname(), state, ...own };
 }
 
 /** Whether the holder can no longer act. Anything short of proof is `false`. */
@@ -135,6 +139,8 @@ const unreadable = (file: string, cause?: unknown): StepfastError =>
     { cause },
   );
 
+const NOBODY: Holder = { v: 1, token: '', pid: 0, host: '', state: 'released' };
+
 /** The present generation and its holder; `undefined` when nobody ever owned the folder. */
 export async function readHolder(disk: Disk, folder: string): Promise<{ n: number; holder: Holder } | undefined> {
   for (;;) {
@@ -143,6 +149,7 @@ export async function readHolder(disk: Disk, folder: string): Promise<{ n: numbe
     if (n >= MAX_GENERATION) throw unreadable(fileOf(folder, n)); // planted: nobody comes after it
     const text = await readRegular(disk, fileOf(folder, n));
     if (text === undefined) continue; // a winner has just removed it: there is a higher one
+    if (text.every((byte) => byte === 0) && isOld(fileOf(folder, n))) return { n, holder: NOBODY }; // L4
     try {
       const holder = JSON.parse(text.toString('utf8')) as Holder;
       const { pid, token, host, state } = holder;
@@ -243,7 +250,17 @@ const MOST_LOOKS = 400;
 
 function holding(disk: Disk, folder: string, fence: number, self: Holder): Lock {
   const path = fileOf(folder, fence);
-  const isHeld = () => exists(path) && !exists(fileOf(folder, fence + 1));
+  /** Of the file as it was found last to be ours. */
+  let inode: number | undefined;
+  /** The name alone does not tell: a folder that was removed or moved, and made anew, counts from 1 again. */
+  const isMine = () => {
+    const found = fs.lstatSync(path, { throwIfNoEntry: false });
+    if (!found) return false;
+    // Another file, since it was marked; or by the whim of a file system that numbers its files anew.
+    if (found.ino !== inode && textOf(path)?.includes(self.token)) inode = found.ino;
+    return found.ino === inode;
+  };
+  const isHeld = () => isMine() && !exists(fileOf(folder, fence + 1));
   const marked = (as: Holder['state']) => JSON.stringify({ ...self, state: as });
   /** A full disk still takes what fits where something is: here a word that is longer by a few letters (spec D5). */
   const writeOver = (as: Holder['state']) => {

@@ -25,7 +25,7 @@ export interface FileStoreInternals {
 export function checkOptions(given: FileStoreOptions | undefined): void {
   checkNames(given, ['dir', 'durability', 'wait'], 'The options of fileStore');
   const { dir, durability = 'strict', wait = false } = given ?? {};
-  check(typeof dir === 'string' && dir !== '', 'dir', dir, 'the path of a folder');
+  check(typeof dir === 'string' && /^[^\0]+$/.test(dir), 'dir', dir, 'the path of a folder');
   check(['strict', 'relaxed'].includes(durability), 'durability', durability, '"strict" or "relaxed"');
   check(typeof wait === 'boolean', 'wait', wait, 'true or false');
 }

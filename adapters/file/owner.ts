@@ -1,3 +1,4 @@
+import { dirname } from 'node:path';
 import { StepfastError } from '../../src/errors.js';
 import type { CommitOutcome } from '../../src/store/batch.js';
 import type { RunRow } from '../../src/store/rows.js';
@@ -6,7 +7,7 @@ import { transition } from '../../src/store/transition.js';
 import type { Archive } from './archive.js';
 import { notSerializable, type Prepared } from './batch.js';
 import type { Disk } from './disk.js';
-import { APPEND, exists, openRegular, storeError, syncFile, writeAll } from './files.js';
+import { APPEND, exists, openRegular, storeError, syncFile, syncFolder, writeAll } from './files.js';
 import type { Image, Removed } from './image.js';
 import { type Located, locate, storedRuns } from './journals.js';
 import type { Lock } from './lock.js';
@@ -138,8 +139,10 @@ export function createOwner(options: OwnerOptions): Owner {
     });
     const { path, image } = found;
     try {
-      // What an owner that crashed has written may be in the system's cache alone: nothing is answered from there.
+      // What an owner that crashed has written may be in the system's cache alone: nothing is answered from there. So may
+      // the name of the segment, when the sync of its folder failed after the rename.
       if (isStrict || image.removed.size) await syncFile(disk, path);
+      await syncFolder(disk, dirname(path));
     } catch (error) {
       await retire(disk, found);
       throw error;

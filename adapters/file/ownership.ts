@@ -52,8 +52,11 @@ export function createOwnership(options: OwnershipOptions): Ownership {
     const held = lock;
     owner = undefined;
     lock = undefined;
-    await was?.close();
-    if (held) await giveBack(held);
+    try {
+      await was?.close();
+    } finally {
+      if (held) await giveBack(held);
+    }
   };
 
   return {
@@ -77,7 +80,7 @@ export function createOwnership(options: OwnershipOptions): Ownership {
       }
       lock = taken;
       owner = made;
-      await owned();
+      await owned().catch(tell); // it is owned all the same
       return made;
     },
     disown,

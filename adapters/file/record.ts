@@ -212,6 +212,11 @@ export const stateOf = (bytes: Buffer, found: Found & { kind: 'record' }): Recor
 const journalsOf = (bytes: Buffer, found: Found & { kind: 'record' }): JournalEntry[][] =>
   JSON.parse(bytes.toString('utf8', ...found.journal)) as JournalEntry[][];
 
+/** What no header has: control characters, and bytes that are none of UTF-8. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
+const NO_TEXT = /[\x00-\x1f\ufffd]/g;
+const FEW = 4;
+
 /** What a record whose header is damaged wrote, if the rest still reads: a guess, used only to name what may be hit. */
 export function guessTouched(line: Buffer): { runs: string[]; marks: StateMark[] } | undefined {
   // What does not even begin like a record may be the rest of another one, behind it.
@@ -220,6 +225,8 @@ export function guessTouched(line: Buffer): { runs: string[]; marks: StateMark[]
   const from = text.indexOf(STATE);
   const to = text.lastIndexOf(JOURNAL);
   if (from < 0 || to < from) return undefined;
+  // A stretch may have swallowed the end of its line and the beginning of a later one, whose rest would tell of that alone.
+  if ((text.slice(0, from).match(NO_TEXT)?.length ?? 0) > FEW) return undefined;
   try {
     const state = JSON.parse(text.slice(from + STATE.length, to)) as RecordState;
     const { rows = [], removed = [] } = state;

@@ -17,15 +17,16 @@ import { createGroup } from './group.js';
 import { createGuest, lockedBy } from './guest.js';
 import { createHints } from './hints.js';
 import { assertSound } from './image.js';
-import { folderChange, type Service, serve } from './inbox.js';
 import { checkOptions, type FileStoreInternals, type FileStoreOptions } from './options.js';
 import { createOwnership } from './ownership.js';
 import { type ReadSource, takeDownPage, takeDownRun } from './reader.js';
 import { archivedRun } from './reads.js';
 import { LOG, type Segment } from './segments.js';
+import { type Service, serve } from './service.js';
 import { stateOf } from './shared.js';
 import { createTidy } from './tidy.js';
 import { createTurn } from './turn.js';
+import { folderChange } from './watch.js';
 
 /*
  * The modes of the file store. One process drives a folder (`owner`); any other reads its log (`follower`) and commits
@@ -161,17 +162,23 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
     follower = createFollower(disk, dir);
   };
 
+  /** Also where an earlier try has come to own the folder, and no further. */
   const drive = async () => {
-    if (owner()) return;
-    const taken = await take();
-    if (taken.kind === 'held') throw lockedBy(dir, taken.holder);
-    await own(taken.lock);
-    for (const folder of [dir, join(dir, LOG)])
-      for (const name of namesIn(folder, TEMPORARY)) await sweep(disk, join(folder, name));
+    if (service) return;
+    if (!owner()) {
+      const taken = await take();
+      if (taken.kind === 'held') throw lockedBy(dir, taken.holder);
+      await own(taken.lock);
+    }
     hints.unfollow();
     service = serve(disk, dir, commitForeign, tell);
     void service.look().catch(tell);
     tidy.stirred();
+    await sweepLeftovers().catch(tell); // the next owner tries again
+  };
+  const sweepLeftovers = async () => {
+    for (const folder of [dir, join(dir, LOG)])
+      for (const name of namesIn(folder, TEMPORARY)) await sweep(disk, join(folder, name));
   };
 
   const driveOrWait = async (isPatient: boolean) => {

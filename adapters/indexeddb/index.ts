@@ -2,10 +2,12 @@ import { isStepfastError, StepfastError } from '../../src/errors.js';
 import { withOffers } from '../../src/store/due.js';
 import { FORMAT_VERSION } from '../../src/store/journal.js';
 import type { OpenOptions, SharedWork, Store, StoreListener } from '../../src/store/store.js';
-import { check, checkOptions, checkText, isOurs } from '../../src/values/check.js';
-import { type AppDatabase, connectionTo } from './connection.js';
+import { check, isOurs } from '../../src/values/check.js';
+import { createChannel } from './channel.js';
+import { connectionTo } from './connection.js';
 import { createWarning, requestPersistence } from './eviction.js';
 import { orFallback } from './fallback.js';
+import { checkOptions, type IndexedDBStoreOptions } from './options.js';
 import { type Presence, presence } from './presence.js';
 import { createLoads, listRuns, pickDue } from './queries.js';
 import { type Database, type Lease, raiseFormat, reading, STORE_NAMES, storeError, type WriteTx } from './schema.js';
@@ -16,6 +18,7 @@ import { type CommitHost, committer, eventsBy, leaseKey } from './transaction.js
 const FORGOTTEN_MS = 86_400_000;
 const leases = () => IDBKeyRange.bound(leaseKey(''), leaseKey('\uffff'));
 
+export type { IndexedDBStoreOptions } from './options.js';
 export { addStores } from './schema.js';
 
 declare global {
@@ -23,35 +26,6 @@ declare global {
   interface IDBDatabase {
     readonly name: string;
   }
-}
-
-/** How `indexedDBStore` keeps its runs. */
-export interface IndexedDBStoreOptions {
-  /** Name of the database; contexts of one origin that name the same share its runs. Default: `'stepfast'`. */
-  readonly name?: string;
-  /**
-   * Instead of a database of our own: one of the app, so that a step can write the app's rows and its own record in one
-   * commit (`step.transaction`). An open connection, or a function that opens one, called again when it was closed. The app
-   * creates our object stores in it with `addStores`, and closes it itself.
-   */
-  readonly database?: AppDatabase;
-  /**
-   * `'relaxed'`: what was acknowledged outlives a crash of the browser. `'strict'`: also a loss of power; commits
-   * take about half as long again. Default: `'relaxed'`.
-   */
-  readonly durability?: 'relaxed' | 'strict';
-  /**
-   * Asks the browser not to delete the data of this site by itself (`navigator.storage.persist`). Some ask the user, so
-   * give it at a time when that makes sense. Default: false.
-   */
-  readonly persist?: boolean;
-  /**
-   * Makes the store to go on with where there is no IndexedDB at all, or it is forbidden (site data blocked, a sandboxed
-   * frame), for example `memoryStore`; what the app's `database` rejects with tells as well. `step.transaction` is not
-   * available in it, and blocks its run. It shows in `store.capabilities.durability`, which is `'none'` then, once the engine is
-   * ready. Default: none, and every call fails with `STORE_UNAVAILABLE`.
-   */
-  readonly fallback?: () => Store;
 }
 
 const hasIndexedDB = (): boolean => {
@@ -70,28 +44,15 @@ const hasIndexedDB = (): boolean => {
  * @example const stepfast = createStepfast({ store: indexedDBStore({ name: 'my-app' }) });
  */
 export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
-  checkOptions(options, ['name', 'database', 'durability', 'persist', 'fallback'], 'The options of indexedDBStore');
+  checkOptions(options);
   const { database, durability = 'relaxed', persist, fallback } = options;
-  check(['relaxed', 'strict'].includes(durability), 'durability', durability, '"relaxed" or "strict"');
-  if (options.name !== undefined) checkText(options.name, 'name', 'INVALID_OPTION');
-  check(!fallback || typeof fallback === 'function', 'fallback', fallback, 'a function that makes a store');
-  check(persist === undefined || typeof persist === 'boolean', 'persist', persist, 'true or false');
-  const isDatabase = typeof database === 'function' || typeof database?.transaction === 'function';
-  check(
-    isDatabase || database === undefined,
-    'database',
-    database,
-    'an open IDBDatabase, or a function that opens one',
-  );
   if (fallback && !hasIndexedDB()) return fallback();
   const { fallback: _, ...own } = options;
   if (fallback) return orFallback(indexedDBStore(own), fallback);
-  check(!database || options.name === undefined, 'name', options.name, 'it, or `database`, but not both');
   const name = options.name ?? (typeof database === 'object' ? database.name : 'stepfast');
   const listeners = new Set<StoreListener>();
   let state: 'open' | 'closing' | 'gone' = 'open';
   let opened: OpenOptions | undefined;
-  let channel: BroadcastChannel | undefined;
   let leasedUntil = 0;
   let isOutdated = false;
   /** Who is alive, by the name of the database: known with the first connection. */
@@ -100,12 +61,18 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
     (here ??= presence({
       name: db.name,
       hasChannel: typeof BroadcastChannel !== 'undefined',
-      post: (message) => channel?.postMessage(message),
+      post: channel.post,
       isCommitting: () => commits.isBusy() || shared.size > 0,
       onChange: () => tell([undefined], false),
       pause,
-      onFreeze: freeze,
-      onThaw: thaw,
+      onFreeze() {
+        freeze();
+        channel.away(true);
+      },
+      onThaw() {
+        thaw();
+        channel.away(false);
+      },
     }));
 
   const tell = (runIds: Iterable<string | undefined>, isOwn: boolean) => {
@@ -117,6 +84,13 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
           opened?.onError(error);
         }
   };
+  const channel = createChannel((message) => {
+    if (!Array.isArray(message)) return here?.hear(message);
+    tell(
+      message.filter((runId) => typeof runId === 'string'),
+      false,
+    );
+  });
   const assertOpen = (isOpen: boolean) => {
     if (!isOpen) throw new StepfastError('CLOSED', `The store "${name}" is closed. Create a new one to go on.`);
   };
@@ -182,7 +156,7 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
     format: () => opened?.format ?? FORMAT_VERSION,
     onCommitted(runIds) {
       tell(runIds, true);
-      channel?.postMessage([...runIds]);
+      channel.post([...runIds]);
     },
   };
   /** A writer that is too old drives no more: its runs are others' now (spec O6). */
@@ -201,8 +175,7 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
   const leave = () => {
     state = 'gone';
     here?.leave();
-    channel?.close();
-    channel = undefined;
+    channel.close();
     listeners.clear();
     end();
   };
@@ -224,17 +197,9 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
       assertOpen(state === 'open');
       if (opened) return;
       opened = next;
+      channel.open(label);
       if (persist) requestPersistence(next.onError);
       await renew(next.now);
-      if (typeof BroadcastChannel === 'undefined') return;
-      channel = new BroadcastChannel(`stepfast:${label}`);
-      channel.onmessage = ({ data }: MessageEvent<unknown>) => {
-        if (!Array.isArray(data)) return here?.hear(data);
-        tell(
-          data.filter((runId) => typeof runId === 'string'),
-          false,
-        );
-      };
     },
 
     async close() {

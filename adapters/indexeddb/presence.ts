@@ -16,7 +16,8 @@ import type { Lease } from './schema.js';
  *     In WebKit it is told before by its page that it may go (`beforeunload`): a transaction that is begun as the page goes
  *     can not even be undone, for the worker is stopped before the database has said that it has begun.
  * P4. Who sees due work of others queues for their locks, so as to hear at once when one is freed. Nothing rests on it:
- *     in Chromium such a request may wait ten minutes for a cached page.
+ *     in Chromium such a request may wait ten minutes for a cached page. Owners hold theirs shared, who queues asks for
+ *     it alone: held alone for a moment, by who is being told, a lock says that its owner is gone.
  * P5. What a page commits in the moment in which it goes may be durable, with nobody left to tell the others. It tells them
  *     before: they look now, and once more when such a commit is over.
  * P6. Work of the dead is left to a visible tab, for a moment, by hidden ones.
@@ -155,8 +156,8 @@ export function presence(options: PresenceOptions): Presence {
   };
 
   const freeze = () => {
+    hide(); // says what is to be said
     onFreeze();
-    hide();
   };
   const resume = () => {
     onThaw();
@@ -222,7 +223,7 @@ export function presence(options: PresenceOptions): Presence {
     },
     async living(leases, now) {
       const { held = [] } = (await locks?.query()) ?? {};
-      const names = new Set(held.map((lock) => lock.name));
+      const names = new Set(held.filter(({ mode }) => mode === 'shared').map((lock) => lock.name));
       const until = new Map(leases.map((lease) => [lease.owner, lease.until]));
       /** A lease that ran out may only have been late: timers of hidden pages are. Who answers is alive. */
       const mayLive = (owner: string) =>

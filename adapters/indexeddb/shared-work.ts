@@ -24,6 +24,9 @@ const endedBy = (what: string, cause?: unknown): StepfastError =>
 const AWAITED_ELSE =
   'The function of a transaction awaited something that is no request of its transaction (a fetch, a timer, the end of the transaction): the browser would have committed half of it. Do that in a step before, and hand the result in. Nothing was kept.';
 
+const COMMITTED =
+  'The function of a transaction has committed it before the journal was written. What it wrote is kept, and can not be undone: see to those rows, and let it return instead. It is not tried again.';
+
 /** Ended by the function, the transaction would be kept without the journal. */
 function forbidCommit(tx: IDBTransaction): void {
   const commit = () => {
@@ -133,7 +136,7 @@ export async function transact<Value>(host: CommitHost, work: SharedWork<Value>)
   const isCommitted = decided?.outcome.kind === 'committed';
   const isUndone = !isCommitted && abort(tx);
   if (await isKept) {
-    if (!isCommitted) throw endedBy('The function of a transaction has committed it before the journal was written.');
+    if (!isCommitted) throw endedBy(COMMITTED);
     if (decided.changed.length) host.onCommitted(new Set(decided.changed));
     return decided.outcome;
   }

@@ -7,6 +7,7 @@ import type { DuePage, OpenOptions, Store, StoreListener } from '../../src/store
 import { listPage, Tables } from '../../src/store/tables.js';
 import { type Transition, transition } from '../../src/store/transition.js';
 import { check, checkOptions } from '../../src/values/check.js';
+import { isReadable } from '../../src/values/same.js';
 
 /*
  * The smallest store, the one to read first. Nothing outlives the process: for tests, and for pages that have no
@@ -37,8 +38,8 @@ export function memoryMedium(): MemoryMedium {
   };
 }
 
-/** Values here may hold what JSON can not say. */
-const copy = <T>(value: T): T => copyOf(value, structuredClone);
+/** A `Blob` or `File` stays the one it is: nobody can change it, and Node 20 makes a `Blob` of each `File` that it clones. */
+const copy = <T>(value: T): T => copyOf(value, (leaf: object) => (isReadable(leaf) ? leaf : structuredClone(leaf)));
 
 /** An outcome as its caller gets it: only events, and what is awaited, are in the tables as well. */
 const released = (outcome: CommitOutcome): CommitOutcome => {

@@ -68,9 +68,7 @@ const lostPort = (why: string, options?: ErrorOptions) =>
     options,
   );
 
-/** Structured cloning refuses a value: a `Blob` over a port of processes, say. */
-const isUncloneable = (error: unknown) => /clone/i.test(String(error));
-
+/** Structured cloning refuses a value, a `Blob` over a port of processes, say, or a getter in it has thrown. */
 const uncarried = (cause: unknown) =>
   new StepfastError(
     'NOT_SERIALIZABLE',
@@ -101,8 +99,9 @@ export function createCalls({ port, packer, clock, everyMs, report, lost, left, 
     try {
       line.post({ v: PROTOCOL, to: 'engine', client, ...(engine !== undefined && { engine }), ...message });
     } catch (cause) {
-      if (message.kind === 'call' && isUncloneable(cause)) refuse(message.id, uncarried(cause));
-      else lose(lostPort('The port to the engine can not be written to', { cause }));
+      if (message.kind !== 'call') return lose(lostPort('The port to the engine can not be written to', { cause }));
+      post({ kind: 'ping' }); // what users hand in is not to blame where this throws as well: then every call is lost
+      refuse(message.id, uncarried(cause));
     }
   };
   const greet = () => post({ kind: 'hello', left: left() });

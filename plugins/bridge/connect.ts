@@ -1,7 +1,7 @@
 import type { DispatchOptions } from '../../src/door/dispatch.js';
-import { type EventType, eventName } from '../../src/door/event.js';
-import { type AnyJob, validate } from '../../src/door/job.js';
-import type { StartOptions } from '../../src/door/start.js';
+import { checkEvent, type EventType, eventName } from '../../src/door/event.js';
+import type { AnyJob } from '../../src/door/job.js';
+import { recordedAs, type StartOptions } from '../../src/door/start.js';
 import type { Stepfast } from '../../src/engine/engine.js';
 import { heard } from '../../src/engine/heard.js';
 import type { RunHandle, Runs } from '../../src/engine/runs.js';
@@ -9,8 +9,8 @@ import type { Schedule } from '../../src/engine/words.js';
 import { StepfastError } from '../../src/errors.js';
 import type { Clock } from '../../src/platform.js';
 import type { RunSnapshot } from '../../src/run/inspect.js';
-import { isPromise, perform } from '../../src/store/transition/work.js';
-import { check, checkName, checkOptions, checkText, quoted } from '../../src/values/check.js';
+import { isPromise } from '../../src/store/transition/work.js';
+import { check, checkClock, checkName, checkOptions, checkText, quoted } from '../../src/values/check.js';
 import type { Duration } from '../../src/values/duration.js';
 import { type Calls, createCalls } from './calls.js';
 import { systemClock } from './clock.js';
@@ -198,7 +198,7 @@ function onLeaving(leave: () => void, { tell, greet }: Calls, notes: () => reado
 export function connectStepfast(port: BridgePort, options: ConnectOptions = {}): Stepfast {
   checkOptions(options, ['heartbeat', 'clock', 'onLost', 'onError'], 'The options of connectStepfast');
   const { heartbeat = '15s', clock = systemClock, onLost, onError } = options;
-  check(typeof clock?.setTimer === 'function', 'clock', clock, 'a clock, or leave it out');
+  checkClock(clock);
   const everyMs = checkBridge(port, heartbeat);
   for (const [option, fn] of Object.entries({ onLost, onError }))
     check(fn === undefined || typeof fn === 'function', option, fn, 'a function, or leave it out');
@@ -240,13 +240,14 @@ export function connectStepfast(port: BridgePort, options: ConnectOptions = {}):
       return handle(packer.open(await answer) as never, id);
     }) as Stepfast['start'],
     dispatch: (async (event: string | EventType, payload?: unknown, given?: DispatchOptions) => {
+      checkEvent(event);
       const name = eventName(event);
-      checkName(name, 'an event');
-      const schema = typeof event === 'object' ? event?.schema : undefined;
-      const checking = perform(validate(schema, payload, `The payload of event "${name}"`));
-      const checked = isPromise(checking) ? await checking : checking; // calls are sent in their order, if they can
-      const sent = packer.value(checked, `the payload of event "${name}"`);
-      return ask('dispatch', packer.value(name), sent, packer.value(given));
+      const schema = typeof event === 'object' ? event.schema : undefined;
+      const recording = recordedAs(packer.codec, schema, payload, `payload of event "${name}"`);
+      const said = isPromise(recording) ? await recording : recording; // calls are sent in their order, if they can
+      const raw = said.given === undefined ? [] : [said.given]; // what an idempotency key compares
+      const [made, ...rest] = [said.payload, ...raw].map((json): Packed => ({ kind: 'value', json }));
+      return ask('dispatch', packer.value(name), made!, packer.value(given), ...rest);
     }) as Stepfast['dispatch'],
     runs: remoteRuns(remote, handle),
     state: remoteState(remote),

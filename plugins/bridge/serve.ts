@@ -1,6 +1,6 @@
 import type { Stepfast } from '../../src/engine/engine.js';
 import type { Clock } from '../../src/platform.js';
-import { check, checkOptions } from '../../src/values/check.js';
+import { check, checkClock, checkOptions } from '../../src/values/check.js';
 import { type Duration, durationMs } from '../../src/values/duration.js';
 import { systemClock } from './clock.js';
 import { workerNotes } from './notes.js';
@@ -71,7 +71,7 @@ export function serveStepfast(stepfast: Stepfast, port: BridgePort, options: Ser
   check(typeof stepfast?.dispatch === 'function', 'The engine', stepfast, 'what createStepfast returns');
   checkOptions(options, ['heartbeat', 'clock', 'onError'], 'The options of serveStepfast');
   const { heartbeat = '1m', clock = systemClock, onError } = options;
-  check(typeof clock?.setTimer === 'function', 'clock', clock, 'a clock, or leave it out');
+  checkClock(clock);
   const everyMs = checkBridge(port, heartbeat);
   check(onError === undefined || typeof onError === 'function', 'onError', onError, 'a function, or leave it out');
   const report = reporter(onError);

@@ -1,3 +1,5 @@
+import type { DispatchOptions } from '../../src/door/dispatch.js';
+import type { EventType } from '../../src/door/event.js';
 import type { Stepfast } from '../../src/engine/engine.js';
 import { heard } from '../../src/engine/heard.js';
 import type { RunHandle } from '../../src/engine/runs.js';
@@ -34,6 +36,12 @@ interface HeldLock {
   release(): Promise<void>;
 }
 
+/** A defined event whose schema was asked at the other end: this is what it made of what was given there. */
+const eventOf = (name: string, value: unknown): EventType => ({
+  name,
+  schema: { '~standard': { version: 1, vendor: 'stepfast', validate: () => ({ value }) } },
+});
+
 export function createSession({ stepfast, packer, clock, shared, post, report }: SessionOptions): Session {
   const { runs, state } = stepfast;
   const subscriptions = new Map<number, () => void>();
@@ -68,7 +76,10 @@ export function createSession({ stepfast, packer, clock, shared, post, report }:
   const words: { readonly [word in Word]: (id: number, ...given: never[]) => unknown } = {
     ready: () => stepfast.ready(),
     start: async (id, ...given: [string]) => held(await stepfast.start(...given), id),
-    dispatch: (_, ...given: [string]) => stepfast.dispatch(...given),
+    dispatch: (_, name: string, payload: unknown, options: DispatchOptions, ...raw: unknown[]) =>
+      raw.length
+        ? stepfast.dispatch(eventOf(name, payload), raw[0], options)
+        : stepfast.dispatch(name, payload, options),
     'runs.get': (_, runId: string) => runs.get(runId),
     'runs.list': (_, ...given: []) => runs.list(...given),
     'runs.timeline': (_, runId: string) => runs.timeline(runId),

@@ -2,6 +2,7 @@ import { isStepfastError, type StepfastError } from '../../src/errors.js';
 import type { Batch, Deletion, NewEvent, NewRun, RunChange, StateChange } from '../../src/store/batch.js';
 import type { RunRow } from '../../src/store/rows.js';
 import type { Store } from '../../src/store/store.js';
+import { LANES } from '../../src/store/transition/state.js';
 import { checkText, isOurs } from '../../src/values/check.js';
 import type { KeyRing } from './keys.js';
 import { hashUnique, hashWait, keyIdOfRow, sealEntry, sealEvent, sealStart, sealState, unmarked } from './rows.js';
@@ -117,6 +118,7 @@ export function createSealing({ inner, ring, keyOf, letGo }: SealingOptions) {
     return sealEvent(vault, keyIdFor({ kind: 'event', name, ...place }) ?? ring.current, event);
   };
   const sealStateChange = async <Change extends StateChange>(vault: Vault, change: Change): Promise<Change> => {
+    if (change.key === LANES) return change; // read by transitions: names and numbers of queues
     const key = await stateKey(vault, change.key);
     if (change.kind !== 'set') return { ...change, key };
     const keyId = keyIdFor({ kind: 'state', key: change.key }) ?? ring.current;

@@ -1,5 +1,6 @@
 import { StepfastError } from '../../src/errors.js';
 import { check, checkText } from '../../src/values/check.js';
+import { isPlain } from '../../src/values/kinds.js';
 
 /*
  * Where keys come from. Nothing here keeps what a function of the app has returned: a key that is gone there is gone
@@ -118,7 +119,7 @@ export interface KeyRing {
 /** Checks all keys that are given as such; asks for none that is given as a function. */
 export function keyRing({ key, keyId = 'default', previous = {}, indexKey, keys }: KeyOptions): KeyRing {
   checkText(keyId, 'keyId', 'INVALID_OPTION');
-  check(typeof previous === 'object' && previous !== null, 'previous', previous, 'an object of keys by their ids');
+  check(isPlain(previous), 'previous', previous, 'a plain object of keys by their ids');
   check(keys === undefined || typeof keys === 'function', 'keys', keys, 'a function, or leave it out');
   check(
     !Object.hasOwn(previous, keyId),

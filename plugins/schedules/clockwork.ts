@@ -28,6 +28,8 @@ interface Entry extends Declared {
   kept: Kept | undefined;
   /** Nothing is to be done before. */
   lookAt: number;
+  /** Of the look that found the clock set back, until what is due by that is started, or left to others. */
+  lived: number | undefined;
   /** A tick that could not be started here. */
   refused: number | undefined;
   isStopped: boolean;
@@ -39,6 +41,8 @@ const MAX_TIMER_MS = 86_400_000;
 const RETRY_MS = 5_000;
 const MAX_RETRY_MS = 300_000;
 const MAX_LOOKS = 32;
+/** So long ago, at most, a clock was set back of which that is heard: a timer of a hidden page looks every other minute. */
+const NOTICED_MS = 120_000;
 
 const keyOf = (name: string) => `stepfast:schedule:${name}`;
 
@@ -53,6 +57,8 @@ export function createClockwork(host: PluginHost) {
   const entries = new Map<string, Entry>();
   /** Instants of the latest looks, ascending: what was due by them is done. */
   const looks: number[] = [];
+  /** How much time may have passed since the clock was set back, if it was. */
+  let unseenMs = NOTICED_MS;
   let isOpen = false;
   let isClosed = false;
   let isLooking = false;
@@ -62,11 +68,12 @@ export function createClockwork(host: PluginHost) {
   let undoRetry: (() => void) | undefined;
   let undoWake: (() => void) | undefined;
 
-  /** Notes this look. The look before it by this clock, and whether the clock was set back since the last one. */
+  /** Notes this look. Up to when all was done by this clock, and whether the clock was set back since the last one. */
   const noteLook = (now: number) => {
     const { length } = looks;
     while (looks.length && looks.at(-1)! > now) looks.pop();
-    const lived = looks.at(-1) ?? now;
+    const lived = looks.at(-1) ?? now - unseenMs;
+    unseenMs = NOTICED_MS;
     const wentBack = looks.length < length;
     looks.push(now);
     if (looks.length > MAX_LOOKS) looks.shift();
@@ -139,6 +146,7 @@ export function createClockwork(host: PluginHost) {
       if (outcome.kind !== 'committed') return false;
     }
     if (entry.refused === undefined) retryMs = RETRY_MS;
+    if (entry.refused === undefined || kept === known) entry.lived = undefined;
     entry.lookAt = nextTick(entry.rule, entry.kept, now) ?? Infinity;
     return true;
   };
@@ -148,8 +156,9 @@ export function createClockwork(host: PluginHost) {
     const { lived, wentBack } = noteLook(now);
     for (const entry of [...entries.values()]) {
       if (entry.lookAt > now && !wentBack) continue;
+      entry.lived = Math.min(entry.lived ?? lived, lived);
       try {
-        while (!isClosed && !entry.isStopped && !(await visit(entry, lived)));
+        while (!isClosed && !entry.isStopped && !(await visit(entry, entry.lived)));
       } catch (error) {
         if (isClosed) return;
         entry.lookAt = Number.NEGATIVE_INFINITY;
@@ -168,7 +177,11 @@ export function createClockwork(host: PluginHost) {
     // Also what fell due while the others were looked at. One that failed waits for `retryLater`.
     for (const { lookAt } of entries.values()) if (lookAt > Number.NEGATIVE_INFINITY) at = Math.min(at, lookAt);
     if (isClosed || at === Infinity) return;
-    undoTimer = clock.setTimer(Math.min(at, now + MAX_TIMER_MS), look);
+    const lastsMs = Math.min(at - now, MAX_TIMER_MS);
+    undoTimer = clock.setTimer(now + lastsMs, () => {
+      unseenMs = lastsMs; // as long as since the last look
+      look();
+    });
   };
 
   /** Calls that come while it looks become one more look. */
@@ -202,7 +215,14 @@ export function createClockwork(host: PluginHost) {
     has: (name: string) => entries.has(name),
     add(declared: Declared) {
       const lookAt = Number.NEGATIVE_INFINITY;
-      const entry: Entry = { ...declared, kept: undefined, lookAt, refused: undefined, isStopped: false };
+      const entry: Entry = {
+        ...declared,
+        kept: undefined,
+        lookAt,
+        lived: undefined,
+        refused: undefined,
+        isStopped: false,
+      };
       entries.set(entry.name, entry);
       look();
       return {

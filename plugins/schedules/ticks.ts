@@ -57,5 +57,5 @@ export const keptAfter = ({ anchor, fired }: Kept, tick: number): Kept => ({
  */
 export const rewound = (kept: Kept, now: number, lived: number): Kept => ({
   ...kept,
-  until: Math.max(lived, Math.min(kept.anchor, now)),
+  until: kept.anchor > now ? lived : Math.max(lived, kept.anchor), // one ahead tells nothing of this clock
 });

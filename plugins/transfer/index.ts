@@ -113,7 +113,7 @@ function newRun(run: ExportedRow, journal: readonly JournalEntry[], id: string |
     version,
     queue,
     dueAt,
-    entries: [...journal, { kind: 'imported', at: now }],
+    entries: [...journal, { kind: 'imported', at: now, ...(id !== undefined && id !== runId && { from: runId }) }],
     ...(!isScheduled && { state: stateOf(run, now) }),
   };
 }

@@ -1,10 +1,10 @@
 import { StepfastError } from '../errors.js';
 import type { Platform } from '../platform.js';
 import type { Batch, CommitOutcome, RunChange } from '../store/batch.js';
-import { checkKey, checkName, checkOptions, checkText, quoted } from '../values/check.js';
+import { checkKey, checkOptions, checkText, quoted } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
 import type { Duration } from '../values/duration.js';
-import { type EventType, eventName } from './event.js';
+import { checkEvent, type EventType, eventName } from './event.js';
 import { positiveMs } from './queue.js';
 import { conflict, lostBy, recordedAs } from './start.js';
 
@@ -59,9 +59,10 @@ export function checkDispatch(
   event: string | EventType,
   options: DispatchOptions,
   { warn }: Pick<Platform, 'warn'>,
+  more: readonly string[] = [],
 ): { readonly ttlMs: number } {
-  checkName(eventName(event), 'an event');
-  checkOptions(options, OPTIONS, 'The options of dispatch');
+  checkEvent(event);
+  checkOptions(options, [...more, ...OPTIONS], 'The options of dispatch');
   const { correlationKey, idempotencyKey, ttl, runId } = options;
   checkKey(correlationKey, warn);
   if (idempotencyKey !== undefined) checkText(idempotencyKey, 'idempotencyKey', 'INVALID_KEY');
@@ -110,7 +111,7 @@ export function createDispatch({ platform, codec, commit, look }: DispatchHost) 
     const { id, kind, resumed, payload: first = null, given: firstGiven = first } = outcome.events[0]!;
     const deduplicated = kind === 'deduplicated' && id !== ownId;
     const isSame = async () => (await codec.isSame(firstGiven, given)) || codec.isSame(first, encoded);
-    if (deduplicated && !(await isSame())) throw conflict('idempotencyKey', idempotencyKey);
+    if (deduplicated && !(await isSame())) throw conflict('idempotencyKey', idempotencyKey, ` (event "${name}")`);
     if (resumed.length) look();
     return { id, deduplicated, resumed };
   };

@@ -32,3 +32,9 @@ export function defineEvent<Payload, Input, Name extends string = string>(
 /** The name of an event, however it is given. Not checked. */
 export const eventName = (given: string | EventType): string =>
   typeof given === 'object' && given ? given.name : given;
+
+/** Refuses what is no event: a name, or what `defineEvent` returned. Without a schema, it would pass for a checked one. */
+export function checkEvent(event: string | EventType): void {
+  checkName(eventName(event), 'an event');
+  if (typeof event === 'object') checkSchema(event.schema, `The schema of event "${event.name}"`);
+}

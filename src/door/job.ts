@@ -5,12 +5,13 @@ import type { Log } from '../run/log.js';
 import { read, type Work } from '../store/transition/work.js';
 import { check, checkInteger, checkName, checkOptions } from '../values/check.js';
 import { type Duration, durationMs } from '../values/duration.js';
+import { pathText } from '../values/encode.js';
 import { checkRetry, type RetryOptions } from '../values/retry.js';
 import { checkQueue, positiveMs, type QueueOptions } from './queue.js';
 import type { State } from './state.js';
 
 /** The interface of https://standardschema.dev (version 1), as far as it is needed: zod 4, valibot, arktype have it. */
-export interface StandardSchema<Output = unknown, Input = unknown> {
+export interface StandardSchema<Output = unknown, Input = Output> {
   readonly '~standard': {
     readonly version: 1;
     readonly vendor: string;
@@ -31,7 +32,7 @@ export interface HandlerContext<Payload> {
   /** A copy of what `start` was given, as the schema left it. */
   readonly payload: Payload;
   readonly step: Step;
-  /** Shared state, live: reads are fresh at each replay, writes happen at least once. Inside a step it is exact. */
+  /** Shared state, live: reads are fresh at each replay, writes happen at least once. Inside a step it is exact: prefer that. */
   readonly state: State;
   /** Lines that are kept with the run, silent while it is replayed. */
   readonly log: Log;
@@ -56,8 +57,8 @@ export type Handler<Payload, Result> = (context: HandlerContext<Payload>) => Res
 export interface JobOptions<Payload = unknown, Result = unknown, Input = Payload> {
   /** Schema of the payload, checked at `start`: given its input, the handler gets its output. */
   readonly payload?: StandardSchema<Payload, Input>;
-  /** Schema of the result, checked before the run completes. A result that fails it fails the run. */
-  readonly result?: StandardSchema<Result>;
+  /** Schema of the result, checked before the run completes. A result that fails it fails the run (`INVALID_PAYLOAD`). */
+  readonly result?: StandardSchema<Result, unknown>;
   /** Default: that of the engine. */
   readonly retry?: RetryOptions;
   /** A run is only driven by code of its version or a later one. Integer from 1. Default 1. */
@@ -140,7 +141,7 @@ export interface DefineJob {
     name: string,
     options: JobOptions<Payload, Result, Input>,
     handler: Handler<Payload, Result>,
-  ): Job<Payload, Result, unknown extends Input ? Payload : Input>; // a schema may not say what it takes
+  ): Job<Payload, Result, Input>;
   <Payload = undefined, Result = unknown>(name: string, handler: Handler<Payload, Result>): Job<Payload, Result>;
 }
 
@@ -207,30 +208,33 @@ function checkJobOptions(options: JobOptions, of: (option: string) => string): v
   check(upgrade !== 'migrate' || !!migrate, of('upgrade'), upgrade, 'migrate (a function) beside it');
 }
 
-/** Runs a value through a schema; `INVALID_PAYLOAD` (or the code given) with the schema's issues. */
-export function* validate(schema: StandardSchema | undefined, value: unknown, what: string): Work<unknown> {
+/**
+ * Runs a value through a schema; `INVALID_PAYLOAD` with the schema's issues, which are not recorded, and what has become of it
+ * then.
+ */
+export function* validate(
+  schema: StandardSchema | undefined,
+  value: unknown,
+  what: string,
+  then = 'nothing was written',
+): Work<unknown> {
   if (!schema) return value;
   let checked: Awaited<ReturnType<StandardSchema['~standard']['validate']>>;
   try {
     checked = yield* read(schema['~standard'].validate(value));
     if (checked !== Object(checked)) throw new TypeError('It gave neither a `value` nor `issues`.');
   } catch (cause) {
-    const said = `${what} could not be checked: its schema has thrown, which is its \`cause\`. Nothing was written.`;
+    const said = `${what} could not be checked: its schema has thrown, which is its \`cause\`; ${then}.`;
     throw new StepfastError('INVALID_PAYLOAD', said, {}, { cause });
   }
   if (!checked.issues) return checked.value;
-  throw new StepfastError(
-    'INVALID_PAYLOAD',
-    `${what} does not fit its schema: ${sayIssues(checked.issues)}. Give one that fits; nothing was written.`,
-    { issues: checked.issues },
-  );
+  const { issues } = checked;
+  const said = `${what} ${sayIssues(issues)}: \`issues\`, which are not recorded, say why. Give one that fits; ${then}.`;
+  throw new StepfastError('INVALID_PAYLOAD', said, { issues });
 }
 
-/** What a schema found, each with its place in the value: `$.user.email: Invalid email`. */
-export const sayIssues = (issues: readonly SchemaIssue[]): string =>
-  issues
-    .map(({ message, path = [] }) => {
-      const at = path.map((part) => String(typeof part === 'object' ? part.key : part));
-      return at.length ? `$.${at.join('.')}: ${message}` : message;
-    })
-    .join('; ');
+/** Where a value does not fit its schema: places alone, for what a schema says of them may quote the value (spec V4). */
+export function sayIssues(issues: readonly SchemaIssue[]): string {
+  const places = issues.map(({ path = [] }) => pathText(path.map((at) => (typeof at === 'object' ? at.key : at))));
+  return `does not fit its schema at ${[...new Set(places)].join(', ')}`;
+}

@@ -2,8 +2,10 @@ import { StepfastError } from '../errors.js';
 import type { Clock } from '../platform.js';
 import type { RunChange } from '../store/batch.js';
 import type { Unique } from '../store/rows.js';
+import type { LaneRow } from '../store/transition/state.js';
 import { check, checkInteger, checkName, checkOptions, checkText } from '../values/check.js';
 import { type Duration, durationMs } from '../values/duration.js';
+import { sameJson } from '../values/same.js';
 import type { AnyJob } from './job.js';
 
 /*
@@ -100,6 +102,11 @@ export function checkShared(job: AnyJob, others: Iterable<AnyJob>): void {
   }
 }
 
+const rateOf = ({ limit, per }: NonNullable<QueueOptions['rateLimit']>): NonNullable<RunChange['rate']> => ({
+  limit,
+  perMs: durationMs(per, 'rateLimit.per'),
+});
+
 const sayOf = (option: NonNullable<QueueOptions['concurrency' | 'rateLimit']>): string =>
   typeof option === 'number' ? String(option) : `${option.limit} in ${durationMs(option.per, 'per')} ms`;
 
@@ -149,13 +156,28 @@ export function createLanes(jobs: ReadonlyMap<string, AnyJob>, clock: Clock) {
     }
     return undefined;
   };
-  const rate = (queue: string): RunChange['rate'] => {
-    const found = find(queue, 'rateLimit');
-    return found && { limit: found.limit, perMs: durationMs(found.per, 'rateLimit.per') };
-  };
   return {
     concurrency: (queue: string) => find(queue, 'concurrency') ?? DEFAULT_CONCURRENCY,
-    rate,
+    /** What a claim is to keep to. */
+    limits(queue: string): Pick<RunChange, 'concurrency' | 'rate' | 'defaultConcurrency'> {
+      const concurrency = find(queue, 'concurrency');
+      const found = find(queue, 'rateLimit');
+      const known = { concurrency, rate: found && rateOf(found) };
+      const isAll = concurrency && found;
+      return (isAll ? known : Object.assign(known, { defaultConcurrency: DEFAULT_CONCURRENCY })) as RunChange;
+    },
+    /** What is to be known of the jobs here elsewhere, with what was `said` of others. `undefined`: nothing new. */
+    told(said: readonly LaneRow[] | undefined): readonly LaneRow[] | undefined {
+      const own = [...jobs.values()].flatMap((job): LaneRow[] => {
+        const { name: queue, concurrency, rateLimit } = queueOf(job);
+        const rate = rateLimit && { rate: rateOf(rateLimit) };
+        return concurrency || rate ? [{ job: job.name, queue, ...(concurrency && { concurrency }), ...rate }] : [];
+      });
+      const all = [...(said ?? []).filter(({ job }) => !jobs.has(job)), ...own].sort((a, b) =>
+        a.job < b.job ? -1 : 1,
+      );
+      return sameJson(all as never, said as never) ? undefined : all;
+    },
     /** Until then the queue counts as full: others hold its slots, or its rate is used up. */
     fill(queue: string, until: number, isRate: boolean) {
       full.set(queue, { until, since: clock.now(), isRate });

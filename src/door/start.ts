@@ -1,4 +1,4 @@
-import { StepfastError } from '../errors.js';
+import { type ErrorPlace, StepfastError } from '../errors.js';
 import type { Platform } from '../platform.js';
 import type { Batch, CommitOutcome, NewRun, RunChange, StartOutcome, StateChange } from '../store/batch.js';
 import type { JournalEntry } from '../store/journal.js';
@@ -99,10 +99,11 @@ export const lostBy = (outcome: CommitOutcome, run: RunChange | undefined): Step
         `The store answered "${outcome.kind}" to a commit that can not get this answer.`,
       );
 
-export const conflict = (what: string, key: unknown) =>
+export const conflict = (what: string, key: unknown, by: string, place?: ErrorPlace) =>
   new StepfastError(
     'IDEMPOTENCY_CONFLICT',
-    `${what} ${quoted(key)} was used before, with another payload. Use a new key for new work, or the old payload to get the old answer.`,
+    `${what} ${quoted(key)} was used before, with another payload${by}. Use a new ${what} for new work, or the old payload to get the old answer.`,
+    place,
   );
 
 /** What every start may be given; one of an app, also this. */
@@ -259,8 +260,8 @@ export function createStart({ platform, codec, jobs, commit, load, look }: Start
         );
       if (same === false)
         throw runId === id || idempotencyKey === undefined
-          ? conflict('id', id)
-          : conflict('idempotencyKey', idempotencyKey);
+          ? conflict('id', id, ' or job', { runId })
+          : conflict('idempotencyKey', idempotencyKey, ` (run ${runId} of job "${name}")`, { runId, job: name });
     }
   };
 }

@@ -5,6 +5,7 @@ import type { StateRow } from '../store/rows.js';
 import { check, checkOptions, checkOwn, checkText, quoted } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
 import { type Duration, durationMs, instantMs } from '../values/duration.js';
+import { positiveMs } from './queue.js';
 
 /*
  * Values that all runs of a store share (spec D8). The same words serve the engine, a handler and a step function;
@@ -130,7 +131,7 @@ export function createState({ codec, platform, read, commit, losses, check: refu
     async lock(key, options) {
       checked('lock', key);
       checkOptions(options, ['ttl'], 'The options of lock');
-      const expiresAt = clock.now() + durationMs(options?.ttl, 'ttl');
+      const expiresAt = clock.now() + positiveMs(options?.ttl, 'ttl');
       const of = { key: lockKey(key), holder: holder ?? platform.newId(), expiresAt };
       const take = async () => (await commit([{ kind: 'lock', ...of }]))[0]!.token;
       if (holder === undefined) return lockOf(of.key, await take());

@@ -6,59 +6,35 @@ import { createStart, lostBy, type StartOptions } from '../door/start.js';
 import { createState, type State, type StateHost, stateRefusal } from '../door/state.js';
 import { StepfastError } from '../errors.js';
 import { LIMITS } from '../limits.js';
-import type { Clock, Platform } from '../platform.js';
+import type { Platform } from '../platform.js';
 import type { Batch, CommitOutcome } from '../store/batch.js';
 import type { Store } from '../store/store.js';
-import { check, checkInteger, checkOptions } from '../values/check.js';
+import { check, checkOptions } from '../values/check.js';
 import { type Codec, createCodec } from '../values/codec.js';
-import { checkRetry, type RetryOptions } from '../values/retry.js';
 import { createDriving } from './driving.js';
 import { heard } from './heard.js';
-import type { Plugin } from './plugin.js';
+import { checkEngine, type EngineOptions } from './options.js';
 import { createRuns, type RunHandle, type Runs } from './runs.js';
 import { createScheduler } from './scheduler.js';
-import { checkUse, createUse } from './use.js';
+import { createUse } from './use.js';
 import { missingNow, type Schedule } from './words.js';
-
-/** How an engine is made. */
-export interface EngineOptions {
-  /** Where runs are kept. Made for this engine, which closes it. */
-  readonly store: Store;
-  /** Time. Default: that of the platform. `stepfast/testing` has a simulated one. */
-  readonly clock?: Clock;
-  /** Plug-ins. The first one is nearest to the engine. Default: none. */
-  readonly use?: readonly Plugin[];
-  /** Hears of everything that went wrong and has no caller to tell: never payloads. Default: the console. */
-  readonly onError?: (error: unknown) => void;
-  /**
-   * A newer release has written to the store: this engine drives and writes no more, and goes on reading. Called once, with
-   * the error (`STORE_TOO_NEW`): the moment to offer a reload. Default: `onError` hears of it.
-   */
-  readonly onOutdated?: (error: StepfastError) => void;
-  /** Retries of every step, unless job, start or step say otherwise. */
-  readonly retry?: RetryOptions;
-  /** How long the store's word that a run is ours is good for, in milliseconds. Default 15,000. */
-  readonly leaseMs?: number;
-  /** Largest encoded value, in bytes. Default 1 MiB. */
-  readonly maxValueBytes?: number;
-  /** Most outcomes of steps, waits and sleeps in one run; one more fails it with `JOURNAL_FULL`. Default 10,000. */
-  readonly maxOutcomes?: number;
-  /** Most that one run may record in all, in bytes of JSON, blobs left out; then it fails with `JOURNAL_FULL`. Default 64 MiB. */
-  readonly maxRunBytes?: number;
-  /** `always` drops the handler at each outcome, so that every wake-up is a replay: for tests. Default `resume`. */
-  readonly replay?: 'resume' | 'always';
-}
 
 /** An engine: what `createStepfast` returns. */
 export interface Stepfast {
   /** Defines a job and registers it here. */
   readonly job: DefineJob;
-  /** Registers a job that was defined elsewhere. `replace`: for hot reload. */
+  /** Registers a job that was defined elsewhere. `replace`: for hot reload; without it `DUPLICATE_JOB` for a name that is taken. */
   register(job: AnyJob, options?: { readonly replace?: boolean }): void;
-  /** Opens the store and recovers what was left; any other call does so by itself. */
+  /** Opens the store and recovers what was left; any other call does so by itself. `STORE_LOCKED` where another process drives it. */
   ready(): Promise<void>;
   /** Stops cleanly: runs are let go, the store is closed. */
   close(): Promise<void>;
+  /**
+   * Starts a run, or gives the one that this start, or another with its id or key, has made.
+   *
+   * @throws {StepfastError} `UNKNOWN_JOB`, `INVALID_PAYLOAD`, `IDEMPOTENCY_CONFLICT`, `NOT_SERIALIZABLE`, `VALUE_TOO_LARGE`, and
+   * other `INVALID_...` for its options: nothing was written.
+   */
   start<Payload, Result, Input>(
     job: Job<Payload, Result, Input>,
     ...rest: undefined extends Input
@@ -66,7 +42,12 @@ export interface Stepfast {
       : [payload: NoInfer<Input>, options?: StartOptions]
   ): Promise<RunHandle<Result>>;
   start(job: string, payload?: unknown, options?: StartOptions): Promise<RunHandle>;
-  /** Hands an event to every run that waits for it, or will. */
+  /**
+   * Hands an event to every run that waits for it, or will.
+   *
+   * @throws {StepfastError} `INVALID_PAYLOAD`, `IDEMPOTENCY_CONFLICT`, `EVENT_BACKLOG_FULL`, `RUN_NOT_FOUND` with a `runId`,
+   * `NOT_SERIALIZABLE`, `VALUE_TOO_LARGE`, and other `INVALID_...` for its options: nothing was stored.
+   */
   dispatch(name: string, payload?: unknown, options?: DispatchOptions): Promise<Receipt>;
   dispatch<Payload, Input>(
     event: EventType<Payload, Input>,
@@ -83,32 +64,15 @@ export interface Stepfast {
 
 const LEASE_MS = 15_000;
 
-const SIZES = ['maxValueBytes', 'maxOutcomes', 'maxRunBytes'] as const;
-const OPTIONS = ['store', 'clock', 'use', 'onError', 'onOutdated', 'retry', 'leaseMs', ...SIZES, 'replay'];
-
-function checkEngine(options: EngineOptions, clock: Clock): void {
-  checkOptions(options, OPTIONS, 'The options of createStepfast');
-  const { store, retry, replay, onError, onOutdated, use = [] } = options;
-  check(typeof store?.commit === 'function', 'store', store, 'a store, for example memoryStore()');
-  check(typeof clock?.setTimer === 'function', 'clock', clock, 'a clock, or leave it out');
-  for (const [option, fn] of Object.entries({ onError, onOutdated }))
-    check(fn === undefined || typeof fn === 'function', option, fn, 'a function, or leave it out');
-  check(['resume', 'always'].includes(replay ?? 'resume'), 'replay', replay, '"resume" or "always"');
-  for (const size of SIZES) if (options[size] !== undefined) checkInteger(options[size], size, 1);
-  checkRetry(retry);
-  checkUse(use);
-}
-
 /** Stores that engines have: each tells who lives by the one that opened it, and is closed with it (spec O1). */
 const taken = new WeakSet<Store>();
 
-function takeStore(store: Store): void {
+function refuseTaken(store: Store): void {
   if (taken.has(store))
     throw new StepfastError(
       'INVALID_OPTION',
       'This store has been given to another engine. Make one for each, also where the other engine is closed: two stores of one name or folder share their runs.',
     );
-  taken.add(store);
 }
 
 /** Wires the parts; decides little. */
@@ -116,7 +80,7 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
   const { clock } = platform;
   checkEngine(options, clock);
   const leaseMs = options.leaseMs === undefined ? LEASE_MS : positiveMs(options.leaseMs, 'leaseMs');
-  takeStore(options.store);
+  refuseTaken(options.store);
   const owner = platform.newId();
   const jobs = new Map<string, AnyJob>();
   const undo: (() => void)[] = [];
@@ -251,7 +215,8 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
     checkOptions(options, ['replace'], 'The options of register');
     const { replace = false } = options;
     check(typeof replace === 'boolean', 'replace', replace, 'true or false');
-    if (jobs.has(job.name) && jobs.get(job.name) !== job && !replace)
+    const isKnown = jobs.has(job.name);
+    if (isKnown && jobs.get(job.name) !== job && !replace)
       throw new StepfastError(
         'DUPLICATE_JOB',
         `Job "${job.name}" is registered already. Give one another name, or register(job, { replace: true }).`,
@@ -259,7 +224,7 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
       );
     checkShared(job, jobs.values());
     jobs.set(job.name, job);
-    scheduler.refit(job);
+    scheduler.refit(job, isKnown);
     if (opening) scheduler.look();
     use.registered();
   };
@@ -289,6 +254,7 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
     },
     close,
     start: (async (...given: Parameters<typeof start>) => {
+      refuseClosed();
       const { runId, created } = await start(given[0], given[1], given[2]);
       return runs.handle(runId, created);
     }) as Stepfast['start'],
@@ -300,5 +266,6 @@ export function createEngine(platform: Platform, options: EngineOptions): Stepfa
     [Symbol.asyncDispose ?? 'dispose']: close,
   } as Stepfast;
   use.words({ ...base, start }, engine);
+  taken.add(options.store); // last: what a plug-in refuses has taken nothing
   return engine;
 }

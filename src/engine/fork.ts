@@ -1,4 +1,6 @@
-import { digestOf } from '../replay/digest.js';
+import { type Digest, digestOf } from '../replay/digest.js';
+import { forgottenBy } from '../replay/forget.js';
+import { stepKeyOf } from '../replay/keys.js';
 import { identityKey, isOutcome, type JournalEntry, namespaceOf, type OutcomeEntry } from '../store/journal.js';
 import { check } from '../values/check.js';
 
@@ -9,6 +11,7 @@ import { check } from '../values/check.js';
 
 type StartedEntry = Extract<JournalEntry, { readonly kind: 'started' }>;
 type UpgradedEntry = Extract<JournalEntry, { readonly kind: 'upgraded' }>;
+type UndoEntry = Extract<JournalEntry, { readonly kind: 'undo-set' }>;
 type Ids = Extract<JournalEntry, { readonly kind: 'drift' }>['ids'];
 
 /** The journal index from which on nothing is taken over: where the step of this name first appears and still counts. */
@@ -17,7 +20,7 @@ function cutOf(journal: readonly JournalEntry[], before: string): number | undef
   let first: number | undefined;
   for (const [index, entry] of journal.entries()) {
     if (entry.kind === 'retried')
-      for (const [namespace, ...id] of entry.forgets) counting.delete(identityKey(namespace, id));
+      for (const key of forgottenBy(digestOf(journal.slice(0, index)), entry)) counting.delete(key);
     if (entry.kind === 'upgraded' && entry.forgets?.includes(before)) counting.clear();
     if (!('id' in entry) || entry.kind === 'logged' || entry.id[0] !== before) continue;
     first ??= index;
@@ -69,11 +72,16 @@ export function forkJournal(recorded: readonly JournalEntry[], { runId, before, 
   check(cut !== undefined, 'before', before, `the name of a step that run ${runId} has recorded`);
   const first = journal[0] as StartedEntry;
   // As a retry would see it: without what is forgotten or undone (spec F7).
-  const { outcomes, payload } = digestOf([...journal, { kind: 'retried', at, forgets: [] }]);
+  const digest = digestOf([...recorded, { kind: 'retried', at, forgets: [] }]);
+  const { outcomes, payload } = digest;
   // Recorded behind the cut, and told to the handler before it: done again after a retry, or asked for by later code.
   const isLate = ({ index, entry }: (typeof outcomes)[number]) => index >= cut && entry.before === undefined;
-  const end = outcomes.findIndex((each) => isLate(each) || each.entry.id[0] === before);
-  const kept = outcomes.filter(({ index }, order) => index < cut || order < end);
+  const isCut = ({ entry }: (typeof outcomes)[number]) => entry.id[0] === before;
+  const end = outcomes.findIndex((each) => isLate(each) || isCut(each));
+  // What was recorded before the cut, and told to the handler behind it, was done before the step was done again.
+  const behind = outcomes.findIndex(isCut);
+  const isBehind = (order: number) => behind >= 0 && order > behind;
+  const kept = outcomes.filter(({ index }, order) => (index < cut && !isBehind(order)) || order < end);
   const rank = new Map(kept.map(({ index }, order) => [index, order]));
   const outcomeAt = new Map(kept.map(({ key, index }) => [key, index]));
   const isKept = (entry: JournalEntry, index: number) => {
@@ -92,7 +100,7 @@ export function forkJournal(recorded: readonly JournalEntry[], { runId, before, 
   for (const [index, entry] of journal.entries()) {
     if (!isKept(entry, index)) continue;
     if (!isOutcome(entry)) {
-      entries.push(entry);
+      entries.push(entry.kind === 'undo-set' ? copiedUndo(entry, digest, runId) : entry);
       continue;
     }
     const order = rank.get(index)!;
@@ -102,6 +110,15 @@ export function forkJournal(recorded: readonly JournalEntry[], { runId, before, 
     entries.push({ ...outcome, ...(next && { before: next.index }) } as OutcomeEntry);
   }
   return entries;
+}
+
+/** Undone by the copy, it is undone under the key that it was done under (spec R2), also if nobody knows whether it was. */
+function copiedUndo(entry: UndoEntry, digest: Digest, runId: string): UndoEntry {
+  const key = identityKey('step', entry.id);
+  const undo = digest.undos.get(key);
+  if (!undo) return entry; // it has failed: there is nothing to undo
+  const idempotencyKey = stepKeyOf({ row: { runId }, digest }, key, entry.id);
+  return { ...entry, idempotencyKey, ...(undo.isUnknown && { isUnknown: true }) };
 }
 
 /** The payload that the run has in the end, and as it was given. */

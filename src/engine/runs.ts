@@ -42,7 +42,11 @@ export interface ForkOptions {
 
 /** Runs, seen and commanded from outside. */
 export interface Runs extends RunsSeen, Transfer {
-  /** Ends a run for good; one that has ended stays as it is. */
+  /**
+   * Ends a run for good; one that has ended stays as it is.
+   *
+   * @throws {StepfastError} `RUN_NOT_FOUND`.
+   */
   cancel(runId: string): Promise<void>;
   /**
    * Takes a failed run up again: completed steps are kept, failures forgotten, budgets fresh; steps that were undone run
@@ -159,8 +163,8 @@ export function createRuns(options: RunsOptions) {
     await command({ runId, fence: row.fence, append, ...unique }, row, { status: 'queued', dueAt: at, ...undoable });
   };
 
-  const fork = async (runId: string, options: ForkOptions): Promise<RunHandle> => {
-    checkOptions(options ?? null, ['before', 'payload'], 'The options of fork');
+  const fork = async (runId: string, options = {} as ForkOptions): Promise<RunHandle> => {
+    checkOptions(options, ['before', 'payload'], 'The options of fork');
     const { before, ...given } = options;
     const run = await found(runId);
     const { row, journal } = run;
@@ -178,7 +182,8 @@ export function createRuns(options: RunsOptions) {
     const start = { ...born, ...unique, ...state, ...(tags && { tags }), ...(priority !== undefined && { priority }) };
     const outcome = await commit({ starts: [start] });
     if (outcome.kind !== 'committed') throw lostBy(outcome, undefined);
-    if (outcome.starts[0]!.kind !== 'created') throw another(row, 'forked');
+    // There already, under the id that it was just given: asked for once more, because the first answer was lost.
+    if (outcome.starts[0]!.runId !== born.runId) throw another(row, 'forked');
     scheduler.look();
     return handle(born.runId, true);
   };

@@ -1,34 +1,23 @@
 import type { AnyJob } from '../door/job.js';
 import { createLanes } from '../door/queue.js';
-import { isReadable } from '../door/readable.js';
-import { isStepfastError, StepfastError } from '../errors.js';
-import { LIMITS } from '../limits.js';
+import { StepfastError } from '../errors.js';
 import { createDriver, type Driver } from '../run/driver.js';
 import { createLateness } from '../run/functions.js';
 import type { DriverHost } from '../run/host.js';
-import { givenBack } from '../run/leave.js';
 import type { CommitOutcome } from '../store/batch.js';
-import { isHeldBy, isKnown, stampOf } from '../store/due.js';
-import type { RunRow, StoredRun } from '../store/rows.js';
-import type { DueRun, Store } from '../store/store.js';
+import type { RunRow } from '../store/rows.js';
+import type { Store } from '../store/store.js';
 import { createAlarm } from './alarm.js';
 import { stopFamily } from './family.js';
-import { createLook } from './look.js';
-import { slotsOf } from './slots.js';
+import { createIntake, LIVENESS_MS } from './intake.js';
 import { createSweep } from './sweep.js';
 import { createTurns } from './turns.js';
 import { createUnfit } from './unfit.js';
 
 /*
- * Which run goes next, and when to look again. The truth about what is due is always asked of the store; hints and
- * timers only decide when to ask (spec Q4). Nothing polls while idle.
+ * Which runs are driven here, and when to look again. The truth about what is due is always asked of the store (intake.ts);
+ * hints and timers only decide when to ask (spec Q4). Nothing polls while idle.
  */
-
-/** While another context owns due work: how often to see whether it still lives. */
-const LIVENESS_MS = 3_000;
-/** How long a living owner may leave a due run alone before others may take it. */
-const GRACE_MS = 5_000;
-const PAGE = 32;
 
 interface SchedulerOptions
   extends Pick<
@@ -60,22 +49,11 @@ export type Scheduler = ReturnType<typeof createScheduler>;
 
 /** Finds due runs, drives them, and sets the one timer. */
 export function createScheduler(options: SchedulerOptions) {
-  const { platform, store, jobs, owner, report } = options;
+  const { platform, store, jobs, report } = options;
   const { clock } = platform;
   const drivers = new Map<string, Driver>();
   const unfit = createUnfit(jobs, clock.now);
   const lanes = createLanes(jobs, clock);
-  let isClosed = false;
-  /** The store has been opened for driving. */
-  let isDriving = false;
-  /** Due work was left in the store for want of a slot or of room on the page. */
-  let hasMore = false;
-  /** A slot has become free since the last look began: what that look was told of as full may not be. */
-  let isFreed = false;
-  /** Runs that a look has left out as woken already: a second wake-up, behind the commit under way, looks like the first. */
-  const leftOut = new Set<string>();
-  /** Runs whose slots are being given back. */
-  const returning = new Map<string, string>();
   /** Driven by code that was replaced since: they are let go of as soon as they rest. */
   const replaced = new Set<string>();
   const alarm = createAlarm(clock, () => {
@@ -84,29 +62,14 @@ export function createScheduler(options: SchedulerOptions) {
     look();
   });
   const turns = createTurns();
-
-  /** The store has failed: it is told, and `again` is called after a while, for nothing else would bring it up. */
-  const later =
-    (again: () => void) =>
-    (error: unknown): undefined => {
-      if (isClosed) return;
-      report(error);
-      platform.patience(LIVENESS_MS, again);
-    };
-
-  /** A slot of ours is free: due work that was left for want of one is looked for. */
-  const freed = (driver: Driver) => {
-    lanes.freed(driver.row().queue);
-    isFreed = true;
-    if (hasMore) look();
-    sweep.poke();
-  };
-
-  /** Its row, as memory has it, no longer hides a wake-up. */
-  const shows = ({ runId, row }: Driver) => {
-    const { waits, awaits } = row();
-    if (leftOut.delete(runId) && (waits.length || awaits)) look();
-  };
+  const intake = createIntake({
+    ...options,
+    ...{ drivers, unfit, lanes, alarm },
+    create: (...given) => createDriver(host, ...given),
+    commit: (change) => host.commit(change),
+    rested: () => sweep.poke(),
+  });
+  const { look, later } = intake;
 
   /** Its run is to be taken up anew, by the code that is registered now. */
   const retire = (driver: Driver): void =>
@@ -117,9 +80,13 @@ export function createScheduler(options: SchedulerOptions) {
 
   const sweep = createSweep({
     ...options,
-    isIdle: () => !looks.isLooking() && ![...drivers.values()].some((driver) => driver.isActive()),
+    isIdle: () => !intake.isLooking() && ![...drivers.values()].some((driver) => driver.isActive()),
   });
 
+  const freed = (driver: Driver) => {
+    intake.freed(driver);
+    sweep.poke();
+  };
   const stopChildren = (runId: string) => stopFamily(drivers, runId, options.changed);
 
   const host: DriverHost = {
@@ -152,131 +119,35 @@ export function createScheduler(options: SchedulerOptions) {
       return store.transact && ((work) => store.transact!(work).catch(options.refused));
     },
     enter: turns.take,
-    concurrency: lanes.concurrency,
-    rate: lanes.rate,
+    limits: lanes.limits,
     rests(driver) {
       alarm.ring(driver.nextAt());
-      if (!driver.isActive()) freed(driver);
-      shows(driver);
+      if (!driver.isActive()) {
+        unfit.fits(driver.runId);
+        freed(driver);
+      }
+      intake.shows(driver);
       if (replaced.has(driver.runId) && !driver.isActive()) retire(driver);
     },
     gone(driver, why) {
       drivers.delete(driver.runId);
       if (why) unfit.forget(driver.runId);
       replaced.delete(driver.runId);
-      shows(driver);
+      intake.shows(driver);
       if (why === 'lost') look();
-      if (why !== 'no-slot') return freed(driver);
-      hasMore = true;
-      const until = lanes.full().get(driver.row().queue);
-      if (until === undefined) look();
-      else alarm.ring(until);
+      if (why === 'no-slot') intake.left(driver.row().queue);
+      else freed(driver);
     },
     idle: unfit.idle,
     blocked(row, error, journal) {
-      unfit.blocked(row, error, journal);
+      const isNew = unfit.blocked(row, error, journal);
       options.changed(row.runId);
-      report(error);
+      if (isNew) report(error);
     },
   };
-
-  /** The journal of a run that is to be taken up here. */
-  const read = async ({ row, offers, journal }: DueRun): Promise<StoredRun | undefined> => {
-    if (drivers.get(row.runId)?.wake(row, offers) || !jobs.has(row.job)) return undefined;
-    return journal ? { row, journal } : store.load(row.runId);
-  };
-
-  const takeUp = ({ row, offers, interrupted }: DueRun, stored: StoredRun | undefined) => {
-    const job = jobs.get(row.job);
-    if (!job || !stored || stored.row.fence !== row.fence || isClosed || drivers.has(row.runId)) return;
-    if (unfit.isStill(stored)) return;
-    // Gone on with meanwhile: the events that came with it are those for the waits that it had.
-    if (stored.row.length !== row.length) return look();
-    if (drivers.size >= LIMITS.resident) [...drivers.values()].find((driver) => !driver.isHeld())?.leave();
-    const driver = createDriver(host, job, stored, { offers, interrupted });
-    drivers.set(row.runId, driver);
-    void driver.pump();
-  };
-
-  /** Code of its job, or of its version, is not here. One that is sealed can not be written by an engine without the plug-in. */
-  const giveBack = ({ row, interrupted }: DueRun) => {
-    looks.again(); // it may have kept others from the page
-    if (!isReadable(row)) return unfit.idle(row);
-    returning.set(row.runId, stampOf(row));
-    const over = () => {
-      returning.delete(row.runId);
-      lanes.freed(row.slot!);
-      look();
-    };
-    host.commit(givenBack(row, owner, clock.now(), interrupted)).then(over, later(over));
-  };
-
-  const lookOnce = async () => {
-    const failed = later(look);
-    if (jobs.size === 0) return;
-    alarm.lookBegins();
-    isFreed = false;
-    isDriving = await options.drives();
-    if (!isDriving) return alarm.ring(clock.now() + LIVENESS_MS);
-    const versions = Object.fromEntries([...jobs].map(([name, job]) => [name, job.options.version ?? 1]));
-    const filled = lanes.full();
-    const slots = slotsOf(lanes, drivers.values());
-    // What is being taken up has not been claimed yet: the store would return it again.
-    const left = new Map([...unfit.skip, ...returning]);
-    for (const driver of drivers.values()) {
-      const row = driver.row();
-      // The store leaves what it sees held by us, unless somebody has woken it.
-      if (!driver.isHeld() || !(row.woken || !isHeldBy(row, owner))) continue;
-      left.set(driver.runId, stampOf(row));
-      if (row.woken) leftOut.add(driver.runId);
-    }
-    const query = {
-      now: clock.now(),
-      owner,
-      jobs: versions,
-      limit: PAGE,
-      graceMs: GRACE_MS,
-      skip: left,
-      full: slots.full,
-    };
-    const page = await store.due(query);
-    if (isClosed) return;
-    const taken: DueRun[] = [];
-    for (const run of page.runs)
-      if (!isKnown(run.row, versions)) giveBack(run);
-      else if (slots.take(run.row)) taken.push(run);
-    // Read together, for a store may make every read wait for a write; taken up in their order (spec Q2).
-    const found = await Promise.all(taken.map((run) => read(run).catch(failed)));
-    for (const [index, run] of taken.entries())
-      try {
-        takeUp(run, found[index]);
-      } catch (error) {
-        failed(error);
-      }
-    const isPage = page.runs.length === PAGE;
-    hasMore = isPage || slots.isAnyFull();
-    if ((isPage && slots.mayHaveRoom()) || (isFreed && hasMore)) looks.again();
-    let next = page.nextDueAt ?? Infinity;
-    for (const driver of drivers.values()) next = Math.min(next, driver.timerAt());
-    // An earlier timer has replaced that one. Also of a queue that is no longer full: it was when the store was asked.
-    for (const until of [...filled.values(), ...lanes.full().values()]) next = Math.min(next, until);
-    alarm.lookEnds(page.foreign ? Math.min(next, clock.now() + LIVENESS_MS) : next);
-  };
-
-  const looks = createLook({
-    platform,
-    once: lookOnce,
-    failed: (error) => isStepfastError(error, 'CLOSED') || later(look)(error),
-    rested() {
-      if (isDriving) sweep.poke();
-    },
-  });
-  /** Asks the store for due work. */
-  const { look } = looks;
 
   const stop = () => {
-    isClosed = true;
-    looks.close();
+    intake.close();
     alarm.close();
     sweep.close();
   };
@@ -284,8 +155,9 @@ export function createScheduler(options: SchedulerOptions) {
   return {
     look,
     /** The registrations have changed: what was unfit may fit now. */
-    refit(job: AnyJob) {
-      unfit.clear();
+    refit(job: AnyJob, isReplaced: boolean) {
+      intake.registered();
+      unfit.clear(isReplaced ? undefined : job.name);
       for (const driver of drivers.values()) {
         if (driver.row().job !== job.name) continue;
         if (driver.isActive()) replaced.add(driver.runId);
@@ -316,6 +188,7 @@ export function createScheduler(options: SchedulerOptions) {
       const reason = (runId: string) => new StepfastError('LEASE_LOST', `The store has lost run ${runId}.`, { runId });
       for (const driver of [...drivers.values()]) driver.leave(reason(driver.runId));
       host.late.clear();
+      intake.registered();
       unfit.clear();
       look();
     },

@@ -2,7 +2,8 @@ import type { AnyJob } from '../door/job.js';
 import { fingerprintOfRun } from '../door/start.js';
 import { isStepfastError } from '../errors.js';
 import type { Platform } from '../platform.js';
-import type { StoredRun } from '../store/rows.js';
+import type { JournalEntry } from '../store/journal.js';
+import type { RunRow, StoredRun } from '../store/rows.js';
 import type { Store } from '../store/store.js';
 import { durationMs } from '../values/duration.js';
 
@@ -28,6 +29,17 @@ function retentionMs(job: AnyJob | undefined, end: End): number | undefined {
   return own === undefined || own === Infinity ? own : durationMs(own, 'retention');
 }
 
+/** Which of its children a parent may still ask for. */
+type Needs = (child: RunRow) => boolean;
+
+function needsOf(parent: StoredRun | undefined): Needs {
+  if (!parent || (parent.row.endedAt !== undefined && !parent.row.undoing)) return () => false;
+  const [first, ...entries] = parent.journal;
+  const { generation, at } = first as Extract<JournalEntry, { kind: 'started' }>;
+  const named = new Set(entries.map((entry) => 'runId' in entry && entry.runId));
+  return ({ runId, createdAt }) => !generation || createdAt >= at || named.has(runId);
+}
+
 interface SweepOptions {
   readonly platform: Platform;
   readonly store: Store;
@@ -47,21 +59,23 @@ export function createSweep({ platform, store, jobs, isIdle, changed, report }: 
 
   const mayGo = () => !isClosed && isIdle();
 
-  /** Children are kept as long as their parent is active: it may not have seen how they ended. */
-  const isNeeded = async ({ row: { parentId } }: StoredRun, parents: Map<string, boolean>): Promise<boolean> => {
+  /**
+   * Children are kept as long as their parent is active: it may not have seen how they ended. Not those of a journal that
+   * `step.restart` has put another in the place of: nothing asks for them any more, unless the new one names them too.
+   */
+  const isNeeded = async ({ row }: StoredRun, parents: Map<string, Needs>): Promise<boolean> => {
+    const { parentId } = row;
     if (parentId === undefined) return false;
-    const known = parents.get(parentId);
-    if (known !== undefined) return known;
-    const isActive = await store.load(parentId).then(
-      (parent) => parent !== undefined && (parent.row.endedAt === undefined || parent.row.undoing === true),
-      (error) => {
+    let needs = parents.get(parentId);
+    if (!needs) {
+      needs = await store.load(parentId).then(needsOf, (error) => {
         // One that can not be read may be active, and must not keep others from being swept.
-        if (isStepfastError(error, 'STORE_CORRUPT') || isStepfastError(error, 'KEY_MISSING')) return true;
+        if (isStepfastError(error, 'STORE_CORRUPT') || isStepfastError(error, 'KEY_MISSING')) return () => true;
         throw error;
-      },
-    );
-    parents.set(parentId, isActive);
-    return isActive;
+      });
+      parents.set(parentId, needs);
+    }
+    return needs(row);
   };
 
   /** Deletes what of one page is to go: all at once, or, if that is refused, one by one what is still to go. */
@@ -79,7 +93,7 @@ export function createSweep({ platform, store, jobs, isIdle, changed, report }: 
 
   /** Runs of one end: of one job, or of all that say nothing about it. False: not all was looked at. */
   const sweepEnd = async (end: End, keptMs: number, job?: string): Promise<boolean> => {
-    const parents = new Map<string, boolean>();
+    const parents = new Map<string, Needs>();
     let cursor: string | undefined;
     do {
       await new Promise<void>(platform.hop);

@@ -1,5 +1,5 @@
 import type { AnyJob } from '../door/job.js';
-import { StepfastError } from '../errors.js';
+import { isStepfastError, StepfastError } from '../errors.js';
 import { isDue, stampOf } from '../store/due.js';
 import type { JournalEntry } from '../store/journal.js';
 import type { RunRow, StoredRun } from '../store/rows.js';
@@ -10,7 +10,8 @@ import type { RunRow, StoredRun } from '../store/rows.js';
  */
 
 /** Why a run can not go on here. */
-interface Unfit {
+interface Reason {
+  readonly job: string;
   readonly error: Error;
   /** What its journal says, `saidIn`. */
   readonly said: string;
@@ -23,10 +24,14 @@ const saidIn = ([first, ...entries]: readonly JournalEntry[]): string => {
   return `${generation}:${entries.filter(({ kind }) => !/^(claimed|released)$/.test(kind)).length}`;
 };
 
+export type Unfit = ReturnType<typeof createUnfit>;
+
 export function createUnfit(jobs: ReadonlyMap<string, AnyJob>, now: () => number) {
-  const unfit = new Map<string, Unfit>();
+  const unfit = new Map<string, Reason>();
   const skip = new Map<string, string>();
-  const leave = (row: RunRow, found: Omit<Unfit, 'stamp'>) => {
+  /** What was told of them, and what their journals said then. */
+  const told = new Map<string, string>();
+  const leave = (row: RunRow, found: Omit<Reason, 'stamp'>) => {
     const stamp = stampOf(row);
     unfit.set(row.runId, { ...found, stamp });
     skip.set(row.runId, stamp);
@@ -34,17 +39,30 @@ export function createUnfit(jobs: ReadonlyMap<string, AnyJob>, now: () => number
   return {
     /** Runs that looks leave out as long as nothing has changed. */
     skip: skip as ReadonlyMap<string, string>,
-    /** The code here does not fit this journal. */
-    blocked: (row: RunRow, error: Error, journal: readonly JournalEntry[]) =>
-      leave(row, { error, said: saidIn(journal) }),
+    /** The code here does not fit this journal. False: that was found before, and it has not fitted since. */
+    blocked(row: RunRow, error: Error, journal: readonly JournalEntry[]): boolean {
+      const said = saidIn(journal);
+      leave(row, { error, said, job: row.job });
+      const tells = `${row.seq}:${said}:${error}`; // by its `seq` a later run of the same id is another one
+      const isNew = told.get(row.runId) !== tells;
+      told.set(row.runId, tells);
+      return isNew;
+    },
     /** There is nothing to do for it here now. */
     idle: (row: RunRow) => void skip.set(row.runId, stampOf(row)),
+    /** It is driven here, and fits. */
+    fits: (runId: string) => void told.delete(runId),
     /** Nobody listens to it any more. */
     forget: (runId: string) => void skip.delete(runId),
-    /** The registrations have changed: what was unfit may fit now. */
-    clear() {
-      unfit.clear();
-      skip.clear();
+    /**
+     * The registrations have changed: what was unfit may fit now. Where a job was `added` to them, only runs of that, and
+     * those that were in want of one.
+     */
+    clear(added?: string) {
+      const isKept = (found: Reason | undefined) =>
+        added !== undefined && found && found.job !== added && !isStepfastError(found.error, 'UNKNOWN_JOB');
+      for (const runId of skip.keys()) if (!isKept(unfit.get(runId))) skip.delete(runId);
+      for (const [runId, found] of unfit) if (!isKept(found)) unfit.delete(runId);
     },
     /**
      * Whether it was found unfit as it stands: others have tried it as well since, and nothing has come of that. Not where

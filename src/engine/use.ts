@@ -1,5 +1,5 @@
 import type { Store } from '../store/store.js';
-import { check } from '../values/check.js';
+import { check, checkStore } from '../values/check.js';
 import { heard } from './heard.js';
 import type { Committed, Plugin, PluginHost } from './plugin.js';
 
@@ -28,7 +28,12 @@ export function createUse(plugins: readonly Plugin[], report: (error: unknown) =
   };
   return {
     /** The first plug-in is nearest to the engine: the last one wraps the store itself. */
-    around: (store: Store): Store => plugins.reduceRight((inner, plugin) => plugin.store?.(inner) ?? inner, store),
+    around: (store: Store): Store =>
+      plugins.reduceRight((inner, plugin) => {
+        const outer = plugin.store?.(inner) ?? inner;
+        checkStore(outer, `What store of plug-in "${plugin.name}" gave`);
+        return outer;
+      }, store),
     /** Words of all of them, by name; groups of words, such as `runs`, are merged. */
     words(host: PluginHost, target: object): void {
       for (const plugin of plugins)

@@ -16,7 +16,7 @@ import { fitsList } from '../store/tables.js';
 import { check, checkInteger, checkOptions, checkText, quoted } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
 import type { Json } from '../values/json.js';
-import { sameJson } from '../values/same.js';
+import { haveSameBlobs, sameJson } from '../values/same.js';
 import { heard } from './heard.js';
 import type { Scheduler } from './scheduler.js';
 
@@ -212,7 +212,8 @@ export function createViews({
           const last = mark;
           mark = markOf(snapshot, run);
           // Some hints tell only that something has changed somewhere, and a new object would be drawn again (spec V1).
-          if (!sameJson(mark, last)) heard(() => listener(snapshot), report);
+          const isSame = sameJson(mark, last) && (await haveSameBlobs(mark, last).catch(() => false));
+          if (!isSame && !isUndone) heard(() => listener(snapshot), report);
         }
       } catch (error) {
         if (!isStepfastError(error, 'CLOSED')) report(error);

@@ -31,7 +31,7 @@ export interface UndoContext<Value = unknown> {
   /** What the step returned; `undefined` when that is not known: it was begun, and may or may not have happened. */
   readonly result: Value | undefined;
   readonly attempt: number;
-  /** That of the step, with `/undo` behind it. */
+  /** That of the step, with `/undo` behind it; of what a fork was given, the one that the step had in the other run. */
   readonly idempotencyKey: string;
   readonly signal: AbortSignal;
   readonly log: Log;

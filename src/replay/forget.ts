@@ -26,7 +26,8 @@ export const generationsUsed = ({ generations, names }: Digest): number =>
  * under an old name has keys that were never used.
  */
 export function rename(digest: Digest, renames: ReadonlyMap<string, string>): void {
-  const { shapes, failures, sleeps, waits, children, undos, undone, undoFailures, generations, increments } = digest;
+  const { shapes, failures, sleeps, waits, children, undos, undone, undoFailures, generations, increments, since } =
+    digest;
   const beyond = generationsUsed(digest) + 1;
   const known = [...renames].map(([from, to]) => [to, digest.names.get(from) ?? { name: from, beyond: 0 }] as const);
   for (const from of renames.keys()) digest.names.set(from, { name: from, beyond });
@@ -37,7 +38,7 @@ export function rename(digest: Digest, renames: ReadonlyMap<string, string>): vo
   };
   const maps: Map<string, unknown>[] = [
     ...[shapes, failures, sleeps, waits, children],
-    ...[undos, undone, undoFailures, generations, increments],
+    ...[undos, undone, undoFailures, generations, increments, since],
   ];
   for (const map of maps) {
     const before = [...map];
@@ -61,7 +62,7 @@ const renamedEntry = <T>(value: T, renames: ReadonlyMap<string, string>): T => {
 };
 
 /** What a retry names, and what was undone: it is no longer done (spec F7). Where undoing was given up, it still is. */
-const forgottenBy = ({ undone }: Digest, { forgets }: EntryOf<'retried'>): ReadonlySet<string> =>
+export const forgottenBy = ({ undone }: Digest, { forgets }: EntryOf<'retried'>): ReadonlySet<string> =>
   new Set([
     ...forgets.map(([namespace, ...id]) => identityKey(namespace, id)),
     ...[...undone.keys()].filter((key) => undone.get(key) === 'undone'),
@@ -89,7 +90,8 @@ export function retried(digest: Digest, entry: EntryOf<'retried'>): void {
 /** Done again, it starts another child, or sends another event: the key of the one before would find that. */
 const hasSent = (digest: Digest, key: string): boolean => {
   const shape = digest.shapes.get(key);
-  return digest.children.has(key) || (shape?.kind === 'step-completed' && /^(start|dispatch)$/.test(shape.word ?? ''));
+  const word = shape?.kind === 'step-completed' && shape.word;
+  return digest.children.has(key) || word === 'start' || word === 'dispatch';
 };
 
 /** Names that an upgrade forgets, once its run has not ended (or is taken up again). */
@@ -100,16 +102,17 @@ export const forgetNames = (digest: Digest): void => {
 
 /** Entries of this identity so far no longer count. */
 function forget(digest: Digest, key: string): void {
-  if (hasSent(digest, key) || digest.undone.get(key) === 'undone') {
-    digest.generations.set(key, (digest.generations.get(key) ?? 0) + 1);
-    digest.increments.delete(key);
-  }
+  const isAnew = hasSent(digest, key) || digest.undone.get(key) === 'undone';
+  if (isAnew) digest.generations.set(key, (digest.generations.get(key) ?? 0) + 1);
+  // With its result, what it has added without asking was committed: done again, it counts again either way (spec D8).
+  if (isAnew || digest.shapes.get(key)?.kind === 'step-completed') digest.increments.delete(key);
   digest.children.delete(key);
   digest.undos.delete(key);
   digest.sleeps.delete(key);
   digest.waits.delete(key);
   digest.failures.delete(key);
   digest.shapes.delete(key);
+  digest.since.delete(key);
   forgetOutcome(digest, key);
 }
 

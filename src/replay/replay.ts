@@ -1,7 +1,7 @@
 import { type Identity, identityKey, type Namespace, type OutcomeEntry } from '../store/journal.js';
 import type { Json } from '../values/json.js';
 import { LazyMap, LazySet } from '../values/lazy-map.js';
-import type { Command } from './command.js';
+import { type Command, functionOf } from './command.js';
 
 /*
  * The heart: a journal and a handler in, settled promises and open asks out. Pure of time, stores and platforms.
@@ -11,6 +11,9 @@ import type { Command } from './command.js';
  *     both asked for, so that races replay as they happened (spec R7).
  * P3. An outcome is released only when as many identities are asked for as when it was recorded. Then what the handler
  *     awaits between steps can not flip a race, nor swap two occurrences with an outcome recorded between their asks.
+ *     Nor can what is new: what was open when outcomes were recorded that are still to come is not begun, nor settled,
+ *     before them (`isBehind`). Of a function that left no trace nobody can tell whether it was in flight or is new code: it
+ *     waits while fewer identities are asked for than there were, if among those was one that nothing is recorded of.
  * P4. What is asked for and has no recorded outcome is open: the owner executes it and feeds its outcome back. A live
  *     pass is a replay that has caught up; there is no second path.
  * P5. A fault (another kind under a known identity, bad arguments) stops the pass before anything new is executed. The
@@ -28,6 +31,8 @@ export interface Ask {
   readonly settle: (outcome: OutcomeEntry) => void;
   /** How many outcomes had been released when it was asked for. */
   readonly released: number;
+  /** Journal index behind which it was open before this pass; `undefined`: it has left no trace. */
+  readonly since: number | undefined;
 }
 
 /** How the handler ended. */
@@ -39,13 +44,15 @@ export type Ending =
 
 /** What a turn has left behind: nothing of the handler is running when it is given. */
 export interface Turn {
-  /** Asks without a recorded outcome that came up in this turn, in order. */
+  /** Asks without a recorded outcome that came up in this turn, or were held back before, in order (P3). */
   readonly opened: readonly Ask[];
+  /** Those that are held back from now on, or still. */
+  readonly behind: readonly Ask[];
   /** Keys of asks that lost a race, and are not asked for any more. */
   readonly withdrawn: readonly string[];
   readonly ending?: Ending;
   readonly fault?: Error;
-  /** Something asked for is recorded, but behind outcomes that the handler does not ask for. */
+  /** Something asked for is recorded, or held back, behind outcomes that the handler does not ask for. */
   readonly isStalled: boolean;
 }
 
@@ -60,6 +67,10 @@ export interface ReplayOptions {
   readonly invoke: () => unknown;
   /** Finds what is wrong with an ask, given the journal. */
   readonly check: (ask: Ask) => Error | undefined;
+  /** The journal index of the first entry that still counts of an identity, or where the journal ended when its function was asked for first. */
+  readonly since: (key: string) => number | undefined;
+  /** Nothing was forgotten of the journal: what left no trace may have been in flight, and is not done again. */
+  readonly isWhole: boolean;
   /** Something was asked for, or withdrawn, or the handler ended, outside of a turn: it awaited something else. */
   readonly onAsk: () => void;
 }
@@ -97,7 +108,20 @@ export function createReplay(options: ReplayOptions) {
   let isTurning = false;
   /** Whether the handler asked for something since the last release: if not, it may still be about to. */
   let isQuiet = false;
+  /** Whether functions without a trace are held back. */
+  let isPatient = options.isWhole;
 
+  /** Whether recorded outcomes come before whatever becomes of it (P3). Once the handler has ended, none is asked for any more. */
+  const isBehind = ({ since, command }: Ask): boolean => {
+    const next = queue[head];
+    if (!next || ending) return false;
+    if (since !== undefined && queue.some(({ index }, at) => at >= head && index > since)) return true;
+    // One that has left no trace by then (its first failure came later) was asked for, where what is recorded up to there are fewer.
+    const mayHaveBeen = ({ entry }: Recorded, at: number) =>
+      at >= head && entry.asked - slack > Math.max(asked, at + 1);
+    return isPatient && functionOf(command) !== undefined && queue.some(mayHaveBeen);
+  };
+  const isHeld = (key: string): boolean => opened.some((made) => made.key === key && isBehind(made));
   const isReady = (recorded: Recorded) => pending.has(recorded.key) && asked >= recorded.entry.asked - slack;
   const release = ({ key, entry }: Pick<Recorded, 'key' | 'entry'>) => {
     const ask = pending.get(key)!;
@@ -128,7 +152,7 @@ export function createReplay(options: ReplayOptions) {
     occurrences.set(counter, occurrence);
     const id = [name, occurrence] as const;
     const key = identityKey(namespace, id);
-    const made: Ask = { namespace, id, key, command, settle, released };
+    const made: Ask = { namespace, id, key, command, settle, released, since: options.since(key) };
     asked++;
     isQuiet = false;
     fault ??= error ?? options.check(made);
@@ -181,14 +205,16 @@ export function createReplay(options: ReplayOptions) {
     do await hop();
     while (!isDead && !fault && releaseNext());
     isTurning = false;
+    const behind = opened.filter(isBehind);
     const result: Turn = {
-      opened,
+      opened: behind.length ? opened.filter((made) => !behind.includes(made)) : opened,
+      behind,
       withdrawn,
-      isStalled: !ending && queue.slice(head).some(({ key }) => pending.has(key)),
+      isStalled: !ending && (behind.length > 0 || queue.slice(head).some(({ key }) => pending.has(key))),
       ...(ending && { ending }),
       ...(fault && { fault }),
     };
-    opened = [];
+    opened = behind;
     withdrawn = [];
     return result;
   }
@@ -208,29 +234,33 @@ export function createReplay(options: ReplayOptions) {
     /** Where an outcome that comes now stands: fields of its entry. One that is not asked for yet comes last. */
     position: (key?: string) => ({
       asked,
-      ...(queue[head] && (key === undefined || pending.has(key)) && { before: queue[head]!.index }),
+      ...(queue[head] && (key === undefined || (pending.has(key) && !isHeld(key))) && { before: queue[head]!.index }),
     }),
     /** Settles an ask with a new outcome; one that this pass has not asked for yet waits until it is. Call `turn` next. */
     feed(key: string, entry: OutcomeEntry, index = -1): void {
       if (isDead || recordedKeys.has(key)) return;
       recordedKeys.add(key);
-      closeAsk(key); // asked for since the last turn, it is recorded by now (spec R1)
-      if (pending.has(key)) release({ key, entry });
+      const isNext = pending.has(key) && !isHeld(key);
+      closeAsk(key); // asked for since the last turn, or held back, it is recorded by now (spec R1)
+      if (isNext) release({ key, entry });
       else queue.push({ key, index, entry });
     },
     /** After the stall limit: goes on without the outcomes that are in the way, and tells which (spec R7). */
     skip(): { readonly ids: readonly Recorded[]; readonly slack: number } {
-      const wanted = queue.findIndex(({ key }, at) => at >= head && pending.has(key));
-      if (wanted < 0) return { ids: [], slack: 0 }; // it has lost a race since
+      isPatient = false;
+      let wanted = queue.findIndex(({ key }, at) => at >= head && pending.has(key));
+      if (wanted < 0 && !opened.some(isBehind)) return { ids: [], slack: 0 }; // it has lost a race since
+      if (wanted < 0) wanted = queue.length;
       const skipped = queue.slice(head, wanted);
       for (const recorded of skipped) aside.set(recorded.key, recorded);
       head = wanted;
+      if (!queue[wanted]) return { ids: skipped, slack: 0 };
       const short = Math.max(0, queue[wanted]!.entry.asked - slack - asked);
       slack += short;
       return { ids: skipped, slack: short };
     },
-    /** Whether nothing was asked for since the last release: the handler may be awaiting something else. */
-    isQuiet: () => isQuiet && !ending,
+    /** Whether nothing was asked for since the last release, or something is held back: the handler may be awaiting something else. */
+    isQuiet: () => (isQuiet || opened.some(isBehind)) && !ending,
     /** Recorded outcomes that were never asked for. */
     unasked: () => [...queue.slice(head), ...aside.values()].filter(({ key }) => !pending.has(key)),
     /** Forgets the handler: its promises stay pending and unreachable, so that memory is freed. */

@@ -6,13 +6,14 @@ import { CHILD_OPTIONS, checkStart, type Start } from '../door/start.js';
 import { EventTimeoutError, isStepfastError, StepError, StepfastError } from '../errors.js';
 import type { Platform } from '../platform.js';
 import type { MadeWord, OutcomeEntry } from '../store/journal.js';
-import { check, checkName, checkOptions } from '../values/check.js';
+import { check, checkName, checkOptions, checkPlain, quoted } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
 import { durationMs, instantMs } from '../values/duration.js';
 import { checkRetry } from '../values/retry.js';
 import type { Command, FunctionCommand, InnerContext, StepContext } from './command.js';
 import type { ChildOptions, Step } from './language.js';
 import type { Replay } from './replay.js';
+import { StepPromise } from './step-promise.js';
 import { eventNames, type GivenEvent, type WaitOptions, waitCommand, waitName } from './wait.js';
 
 export interface StepHost {
@@ -29,6 +30,8 @@ interface StepPass {
   replay(): Replay;
   /** A step that can be undone was asked for. */
   undoable(key: string, command: FunctionCommand): void;
+  /** Steps and sleeps that nobody has awaited yet, by their promises. */
+  readonly unheard?: Map<object, string>;
 }
 
 /**
@@ -45,29 +48,58 @@ const guarded = <T>(read: () => T, step?: unknown): { readonly value?: T; readon
   }
 };
 
-const checkGiven = (options: unknown, word: string): void => {
-  const isObject = typeof options === 'object' && options !== null && !Array.isArray(options);
-  check(options === undefined || isObject, `The options of step.${word}`, options, 'an object');
-};
+/** What a promise of ours stands for in a race: one ask, or those of what it was made of, which a chain finds one by one. */
+interface Member {
+  readonly keys: readonly string[];
+  readonly of: readonly Member[];
+  /** It was in a race, and that is decided. */
+  isOver?: true;
+}
+const NONE: readonly never[] = [];
 
 const STEP_OPTIONS = ['retry', 'timeout', 'when', 'undo'];
 
 /** Makes the step object of one pass. */
-export function createStep({ host, replay, undoable }: StepPass): Step {
+export function createStep({ host, replay, undoable, unheard }: StepPass): Step {
   const { codec, platform } = host;
-  /** Which asks a promise of ours belongs to, for `race`: one, or those of a race within it. */
-  const keys = new WeakMap<object, readonly string[]>();
-  /** What is made of it with `then`, `catch` or `finally` stands in a race for the same asks. */
-  const claim = <T extends Promise<unknown>>(promise: T, members: readonly string[]): T => {
+  const members = new WeakMap<object, Member>();
+  /** What is made of it with `then`, `catch` or `finally` stands in a race for the same, and for what its reactions ask for. */
+  const claim = <T extends Promise<unknown>>(promise: T, member: Member): T => {
     const { then } = promise;
-    keys.set(promise, members);
-    promise.then = (...reactions: unknown[]) => claim(then.apply(promise, reactions as []), members) as never;
+    members.set(promise, member);
+    promise.then = (...reactions: unknown[]) => {
+      const chain: Member = { keys: NONE, of: [member] };
+      const linked = reactions.map((reaction) =>
+        typeof reaction === 'function' ? link(reaction as never, chain) : reaction,
+      );
+      return claim(then.apply(promise, linked as []), chain) as never;
+    };
     return promise;
+  };
+  const link = (reaction: (given: unknown) => unknown, chain: Member) => (given: unknown) => {
+    const made = reaction(given);
+    const next = members.get(Object(made));
+    if (next) (chain.of as Member[]).push(next);
+    if (next && chain.isOver) withdraw(next);
+    return made;
+  };
+  const withdraw = (member: Member) => {
+    if (member.isOver) return;
+    member.isOver = true;
+    for (const key of member.keys) replay().withdraw(key);
+    member.of.forEach(withdraw);
   };
   const refuseNested = (what: string) => {
     if (!platform.isInStep()) return;
     const said = `${what} is asked for inside the function of a step. Call step.* from the handler only, before or after that step.`;
     throw new StepfastError('NESTED_STEP', said);
+  };
+
+  /** A copy of options, of which nothing is known yet: a getter that throws is a fault as well. */
+  const copyOf = <Options extends object>(given: Options | undefined): Partial<Options> => {
+    const { value = {}, fault } = guarded(() => ({ ...given }));
+    if (fault) replay().refuse(fault);
+    return value;
   };
 
   const ask = <Value>(
@@ -77,13 +109,14 @@ export function createStep({ host, replay, undoable }: StepPass): Step {
     settled: (outcome: OutcomeEntry) => unknown,
     isOurs = false,
   ): Promise<Value> => {
-    refuseNested(`"${String(name)}"`);
+    const called = typeof name === 'string' ? name : quoted(name); // an object may not be made a text of
+    refuseNested(`"${called}"`);
     const { value, fault } = guarded(() => {
       if (!isOurs) checkName(name, namespace === 'step' ? 'a step' : 'a wait (by default that of its events)');
       return read();
     }, name);
     let key: string | undefined;
-    const promise = new Promise<Value>((resolve, reject) => {
+    const promise = new StepPromise<Value>((resolve, reject) => {
       const settle = (outcome: OutcomeEntry) => {
         try {
           resolve(settled(outcome) as Value);
@@ -91,11 +124,16 @@ export function createStep({ host, replay, undoable }: StepPass): Step {
           reject(error);
         }
       };
-      key = replay().ask(namespace, String(name), value ?? ({} as Command), settle, fault);
+      key = replay().ask(namespace, called, value ?? ({} as Command), settle, fault);
     });
     promise.catch(() => undefined); // R8: a step nobody awaits never reaches the process as an unhandled rejection
-    if (key !== undefined) claim(promise, [key]);
-    if (key !== undefined && value && 'fn' in value && value.undo) undoable(key, value);
+    if (key === undefined) return promise;
+    claim(promise, { keys: [key], of: NONE });
+    if (value && 'fn' in value && value.undo) undoable(key, value);
+    if (unheard && (value?.kind === 'sleep' || (value && 'fn' in value))) {
+      promise.unheard = unheard;
+      unheard.set(promise, called);
+    }
     return promise;
   };
 
@@ -136,10 +174,10 @@ export function createStep({ host, replay, undoable }: StepPass): Step {
   /** A child run under a key of this very step: however often the step is repeated, it is one child. */
   const child = (kind: 'call' | 'start', job: string | AnyJob, payload: unknown, options?: ChildOptions) => {
     const jobName = typeof job === 'object' && job ? job.name : job;
-    const { name = jobName, ...start } = { ...options };
+    const { name = jobName, ...start } = copyOf(options);
     return entered(name, () => {
       checkName(jobName, 'a job');
-      checkGiven(options, kind);
+      checkPlain(options, `The options of step.${kind}`);
       checkStart(start, `The options of step.${kind}`, CHILD_OPTIONS);
       return {
         kind,
@@ -181,19 +219,19 @@ export function createStep({ host, replay, undoable }: StepPass): Step {
         check(isScope, `The scope of transaction "${name}"`, scope, 'an array of names of object stores');
         check(typeof fn === 'function', `The function of transaction "${name}"`, fn, 'a function');
         const wanted = 'a store that shares a database with the app, such as indexedDBStore({ database })';
-        check(host.transact !== undefined, 'The store', 'one of its own', wanted);
+        check(host.transact !== undefined, 'What the store shares with the app', host.transact, wanted);
         checkRetry(retry);
         return { kind: 'transaction', fn: () => undefined, shared: { scope, body: fn as never }, retry };
       }),
     waitForEvent: ((event: GivenEvent | readonly GivenEvent[], given?: WaitOptions<never>) => {
       const events = eventNames(event);
-      const options = { ...given };
+      const options = copyOf(given);
       const { name = waitName(event, events) } = options;
       return ask(
         'wait',
         name,
         () => {
-          checkGiven(given, 'waitForEvent');
+          checkPlain(given, 'The options of step.waitForEvent');
           return waitCommand(events, options, host);
         },
         (outcome) => {
@@ -224,10 +262,10 @@ export function createStep({ host, replay, undoable }: StepPass): Step {
         return () => at;
       }),
     dispatch: ((event: string | EventType, payload?: unknown, given?: DispatchOptions & { readonly name?: string }) => {
-      const { name = eventName(event), ...options } = { ...given };
+      const { name = eventName(event), ...options } = copyOf(given);
       return entered(name, () => {
-        checkGiven(given, 'dispatch');
-        checkDispatch(event, options, platform);
+        checkPlain(given, 'The options of step.dispatch');
+        checkDispatch(event, options, platform, ['name']);
         return {
           kind: 'dispatch',
           fn: ({ idempotencyKey }, { createdAt, confirm }) =>
@@ -242,13 +280,11 @@ export function createStep({ host, replay, undoable }: StepPass): Step {
       const isRace = Array.isArray(steps) && steps.length > 0;
       if (!isRace)
         replay().refuse(guarded(() => check(false, 'What step.race is given', steps, 'an array of steps')).fault!);
-      const members = isRace ? steps.flatMap((each) => keys.get(Object(each)) ?? []) : [];
-      const withdraw = () => {
-        for (const key of members) replay().withdraw(key);
-      };
-      const first = Promise.race(isRace ? steps : []).finally(withdraw);
+      const of = isRace ? steps.flatMap((each) => members.get(Object(each)) ?? []) : NONE;
+      const race: Member = { keys: NONE, of };
+      const first = Promise.race(isRace ? steps : []).finally(() => withdraw(race));
       first.catch(() => undefined);
-      return claim(first, members) as never;
+      return claim(first, race) as never;
     },
     restart(payload) {
       refuseNested('step.restart');

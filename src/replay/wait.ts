@@ -35,10 +35,10 @@ export interface WaitOptions<Payload = unknown> {
   readonly onTimeout?: 'fail' | 'continue' | 'cancel';
   /** Also take events that no run has taken from before this run was started: all, or this far back. */
   readonly lookback?: 'any' | Duration;
-  /** Only an event whose payload this says yes to; others stay for whoever else wants them. Pure: it may be asked again. */
+  /** Only an event whose payload this says yes to; others stay for whoever else wants them. Pure: it may be asked again. One that throws says no, and `onError` is told. */
   readonly match?: (payload: Payload) => boolean;
   /** Only an event whose payload fits; one that does not is left, and the timeline says so. Its output is what the handler gets. */
-  readonly schema?: StandardSchema<Payload>;
+  readonly schema?: StandardSchema<Payload, unknown>;
 }
 
 const OPTIONS = ['name', 'correlationKey', 'timeout', 'onTimeout', 'lookback', 'match', 'schema'];
@@ -64,7 +64,7 @@ export function waitCommand(
 ): WaitCommand {
   checkOptions(options, OPTIONS, 'The options of waitForEvent');
   const { correlationKey, timeout, onTimeout = 'fail', lookback, match, schema } = options;
-  if (!events.length) checkName('', 'an event');
+  check(!!events.length, 'The names of waitForEvent', events, 'at least one', 'INVALID_NAME');
   for (const event of events) checkName(event, 'an event');
   checkKey(correlationKey, platform.warn);
   const isKnown = ['fail', 'continue', 'cancel'].includes(onTimeout);

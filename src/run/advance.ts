@@ -4,6 +4,7 @@ import type { DriverHost } from './host.js';
 import { countUp, refuseIncrements } from './increments.js';
 import type { Draft, LiveRun } from './live-run.js';
 import type { Pass } from './pass.js';
+import { placed } from './placed.js';
 import { mayBeDue, retryAt, startable } from './questions.js';
 import type { Recorder } from './recorder.js';
 import { upgradeOf } from './upgrade.js';
@@ -41,7 +42,7 @@ export function createAdvance({ host, run, job, pass, recorder, commits, leave }
       }
       return found.then !== 'continue';
     } catch (error) {
-      run.fault = error as Error;
+      run.fault = placed(error as Error, run.row);
       return true;
     }
   };

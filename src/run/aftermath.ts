@@ -3,12 +3,13 @@ import { StepfastError } from '../errors.js';
 import { LIMITS } from '../limits.js';
 import type { Platform } from '../platform.js';
 import type { FunctionCommand } from '../replay/command.js';
-import { undoAttemptOf, undosLeft } from '../replay/digest.js';
+import { undosLeft } from '../replay/digest.js';
+import { stepKeyOf, undoAttemptOf } from '../replay/keys.js';
 import { type Identity, identityKey, type JournalEntry } from '../store/journal.js';
 import type { RunState } from '../store/rows.js';
 import type { Codec } from '../values/codec.js';
 import type { Json } from '../values/json.js';
-import { callUndo, stepKeyOf } from './attempt.js';
+import { callUndo } from './attempt.js';
 import type { Commits } from './commits.js';
 import { type Functions, lateResult } from './functions.js';
 import type { DriverHost } from './host.js';
@@ -145,7 +146,7 @@ export function createAftermath(options: AftermathOptions, stateAt: (now: number
     run.isStirred = false;
     const { runId } = run.row;
     const ended = () => new StepfastError('LEASE_LOST', `Run ${runId} has ended.`, { runId });
-    if (run.running.size || run.facts.length) run.late = functions.stop(ended());
+    if (run.running.size || run.facts.length) functions.stop(ended());
     refuseIncrements(run, ended);
     // What its functions told, and what its children came to, is nobody's any more: left, it would call for ever.
     run.progressed = undefined;

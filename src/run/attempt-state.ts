@@ -1,5 +1,5 @@
 import { createState, type State, type StateHost } from '../door/state.js';
-import { incrementKey } from '../replay/digest.js';
+import { incrementKey } from '../replay/keys.js';
 import type { Ask } from '../replay/replay.js';
 import type { StateChange } from '../store/batch.js';
 import type { StateRow } from '../store/rows.js';

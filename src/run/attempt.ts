@@ -1,9 +1,8 @@
 import type { StateHost } from '../door/state.js';
 import { StepfastError } from '../errors.js';
-import { LIMITS } from '../limits.js';
 import type { Platform } from '../platform.js';
 import type { InnerContext, StepContext, UndoContext } from '../replay/command.js';
-import { originOf } from '../replay/digest.js';
+import { stepKeyOf } from '../replay/keys.js';
 import type { Ask } from '../replay/replay.js';
 import type { StateChange } from '../store/batch.js';
 import type { Identity } from '../store/journal.js';
@@ -12,7 +11,7 @@ import type { Json } from '../values/json.js';
 import { attemptState } from './attempt-state.js';
 import { withLazy } from './lazy.js';
 import type { LiveRun } from './live-run.js';
-import { createLog, type Log } from './log.js';
+import { createLog, keepLine, type Log } from './log.js';
 
 /*
  * One attempt of one step: what its function is called with, and when it counts as over.
@@ -30,26 +29,13 @@ export interface AttemptHost {
   pump(): void;
 }
 
-/** Run, generation and identity as one text that fits into an HTTP header; injective, as each part is escaped. */
-export const idempotencyKeyOf = (runId: string, generation: number, [name, occurrence]: Identity): string => {
-  const safe = (text: string) =>
-    /^[\w.-]*$/.test(text) ? text : encodeURIComponent(JSON.stringify(text).slice(1, -1));
-  return `${safe(runId)}/${generation}/${safe(name)}/${occurrence}`;
-};
-
-/** The key of all attempts of a step: it stays what it was when `migrate` gives the step another name. */
-export const stepKeyOf = ({ row, digest }: Pick<LiveRun, 'row' | 'digest'>, key: string, id: Identity): string =>
-  idempotencyKeyOf(row.runId, ...originOf(digest, key, id));
-
 /** The log of a step, or of its undoing. */
 export const stepLog = ({ run, codec, platform }: Pick<AttemptHost, 'run' | 'codec' | 'platform'>, id: Identity): Log =>
   createLog(
     {
       codec,
       now: platform.clock.now,
-      write: (line) => {
-        if (run.digest.logs + run.logs.length < LIMITS.logs) run.logs.push(line);
-      },
+      write: (line) => void keepLine(run, platform, line),
     },
     id,
   );

@@ -8,9 +8,10 @@ import type { JournalEntry } from '../store/journal.js';
 import type { RunRow, RunState } from '../store/rows.js';
 import { rowWith } from '../store/transition/scope.js';
 import { blobsIn, sameJson } from '../values/same.js';
+import { forgetGeneration } from './functions.js';
 import type { DriverHost } from './host.js';
 import { leftState } from './leave.js';
-import { type Draft, type Fact, forgetGeneration, hear, type LiveRun } from './live-run.js';
+import { type Draft, type Fact, hear, type LiveRun } from './live-run.js';
 import { asSaid, linesIn, ofEarlier } from './log.js';
 import type { Pass } from './pass.js';
 import { isOffered } from './questions.js';
@@ -49,12 +50,10 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
     const { row } = run;
     const reset = draft.isReset;
     const raise = run.isOwner && !reset ? undefined : true;
-    const isTaking = state.slot !== undefined;
-    const concurrency = isTaking ? host.concurrency(row.queue) : undefined;
-    const rate = isTaking ? host.rate(row.queue) : undefined;
     // An owner that lives may have gone on since its journal was read: its fence alone does not tell.
     const length = run.isOwner ? undefined : row.length;
-    const change = { runId, fence: row.fence, length, raise, reset, append, state, takes, unless, concurrency, rate };
+    const change = { runId, fence: row.fence, length, raise, reset, append, state, takes, unless };
+    if (state.slot !== undefined) Object.assign(change, host.limits(row.queue));
     const parts = draft.state.length ? { state: draft.state } : undefined;
     const at = clock.now();
     let outcome: CommitOutcome;
@@ -158,6 +157,9 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
   /** Sets memory back to what is durable (D3). */
   const rebuild = () => {
     pass.drop();
+    // Who lost a race that is not decided after all is in flight as before: entered again, it would do its work twice.
+    for (const [key, running] of run.losers) if (running) run.running.set(key, running);
+    run.losers.clear();
     run.nextAt = Infinity;
     const { entries } = run.digest;
     run.digest = digestOf(entries.slice(0, run.row.length));

@@ -35,7 +35,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
   const { clock } = platform;
   const { runId, job: jobName } = stored.row;
   const run = liveRunOf(stored, due);
-  run.late = host.late.take(runId);
+  for (const [key, late] of host.late.take(runId)) run.late.set(key, late);
   const runAbort = platform.newAbort();
   let isGone = false;
   let isPumping = false;
@@ -217,7 +217,8 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
       hear(run, row, events);
       // The look may have read the row before our last commit: only a row that fits memory is taken over.
       const isSame = row.fence === run.row.fence && row.length === run.row.length;
-      if (isSame) run.row = isBusy ? { ...run.row, woken: row.woken } : row;
+      // What was said last is known better here, and a file that was read anew would be said again.
+      if (isSame) run.row = { ...(isBusy ? run.row : row), woken: row.woken, progress: run.row.progress };
       void pump();
       return true;
     },

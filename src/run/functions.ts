@@ -1,10 +1,11 @@
-import { StepfastError } from '../errors.js';
+import { isStepfastError, StepfastError } from '../errors.js';
 import { LIMITS } from '../limits.js';
-import { attemptOf } from '../replay/digest.js';
+import { attemptOf } from '../replay/keys.js';
 import type { Ask } from '../replay/replay.js';
 import { beginAttempt, type Outcome } from './attempt.js';
 import type { DriverHost } from './host.js';
-import type { LiveRun } from './live-run.js';
+import { refuseIncrements } from './increments.js';
+import type { Fact, LiveRun, Running } from './live-run.js';
 import { isOffline } from './questions.js';
 import { shareStep } from './shared-step.js';
 
@@ -40,6 +41,8 @@ export function createLateness() {
 
 /** So many interruptions in a row, and a run is driven with nothing else of its context in flight (spec F5). */
 const SUSPECT = 2;
+
+const isTimeout = (outcome: Outcome) => 'error' in outcome && isStepfastError(outcome.error, 'STEP_TIMEOUT');
 
 interface FunctionsOptions {
   readonly host: DriverHost;
@@ -80,21 +83,35 @@ export function createFunctions({ host, run, isGone, pump, stir, lost }: Functio
     const attempt = attemptOf(run.digest, key, ask.released);
     const release = clock.hold?.();
     const confirm = { runId, fence: run.row.fence, append: [] };
-    const { end, late } = beginAttempt(attempts, ask, {
+    const attempted = beginAttempt(attempts, ask, {
       attempt,
       inner: { runId, createdAt: run.row.createdAt, confirm },
       done(outcome, state) {
         run.running.delete(key);
-        if (!isGone() && !run.withdrawn.has(key)) run.facts.push({ ask, attempt, at: clock.now(), outcome, state });
+        if (run.losers.has(key)) run.losers.set(key, undefined);
+        if (!isGone()) run.facts.push({ ask, attempt, at: clock.now(), outcome, state });
+        if (isTimeout(outcome)) keepLate(key, running);
         pump();
         release?.();
       },
     });
-    const stop = (reason: unknown) => {
-      end(reason);
-      release?.();
+    const running: Running = {
+      late: attempted.late,
+      hangs: release?.hangs,
+      end(reason) {
+        attempted.end(reason);
+        release?.();
+      },
     };
-    run.running.set(key, { end: stop, late });
+    run.running.set(key, running);
+  };
+
+  /** Its attempt counts no more, but may still do what it was to do: who undoes the step waits for it (spec F7). */
+  const keepLate = (key: string, { late, hangs }: Pick<Running, 'late' | 'hangs'>) => {
+    if (run.digest.undos.has(key) && !hangs?.()) run.late.set(key, late);
+  };
+  const keepFact = ({ ask, outcome }: Fact) => {
+    if (!isTimeout(outcome)) keepLate(ask.key, { late: Promise.resolve(outcome), hangs: undefined });
   };
 
   /** The outcome is committed with the app's rows: here and now, for the next round may not come before it. */
@@ -120,23 +137,55 @@ export function createFunctions({ host, run, isGone, pump, stir, lost }: Functio
     undoOnline = undefined;
   };
 
+  /** Their race is decided for good: they are told, and what they have come to meanwhile is nobody's. */
+  const endLosers = () => {
+    const { losers } = run;
+    if (!losers.size) return;
+    const lost = lostRace();
+    const isLost = ({ ask }: Fact) => losers.has(ask.key);
+    const over = run.facts.filter(isLost);
+    over.forEach(keepFact);
+    if (over.length) run.isStirred = true; // this round may have left the end of the run to the one that takes them
+    run.facts = run.facts.filter((fact) => !isLost(fact));
+    for (const [key, running] of losers) {
+      if (running) keepLate(key, running);
+      running?.end(lost);
+      refuseIncrements(run, () => lost, key);
+    }
+    losers.clear();
+  };
+
   /** Ends all that is in flight, without an outcome; what could be undone may still have one, late. */
   const stop = (reason: unknown): Late => {
-    const late = new Map<string, Promise<Outcome>>();
-    for (const { ask, outcome } of run.facts) late.set(ask.key, Promise.resolve(outcome));
-    for (const [key, running] of run.running) {
-      late.set(key, running.late);
-      running.end(reason);
+    run.facts.forEach(keepFact);
+    for (const inFlight of [run.running, run.losers]) {
+      for (const [key, running] of inFlight) {
+        if (running) keepLate(key, running);
+        running?.end(reason);
+      }
+      inFlight.clear();
     }
-    for (const key of late.keys()) if (!run.digest.undos.has(key)) late.delete(key);
-    run.running.clear();
     run.facts = [];
     giveTurn();
     unwatch();
-    return late;
+    return run.late;
   };
 
-  return { enter, share, hasTurn, takeTurn, giveTurn, watchNetwork, stop };
+  return { enter, share, endLosers, hasTurn, takeTurn, giveTurn, watchNetwork, stop };
+}
+
+/** The run begins anew: what is known of the generation before means nothing any more. */
+export function forgetGeneration(run: LiveRun): void {
+  // Nothing but losers of races is in flight then (spec R8), and they are told already: unless the answer was lost.
+  const lost = lostRace();
+  for (const { end } of run.running.values()) end(lost);
+  refuseIncrements(run, () => lost);
+  for (const known of [run.running, run.begun, run.late]) known.clear();
+  run.facts = [];
+  run.progress = undefined;
+  // Its waits have the names of those before, and not their questions; what is there, the store offers again.
+  run.verdicts.clear();
+  run.offers.clear();
 }
 
 /** What a function returned late. One that does not end in time is undone without its result. */
@@ -153,3 +202,5 @@ export async function lateResult(late: Promise<Outcome> | undefined, host: Pick<
 
 export const lostBy = (runId: string): StepfastError =>
   new StepfastError('LEASE_LOST', `Run ${runId} was ended from outside, or another context drives it now.`, { runId });
+
+const lostRace = () => new Error('The step has lost a race.');

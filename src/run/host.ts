@@ -34,8 +34,8 @@ export interface DriverHost {
   load(runId: string): Promise<StoredRun | undefined>;
   /** Waits for its turn; a suspect (spec F5) enters alone. Resolves with what to call when the function has ended. */
   enter(isSuspect: boolean): Promise<() => void>;
-  concurrency(queue: string): number;
-  rate(queue: string): RunChange['rate'];
+  /** What a claim of a slot of the queue is to keep to. */
+  limits(queue: string): Pick<RunChange, 'concurrency' | 'rate' | 'defaultConcurrency'>;
   /** Something that people can see has changed. */
   changed(runId: string, row?: RunRow): void;
   /** What functions return after their run was ended from outside. */

@@ -1,6 +1,6 @@
 import { type StateHost, stateRefusal } from '../door/state.js';
 import type { StepfastError } from '../errors.js';
-import { incrementKey } from '../replay/digest.js';
+import { incrementKey } from '../replay/keys.js';
 import type { StateChange } from '../store/batch.js';
 import { sumOf } from '../values/sum.js';
 import type { Draft, LiveRun } from './live-run.js';
@@ -20,6 +20,7 @@ export async function countUp(
   for (const increment of [...run.increments]) {
     const { ask, nth, change } = increment;
     const { key } = change;
+    if (run.losers.has(ask.key)) continue;
     const known = run.digest.increments.get(ask.key)?.get(incrementKey({ key, nth }));
     if (known !== undefined) {
       // Committed, and only the answer was lost.

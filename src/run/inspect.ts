@@ -123,8 +123,8 @@ export const lostSnapshotOf = (error: StepfastError, codec: Codec): RunSnapshot 
 
 /** An error as a timeline shows it: plain fields, and what it carried as it was. Parts may refer to others of the whole. */
 const readable = ({ isValue, ...recorded }: RecordedError, decoded: unknown): object => {
-  const carried = (isValue ? { data: decoded } : decoded) as { data?: unknown; cause?: unknown; errors?: unknown[] };
-  const { data, cause, errors } = carried;
+  if (isValue) return { ...recorded, data: decoded };
+  const { data, cause, errors } = decoded as { data?: unknown; cause?: unknown; errors?: unknown[] };
   return {
     ...recorded,
     ...(recorded.data !== undefined && { data }),

@@ -10,7 +10,6 @@ import type { DueRun } from '../store/store.js';
 import type { Json } from '../values/json.js';
 import { LazyMap, LazySet } from '../values/lazy-map.js';
 import type { Outcome } from './attempt.js';
-import type { Late } from './functions.js';
 import type { LogLine } from './log.js';
 import { createOffers, type Offers } from './offers.js';
 
@@ -26,6 +25,8 @@ export interface Fact {
   readonly outcome: Outcome;
   /** What the function wrote to the shared state: committed with its result. */
   readonly state: readonly StateChange[];
+  /** What failed is not tried again, whatever the policy says. */
+  readonly isFinal?: boolean;
 }
 
 /** An increment by a step whose number its function asks for: journaled, so that no other attempt counts it again. */
@@ -57,6 +58,16 @@ export interface Draft {
   readonly later: (() => void)[];
 }
 
+/** A function in flight. */
+export interface Running {
+  /** Aborts it: what it comes to is not recorded. */
+  readonly end: (reason: unknown) => void;
+  /** What it comes to in any case. */
+  readonly late: Promise<Outcome>;
+  /** Whether a simulated clock has moved on without it: nobody waits for it any more. */
+  readonly hangs: (() => boolean) | undefined;
+}
+
 export interface LiveRun {
   row: RunRow;
   digest: Digest;
@@ -65,11 +76,20 @@ export interface LiveRun {
   ending: Ending | undefined;
   /** Asked for in this pass, without an outcome. */
   readonly asks: Map<string, Ask>;
+  /** Asked for as well, and not to be begun or settled yet: recorded outcomes come first (spec R7). */
+  behind: readonly Ask[];
   /** Functions that were entered and have not ended: they belong to the driver, not to a pass (spec R6). */
-  readonly running: Map<string, { readonly end: (reason: unknown) => void; readonly late: Promise<Outcome> }>;
+  readonly running: Map<string, Running>;
+  /** Where the journal ended when they were asked for first: no pass may put them before what was recorded since (spec R7). */
+  readonly begun: Map<string, number>;
+  /**
+   * Those of them that have lost a race which no commit has decided yet: should it not happen, they are in flight as before.
+   * Also waits, and functions that have ended since.
+   */
+  readonly losers: Map<string, Running | undefined>;
   facts: Fact[];
-  /** Of functions that were in flight when the run was ended from outside: for who undoes them (spec F9). */
-  late: Late;
+  /** Of functions that count no more (ended from outside, timed out, lost a race): for who undoes them (spec F7, F9). */
+  readonly late: Map<string, Promise<Outcome>>;
   /** Lost a race in this pass. */
   readonly withdrawn: Set<string>;
   /** Steps of this pass that can be undone. */
@@ -90,6 +110,10 @@ export interface LiveRun {
   /** Lines for the next commit, and how many the handler has written, those in the journal included. */
   logs: LogLine[];
   handlerLogs: number;
+  /** How many of its lines came before it asked for something, where any were still to be recorded then. */
+  readonly said: Map<string, number>;
+  /** It was told that no more are kept. */
+  isLogFull: boolean;
   /** Outcomes that are durable and that the handler has not heard of: told in the next turn. */
   readonly feeds: (() => void)[];
   /** During a round: uses of the state by the handler, which go on when its commit is durable. */
@@ -120,7 +144,10 @@ export function liveRunOf({ row, journal }: StoredRun, { offers, interrupted }: 
     replay: undefined,
     ending: undefined,
     asks: new Map(),
+    behind: [],
     running: new Map(),
+    begun: new LazyMap(),
+    losers: new LazyMap(),
     facts: [],
     late: new LazyMap(),
     withdrawn: new LazySet(),
@@ -135,6 +162,8 @@ export function liveRunOf({ row, journal }: StoredRun, { offers, interrupted }: 
     increments: [],
     logs: [],
     handlerLogs: digest.handlerLogs,
+    said: new LazyMap(),
+    isLogFull: false,
     feeds: [],
     fault: undefined,
     isStirred: false,
@@ -154,15 +183,6 @@ export function liveRunOf({ row, journal }: StoredRun, { offers, interrupted }: 
 export function hear(run: LiveRun, { ended = [] }: Pick<RunRow, 'ended'>, offers: readonly EventRow[] = []): void {
   for (const event of offers) run.offers.add(event);
   for (const childId of ended) if (!run.ended.has(childId)) run.news.add(childId);
-}
-
-/** The run begins anew: what is known of the generation before means nothing any more. */
-export function forgetGeneration(run: LiveRun): void {
-  run.facts = [];
-  run.progress = undefined;
-  // Its waits have the names of those before, and not their questions; what is there, the store offers again.
-  run.verdicts.clear();
-  run.offers.clear();
 }
 
 /** An empty commit. */

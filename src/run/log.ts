@@ -1,6 +1,10 @@
+import { LIMITS } from '../limits.js';
+import type { Platform } from '../platform.js';
+import type { Digest } from '../replay/digest.js';
 import type { Identity, JournalEntry, LogLevel } from '../store/journal.js';
 import { quoted } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
+import type { LiveRun } from './live-run.js';
 
 /** Writes lines that are kept with the run, silent while it is replayed; at most 1,000 a run. */
 export interface Log {
@@ -13,9 +17,32 @@ export interface Log {
 
 export type LogLine = Extract<JournalEntry, { readonly kind: 'logged' }>;
 
+/** Keeps a line for the next commit, if there is room for one more. */
+export function keepLine(run: LiveRun, { warn }: Pick<Platform, 'warn'>, line: LogLine): boolean {
+  const hasRoom = run.digest.logs + run.logs.length < LIMITS.logs;
+  if (hasRoom) run.logs.push(line);
+  else if (!run.isLogFull) warn(`Run ${run.row.runId} has ${LIMITS.logs} log lines: no more are kept.`);
+  run.isLogFull = !hasRoom;
+  return hasRoom;
+}
+
 /** The lines among entries. */
 export const linesIn = (entries: readonly JournalEntry[]): LogLine[] =>
   entries.filter((entry) => entry.kind === 'logged');
+
+/**
+ * Whether the handler said a line before it could go another way (the run was retried, or it has thrown): each of these is
+ * silent once, wherever it is said again. What it says in their place is new.
+ */
+export function saidBefore({ entries, turnedAt }: Pick<Digest, 'entries' | 'turnedAt'>): (line: LogLine) => boolean {
+  const textOf = ({ level, message, data }: LogLine) => JSON.stringify([level, message, data]);
+  const before = linesIn(entries.slice(0, turnedAt)).flatMap((line) => (line.id || line.earlier ? [] : textOf(line)));
+  return (line) => {
+    const at = before.length ? before.indexOf(textOf(line)) : -1;
+    if (at >= 0) before.splice(at, 1);
+    return at >= 0;
+  };
+}
 
 /** As it stands in a journal that was begun anew since it was said; and as it was said. */
 export const ofEarlier = (line: LogLine): LogLine => ({ ...line, earlier: true });

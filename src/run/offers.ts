@@ -7,6 +7,8 @@ export interface Offers {
   add(event: EventRow): void;
   /** Whether it was there. */
   delete(seq: number): boolean;
+  /** Forgets what is over: kept since an earlier wait was offered it, the store would not offer it to a new one (spec E7). */
+  expire(now: number): void;
   clear(): void;
   /** Those with one of these names and this key, oldest first. */
   of(names: readonly string[], key: string | undefined): readonly EventRow[];
@@ -27,6 +29,10 @@ export function createOffers(): Offers {
       if (pair === undefined) return false;
       events.get(pair)!.delete(seq);
       return pairs.delete(seq);
+    },
+    expire(now) {
+      for (const found of events.values())
+        for (const { seq, expiresAt } of found.values()) if (expiresAt <= now) this.delete(seq);
     },
     clear() {
       pairs.clear();

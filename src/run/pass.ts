@@ -1,18 +1,17 @@
 import type { AnyJob } from '../door/job.js';
 import { createState, type State } from '../door/state.js';
-import { isStepfastError, StepfastError } from '../errors.js';
 import { LIMITS } from '../limits.js';
 import type { Platform } from '../platform.js';
 import { functionOf } from '../replay/command.js';
 import { mismatch } from '../replay/mismatch.js';
-import { type Ask, createReplay } from '../replay/replay.js';
+import { type Ask, createReplay, type Ending } from '../replay/replay.js';
 import { createStep } from '../replay/step.js';
 import type { JournalEntry } from '../store/journal.js';
 import type { DriverHost } from './host.js';
-import { refuseIncrements } from './increments.js';
 import { withLazy } from './lazy.js';
 import type { Draft, LiveRun } from './live-run.js';
-import { createLog, type Log } from './log.js';
+import { createLog, keepLine, type Log, saidBefore } from './log.js';
+import { placed } from './placed.js';
 
 /*
  * The handler of a run, live in memory: started over its recorded outcomes, told of new ones, dropped when memory must be
@@ -40,29 +39,33 @@ export function createPass({ host, run, job, abort, opened, made, pump }: PassOp
   const { runId, job: jobName } = run.row;
   let drift: Extract<JournalEntry, { kind: 'drift' }> | undefined;
   let undoPatience: (() => void) | undefined;
+  let unheard = new Map<object, string>();
 
   const drop = () => {
     run.feeds.length = 0;
     run.held &&= [];
     run.replay?.drop();
+    run.handlerLogs = run.digest.handlerLogs + run.logs.filter(({ id }) => !id).length;
     undoPatience?.();
     run.replay = run.ending = run.fault = drift = undefined;
     run.asks.clear();
+    run.behind = [];
     run.withdrawn.clear();
     run.undos.clear();
+    run.said.clear();
   };
 
-  /** Lines are counted, not compared: on replay the first ones are those that the journal has. */
+  /** On replay the first lines are those that the journal has: counted, but for those from before a retry, which are compared. */
   const handlerLog = (isLive: () => boolean) => {
+    const isKnown = saidBefore(run.digest);
     let count = 0;
     return createLog({
       codec,
       now: platform.clock.now,
       write(line) {
         if (!isLive()) return; // a dropped pass that still runs, because it awaits something else: the next one says it
-        if (++count <= run.handlerLogs || run.digest.end || run.digest.logs + run.logs.length >= LIMITS.logs) return;
-        run.handlerLogs = count;
-        run.logs.push(line);
+        if (isKnown(line)) return;
+        if (++count > run.handlerLogs && !run.digest.end && keepLine(run, platform, line)) run.handlerLogs = count;
       },
     });
   };
@@ -93,12 +96,14 @@ export function createPass({ host, run, job, abort, opened, made, pump }: PassOp
     const { createdAt, tags = [] } = row;
     const { schedule, generation } = digest;
     let log: Log | undefined;
+    unheard = new Map();
     const given = {
       payload: codec.decode(digest.payload) as never,
       step: createStep({
         host,
         replay: () => replay,
         undoable: (key, command) => void run.undos.set(key, command),
+        unheard,
       }),
       run: { id: runId, job: jobName, createdAt, tags, generation, ...(schedule && { schedule }) },
     };
@@ -113,7 +118,12 @@ export function createPass({ host, run, job, abort, opened, made, pump }: PassOp
       slack: digest.slack,
       hop: platform.hop,
       invoke: () => platform.outOfStep(() => job.handler(context)),
-      check: (ask) => mismatch(ask, digest),
+      check(ask) {
+        if (run.logs.length) run.said.set(ask.key, run.handlerLogs);
+        return mismatch(ask, digest);
+      },
+      since: (key) => digest.since.get(key) ?? run.begun.get(key),
+      isWhole: digest.isWhole,
       onAsk: () => {
         platform.warn(
           `Job "${jobName}" awaits something else between its steps. Put it into a step: what is not recorded runs again at each replay.`,
@@ -123,16 +133,6 @@ export function createPass({ host, run, job, abort, opened, made, pump }: PassOp
     });
     run.replay = replay;
     run.isStirred = true;
-  };
-
-  /** A fault of the code, with what its thrower did not know: whose it is. */
-  const placed = (fault: Error): Error => {
-    if (!isStepfastError(fault)) return fault;
-    const { code, step, message } = fault;
-    const said = message.slice(0, -` [${code}]`.length);
-    const of = step !== undefined && !said.includes(`"${step}"`) ? `, step "${step}"` : '';
-    const place = { ...fault, job: jobName, runId };
-    return new StepfastError(code, `Run ${runId} of job "${jobName}"${of}: ${said}`, place, fault);
   };
 
   const restart = () => {
@@ -145,20 +145,23 @@ export function createPass({ host, run, job, abort, opened, made, pump }: PassOp
     pump();
   };
 
-  const warnUnawaited = () => {
-    const names = [...run.asks.values()].flatMap(({ id, command }) => (functionOf(command) ? `"${id[0]}"` : []));
-    if (names.length)
-      platform.warn(`Job "${jobName}" ended without awaiting ${names.join(', ')}: finished first, results unused.`);
+  /** Of steps in flight also those that somebody looked at, such as the losers of `Promise.race` (spec R8). */
+  const warnUnawaited = ({ kind }: Ending) => {
+    const inFlight = [...run.asks.values()].flatMap(({ id, command }) => (functionOf(command) ? id[0] : []));
+    // A handler that threw may have been about to await them.
+    const names = new Set(kind === 'threw' ? inFlight : [...unheard.values(), ...inFlight]);
+    if (names.size)
+      platform.warn(
+        `Job "${jobName}" ended without awaiting "${[...names].join('", "')}". Steps are finished first, sleeps withdrawn; results and failures go unused.`,
+      );
   };
 
   const withdraw = (keys: readonly string[]) => {
     for (const key of keys) {
       run.withdrawn.add(key);
       run.asks.delete(key);
-      const lost = new Error('The step has lost a race.');
-      run.running.get(key)?.end(lost);
+      run.losers.set(key, run.running.get(key));
       run.running.delete(key);
-      refuseIncrements(run, () => lost, key);
     }
   };
 
@@ -168,20 +171,26 @@ export function createPass({ host, run, job, abort, opened, made, pump }: PassOp
     const replay = run.replay!;
     for (const feed of run.feeds.splice(0)) feed();
     const turn = await replay.turn();
+    if (run.replay !== replay) return; // let go of meanwhile: nobody is to be patient with it
     const isEnding = turn.ending && !run.ending;
     run.ending ??= turn.ending;
-    run.fault ??= turn.fault && placed(turn.fault);
+    run.fault ??= turn.fault && placed(turn.fault, run.row);
+    run.behind = turn.behind;
     withdraw(turn.withdrawn);
     setPatience(turn.isStalled);
     if (run.fault) return;
-    for (const ask of turn.opened) run.asks.set(ask.key, ask);
+    for (const ask of turn.opened) {
+      run.asks.set(ask.key, ask);
+      // Of all else the journal has it.
+      if (functionOf(ask.command) && !run.begun.has(ask.key)) run.begun.set(ask.key, run.digest.entries.length - 1);
+    }
     if (run.digest.end) return;
     const makes: Ask[] = [];
     for (const ask of turn.opened) {
       if (ask.command.kind === 'make') makes.push(ask);
       else opened(draft, ask);
     }
-    if (isEnding) warnUnawaited();
+    if (isEnding) warnUnawaited(run.ending!);
     for (const ask of makes) if (!run.fault && !run.digest.end && !run.ending) await made(draft, ask);
   };
 

@@ -5,6 +5,7 @@ import { isAhead } from '../store/due.js';
 import type { Identity, JournalEntry } from '../store/journal.js';
 import type { EventRow, OpenWait, RunRow, RunState } from '../store/rows.js';
 import { hears, mayTake, pairKey } from '../store/transition/scope.js';
+import { blobsIn } from '../values/same.js';
 import type { ChildEnd, Draft, LiveRun } from './live-run.js';
 
 /*
@@ -12,7 +13,7 @@ import type { ChildEnd, Draft, LiveRun } from './live-run.js';
  * row says next. Nothing here changes anything.
  */
 
-type WaitSet = Extract<JournalEntry, { readonly kind: 'wait-set' }>;
+type WaitSet = Extract<JournalEntry, { readonly kind: 'wait-set' }> & { readonly index: number };
 
 /** A wait as the store has to know it. */
 export function openWait({ row, digest }: LiveRun, { id, events, key, deadline, lookbackFrom }: WaitSet): OpenWait {
@@ -34,20 +35,23 @@ export interface AskedWait {
   readonly wait: OpenWait;
 }
 
-/** What is asked for, if anything of its kind is recorded: most runs have none, and this is asked several times a round. */
-const asksOf = ({ asks }: LiveRun, recorded: ReadonlyMap<string, unknown>): Ask[] =>
-  recorded.size ? [...asks.values()] : [];
+/**
+ * What is asked for, if anything of its kind is recorded: most runs have none, and this is asked several times a round. With
+ * what is held back: as the row has it, which is to be woken for it.
+ */
+const asksOf = ({ asks, behind }: LiveRun, recorded: ReadonlyMap<string, unknown>, isRow = false): Ask[] =>
+  recorded.size ? [...asks.values(), ...(isRow ? behind : [])] : [];
 
 /** Waits that are asked for and recorded, in the order of asking (spec E10). */
-export const openWaits = (run: LiveRun): AskedWait[] =>
-  asksOf(run, run.digest.waits).flatMap((ask) => {
+export const openWaits = (run: LiveRun, isRow?: boolean): AskedWait[] =>
+  asksOf(run, run.digest.waits, isRow).flatMap((ask) => {
     const set = ask.command.kind === 'wait' && run.digest.waits.get(ask.key);
     return set ? [{ ask, set, wait: openWait(run, set) }] : [];
   });
 
 /** Children that are started and whose end is asked for. */
-export const openChildren = (run: LiveRun): { readonly ask: Ask; readonly runId: string }[] =>
-  asksOf(run, run.digest.children).flatMap((ask) => {
+export const openChildren = (run: LiveRun, isRow?: boolean): { readonly ask: Ask; readonly runId: string }[] =>
+  asksOf(run, run.digest.children, isRow).flatMap((ask) => {
     const set = run.digest.children.get(ask.key);
     return set ? [{ ask, runId: set.runId }] : [];
   });
@@ -63,12 +67,8 @@ const isTaken = ({ takenSeqs, lastTaken, left }: Digest, row: RunRow, { seq, nam
 };
 
 /** Offered events that a wait hears of by name and key, and that the run has not taken, oldest first. */
-const heard = ({ row, digest, offers }: LiveRun, { wait, set }: AskedWait): EventRow[] =>
-  offers
-    .of(wait.events, wait.key)
-    // Kept in memory since an earlier wait was offered it, and over by now: the store would not offer it (spec E7).
-    .filter(({ expiresAt }) => expiresAt > set.at)
-    .filter((event) => !isTaken(digest, row, event) && hears(wait, event, row.runId));
+const heard = ({ row, digest, offers }: LiveRun, { wait }: AskedWait): EventRow[] =>
+  offers.of(wait.events, wait.key).filter((event) => !isTaken(digest, row, event) && hears(wait, event, row.runId));
 /** Of these, the ones that came in time. */
 const candidates = (run: LiveRun, asked: AskedWait): EventRow[] =>
   heard(run, asked).filter((event) => mayTake(asked.wait, event, run.row.runId));
@@ -246,21 +246,29 @@ function whenEnded({ row, digest }: LiveRun, state: Partial<Changing<RunState>>,
 
 function whenActive(run: LiveRun, state: Partial<Changing<RunState>>, starting: number, around: Circumstances): number {
   const { now, owner, isOnline, deadline } = around;
-  const { row, digest, asks, replay } = run;
+  const { row, digest, asks, behind, replay } = run;
   state.owner = owner;
-  state.waits = openWaits(run).map(({ wait }) => wait);
-  const children = openChildren(run).map(({ runId }) => runId);
+  const shown = openWaits(run, true);
+  state.waits = shown.map(({ wait }) => wait);
+  const children = openChildren(run, true).map(({ runId }) => runId);
   if (children.length) state.awaits = [...new Set(children)];
   const retries = attemptsAt(run, around);
-  const sleeps = asksOf(run, digest.sleeps).flatMap(({ key }) => digest.sleeps.get(key)?.dueAt ?? []);
-  const instants = [...retries, ...sleeps, ...state.waits.flatMap(({ deadline: at }) => at ?? []), deadline];
-  if (run.running.size || starting || (replay && !asks.size)) {
+  const sleeps = asksOf(run, digest.sleeps).flatMap(({ key }) => digest.sleeps.get(key) ?? []);
+  const waits = behind.length ? openWaits(run) : shown;
+  const timers = [
+    ...sleeps.map(({ dueAt, index }) => ({ at: dueAt, index })),
+    ...waits.map(({ set: { deadline: at = Infinity, index } }) => ({ at, index })),
+  ];
+  if (run.running.size || starting || (replay && !asks.size && !behind.length)) {
     state.status = 'running';
     // Due at any time, whatever a clock that ran ahead has said: it is looked at once its owner is dead.
     state.dueAt = 0;
     state.slot = row.queue;
-    return Math.min(...instants.filter((instant) => instant > now));
+    // What this commit records is told in the next round at the earliest (`nextDue`), though its instant may have passed.
+    const soon = timers.filter(({ at, index }) => at > now || index >= row.length).map(({ at }) => at);
+    return Math.min(...soon, ...[...retries, deadline].filter((at) => at > now));
   }
+  const instants = [...retries, ...timers.map(({ at }) => at), deadline];
   state.status = retries.length ? 'retrying' : sleeps.length ? 'sleeping' : 'waiting';
   const nextAt = Math.min(...instants);
   // A step that waits for the network: who looks next replays the run, and sees whether there is one.
@@ -288,5 +296,7 @@ export const isSameState = (row: RunRow, state: RunState): boolean =>
   row.undoing === state.undoing &&
   row.undoable === state.undoable &&
   (row.dueAt === state.dueAt || state.unsettled === true) &&
+  // As text, two blobs are alike: they are said only if they are the very ones of the row.
+  (row.progress === state.progress || !blobsIn(state.progress!).length) &&
   JSON.stringify([row.waits, row.awaits ?? [], row.progress]) ===
     JSON.stringify([state.waits, state.awaits ?? [], state.progress]);

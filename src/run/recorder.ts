@@ -1,17 +1,20 @@
 import { type AnyJob, validate } from '../door/job.js';
-import { type ErrorCode, isStepfastError, StepfastError } from '../errors.js';
+import { isStepfastError } from '../errors.js';
 import { LIMITS } from '../limits.js';
 import { type FunctionCommand, functionOf } from '../replay/command.js';
-import { extend, nextGeneration } from '../replay/digest.js';
+import { extend } from '../replay/digest.js';
+import { nextGeneration } from '../replay/keys.js';
 import type { Ask, Ending } from '../replay/replay.js';
 import type { JournalEntry, OutcomeEntry } from '../store/journal.js';
 import { afterOf } from '../store/transition/scope.js';
 import { perform } from '../store/transition/work.js';
+import { createBounds } from './bounds.js';
 import { carriesFailure, createRetries, isOutage } from './failures.js';
 import type { DriverHost } from './host.js';
+import { judge } from './judge.js';
 import type { Draft, Fact, LiveRun } from './live-run.js';
 import { linesIn, ofEarlier } from './log.js';
-import { type Due, nextDue, openWaits, passedOver, unjudged, verdictKey } from './questions.js';
+import { type Due, nextDue, openWaits, passedOver, unjudged } from './questions.js';
 
 /*
  * What happened to a run, as entries of its journal: what the handler opened, functions that ended, events, ends of
@@ -32,40 +35,45 @@ interface RecorderOptions {
 export type Recorder = ReturnType<typeof createRecorder>;
 
 export function createRecorder({ host, run, job, react }: RecorderOptions) {
-  const { owner, codec, platform, report } = host;
-  const { runId, job: jobName } = run.row;
-  const place = { runId, job: jobName };
+  const { owner, codec, platform } = host;
+  const { job: jobName } = run.row;
   const { retryDelay } = createRetries({ host, run, job });
+  const bounds = createBounds({ host, run, job, fail: (draft, error) => fail(draft, error) });
 
   const open = (draft: Draft, { key, id, command }: Ask) => {
     const at = draft.now;
+    const said = run.said.get(key) ?? 0;
     if (command.kind === 'sleep' && !run.digest.sleeps.has(key))
-      record(draft, { kind: 'sleep-set', at, id, dueAt: command.until(at) });
+      record(draft, { kind: 'sleep-set', at, id, dueAt: command.until(at) }, said);
     if (command.kind !== 'wait' || run.digest.waits.has(key)) return;
     const { events, key: correlationKey, onTimeout, timeoutMs, lookbackMs } = command;
     const isRival = ({ set }: { readonly set: { readonly key?: string; readonly events: readonly string[] } }) =>
       set.key === correlationKey && set.events.some((name) => events.includes(name));
     if (openWaits(run).some(isRival))
       platform.warn(`Job "${jobName}" has two open waits on one event and key: they are served in order of asking.`);
-    record(draft, {
-      kind: 'wait-set',
-      at,
-      id,
-      events,
-      key: correlationKey,
-      deadline: timeoutMs === undefined ? undefined : at + timeoutMs,
-      onTimeout,
-      lookbackFrom: lookbackMs === undefined ? undefined : Math.max(0, at - lookbackMs),
-    });
+    run.offers.expire(at);
+    const deadline = timeoutMs === undefined ? undefined : at + timeoutMs;
+    const lookbackFrom = lookbackMs === undefined ? undefined : Math.max(0, at - lookbackMs);
+    const entry = { kind: 'wait-set', at, id, events, key: correlationKey, deadline, onTimeout, lookbackFrom } as const;
+    record(draft, entry, said);
   };
 
   /** A function is entered after this commit: from then on what can be undone may have happened. */
   const begin = (draft: Draft, { key, id, command }: Ask) => {
-    if (functionOf(command)?.undo && !run.digest.undos.has(key)) record(draft, { kind: 'undo-set', at: draft.now, id });
+    if (functionOf(command)?.undo && !run.digest.undos.has(key))
+      record(draft, { kind: 'undo-set', at: draft.now, id }, run.said.get(key) ?? 0);
   };
 
-  const record = (draft: Draft, entry: JournalEntry) => {
+  /** @param said So many lines of the handler come before it; all that are known, where it was not asked for earlier (spec V2). */
+  const record = (draft: Draft, entry: JournalEntry, said = Infinity) => {
     claim(draft);
+    while (run.logs.length && run.digest.handlerLogs < said) {
+      const line = run.logs.shift()!;
+      add(draft, { ...line, at: Math.min(line.at, entry.at) }); // the instant of an entry is that of its round
+    }
+    add(draft, entry);
+  };
+  const add = (draft: Draft, entry: JournalEntry) => {
     draft.entries.push(entry);
     extend(run.digest, [entry]);
   };
@@ -74,9 +82,7 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
   const claim = (draft: Draft) => {
     if (run.isOwner || draft.entries.length) return;
     const interrupted = run.isInterrupted || undefined;
-    const entry = { kind: 'claimed', at: draft.now, owner, fence: run.row.fence + 1, interrupted } as const;
-    draft.entries.push(entry);
-    extend(run.digest, [entry]);
+    add(draft, { kind: 'claimed', at: draft.now, owner, fence: run.row.fence + 1, interrupted });
   };
 
   const fail = (draft: Draft, error: unknown) =>
@@ -87,12 +93,10 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
    * something to wait for, as below: this is called for each step.
    */
   const settle = (draft: Draft, { key }: Ask, entry: OutcomeEntry, isLater = false): Promise<void> | undefined => {
-    if (run.digest.outcomes.length >= host.maxOutcomes) {
-      exceed(draft, 'JOURNAL_FULL', `${host.maxOutcomes} outcomes`);
-      return undefined;
-    }
+    if (bounds.isFull(draft)) return undefined;
     record(draft, entry);
     run.asks.delete(key);
+    run.begun.delete(key);
     const index = run.digest.entries.length - 1;
     const feed = () => run.replay?.feed(key, entry, index);
     if (isLater) {
@@ -130,7 +134,6 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
 
   const takeFact = (draft: Draft, fact: Fact, isLater: boolean): Promise<void> | undefined => {
     const { ask, attempt, at, outcome } = fact;
-    for (const line of run.logs.splice(0)) record(draft, line); // said before it ended
     const { id, key } = ask;
     const { kind, retry: own, job: child } = ask.command as FunctionCommand;
     const word = kind === 'run' ? undefined : kind;
@@ -157,7 +160,7 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
     }
     const error = codec.encodeError(outcome.error);
     const failures = (run.digest.failures.get(key)?.count ?? 0) + 1;
-    const delayMs = retryDelay(outcome.error, own, failures);
+    const delayMs = fact.isFinal ? undefined : retryDelay(outcome.error, own, failures);
     if (delayMs === undefined) return settle(draft, ask, { kind: 'step-failed', ...position, error }, isLater);
     record(draft, { kind: 'attempt-failed', at, id, attempt, word, error, retryAt: at + delayMs });
     return undefined;
@@ -167,30 +170,10 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
   const takeDue = async (draft: Draft) => {
     while (!run.fault && !run.ending && !run.digest.end) {
       const open = unjudged(run);
-      if (open.length) await judge(draft, open);
+      if (open.length) for (const refusal of await judge(run, host, open, draft.now)) record(draft, refusal);
       const next = nextDue(run, draft);
       if (!next) return;
       await settleDue(draft, next);
-    }
-  };
-
-  /** Asks waits with `match` or `schema` about the events that fit them otherwise (spec E9). */
-  const judge = async (draft: Draft, open: ReturnType<typeof unjudged>) => {
-    for (const { asked, event } of open) {
-      const { ask, set } = asked;
-      const { judge: ofWait } = ask.command as Extract<Ask['command'], { kind: 'wait' }>;
-      const key = verdictKey(asked, event);
-      try {
-        run.verdicts.set(key, await ofWait!(codec.decode(event.payload)));
-      } catch (error) {
-        report(error); // a predicate that throws says no: the event stays for whoever wants it
-        run.verdicts.set(key, { kind: 'other' });
-      }
-      const verdict = run.verdicts.get(key)!;
-      if (verdict.kind !== 'refused' || run.digest.skipped.has(key)) continue;
-      const { seq, id: eventId, name } = event;
-      const skipped = { seq, eventId, event: name, reason: verdict.reason };
-      record(draft, { kind: 'event-skipped', at: draft.now, id: set.id, ...skipped });
     }
   };
 
@@ -234,7 +217,9 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
     try {
       if (ending.kind === 'threw') throw ending.error;
       if (run.unkept) throw run.unkept;
-      const value = await perform(validate(job.options.result, ending.value, `The result of job "${jobName}"`));
+      const value = await perform(
+        validate(job.options.result, ending.value, `The result of job "${jobName}"`, 'the run has failed'),
+      );
       record(draft, { kind: 'completed', at, value: codec.encode(value, `the result of job "${jobName}"`) });
       return undefined;
     } catch (thrown) {
@@ -254,14 +239,15 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
   /** A new journal in the place of the old one: it remembers the start, and which events were taken. */
   const restart = (draft: Draft, payload: Extract<Ending, { kind: 'restarts' }>['payload']) => {
     const { digest } = run;
-    const { floors: _, left: _left, ...first } = digest.entries[0] as Extract<JournalEntry, { kind: 'started' }>;
+    const started = digest.entries[0] as Extract<JournalEntry, { kind: 'started' }>;
+    const { floors: _, left: _left, forkedFrom: _copied, ...first } = started;
     const floors = [...digest.lastTaken].slice(-LIMITS.carried);
     const left = floors.flatMap(([pair]) => {
       const seqs = digest.left.get(pair);
       return seqs ? [[pair, seqs.slice(-LIMITS.carried)] as const] : [];
     });
     const lines = linesIn(draft.entries).map(ofEarlier); // said in the journal before, they are told in this one
-    const started: JournalEntry = {
+    const anew: JournalEntry = {
       ...first,
       at: draft.now,
       payload,
@@ -270,39 +256,9 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
       ...(floors.length && { floors }),
       ...(left.length && { left }),
     };
-    draft.entries.splice(0, Infinity, started, ...lines);
+    draft.entries.splice(0, Infinity, anew, ...lines);
     draft.isReset = true;
   };
-
-  const checkLimits = (draft: Draft, deadline: number) => {
-    const { digest } = run;
-    if (digest.end) return;
-    const limit = job.options.maxInterruptions ?? 10;
-    // Counted by another claim already, where a context without fitting code has given the slot back.
-    if (!run.isOwner && digest.interruptions + (run.isInterrupted ? 1 : 0) >= limit)
-      return fail(
-        draft,
-        new StepfastError(
-          'CRASH_LOOP',
-          `The run was interrupted ${limit} times in a row without progress. Find what crashes, then call runs.retry.`,
-          place,
-        ),
-      );
-    if (digest.bytes > host.maxRunBytes) return exceed(draft, 'JOURNAL_FULL', `${host.maxRunBytes} bytes recorded`);
-    if (deadline <= draft.now)
-      return fail(
-        draft,
-        new StepfastError('RUN_TIMEOUT', `The run has not ended within the timeout of job "${jobName}".`, place),
-      );
-  };
-  /** When the handler has asked: a run that only waits would hear of it at its next wake-up. */
-  const checkWaits = (draft: Draft) => {
-    if (openWaits(run).length > LIMITS.openWaits && !run.digest.end && !draft.isReset)
-      exceed(draft, 'TOO_MANY_WAITS', `${LIMITS.openWaits} open waits`);
-  };
-
-  const exceed = (draft: Draft, code: ErrorCode, what: string) =>
-    fail(draft, new StepfastError(code, `The run has more than ${what}. Split the job in two.`, place));
 
   return {
     record,
@@ -314,8 +270,7 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
     takeFacts,
     takeDue,
     end,
-    checkLimits,
-    checkWaits,
     retryDelay,
+    ...bounds,
   };
 }

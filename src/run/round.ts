@@ -7,8 +7,8 @@ import { durationMs } from '../values/duration.js';
 import { createAdvance } from './advance.js';
 import { type AftermathOptions, createAftermath, followings } from './aftermath.js';
 import { readEnds } from './children.js';
-import type { Functions } from './functions.js';
-import { type Draft, emptyDraft, forgetGeneration, type LiveRun } from './live-run.js';
+import { type Functions, forgetGeneration } from './functions.js';
+import { type Draft, emptyDraft, type LiveRun } from './live-run.js';
 import { type Circumstances, isSameState, openWaits, shownIn, startable, stateOf } from './questions.js';
 import { isSetAside } from './upgrade.js';
 
@@ -133,10 +133,11 @@ export function createRound(options: RoundOptions): () => Promise<void> {
       if (!run.row.unsettled) return leave(undefined, 'lost');
       host.idle(run.row);
     }
+    functions.endLosers();
+    for (const then of draft.later) then(); // durable, whether the fence is confirmed or not: a function may wait for its number
     if (starting.length && !isFresh() && !(await isConfirmed())) return;
     if (going.isOver()) return; // closed or lost while the commit was under way: nothing is entered any more
     run.facts = run.facts.filter((fact) => !draft.facts.has(fact));
-    for (const then of draft.later) then();
     for (const ask of starting) if (ask.command.kind !== 'transaction') functions.enter(ask);
     for (const ask of starting) if (ask.command.kind === 'transaction' && !going.isOver()) await functions.share(ask);
     functions.watchNetwork(isOnline);

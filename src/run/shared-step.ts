@@ -12,7 +12,8 @@ import { hear, type LiveRun } from './live-run.js';
  */
 
 /**
- * Runs the step. What it throws is an attempt that failed; a store that fails rejects, as for any commit. False: the run is
+ * Runs the step. What it throws is an attempt that failed; a store that fails rejects, as for any commit. One that the body
+ * has committed by itself has failed for good: rows are kept, and each attempt would keep them once more. False: the run is
  * not ours any more.
  */
 export async function shareStep(
@@ -43,7 +44,10 @@ export async function shareStep(
       return { now: at, run: { runId, fence, append: [entry], state } };
     },
   });
+  let isFinal = false;
   const outcome = await work.catch((error: unknown) => {
+    isFinal = isStepfastError(error, 'TRANSACTION_ENDED');
+    if (isFinal) return { kind: 'threw', error } as const;
     if (!isStepfastError(error, 'INVALID_OPTION')) throw error;
     // Names of object stores that are not there: a fault of the code, which the next round finds (spec R5).
     run.fault = Object.assign(error, { runId, job, step: id[0] });
@@ -51,7 +55,7 @@ export async function shareStep(
   });
   if (!outcome) return true;
   if (outcome.kind === 'threw') {
-    run.facts.push({ ask, attempt, at: platform.clock.now(), outcome: { error: outcome.error }, state: [] });
+    run.facts.push({ ask, attempt, at: platform.clock.now(), outcome: { error: outcome.error }, state: [], isFinal });
     return true;
   }
   if (outcome.kind !== 'committed') return false;

@@ -1,9 +1,8 @@
 import type { AnyJob, MigratedRun, Migration } from '../door/job.js';
-import { StepfastError } from '../errors.js';
+import { isStepfastError, StepfastError } from '../errors.js';
 import type { Digest } from '../replay/digest.js';
 import { recordedNames } from '../replay/forget.js';
 import type { JournalEntry } from '../store/journal.js';
-import type { RunRow } from '../store/rows.js';
 import { isPromise } from '../store/transition/work.js';
 import { check, checkName, checkOptions } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
@@ -19,15 +18,20 @@ import type { LiveRun } from './live-run.js';
 
 export type Upgraded = Extract<JournalEntry, { readonly kind: 'upgraded' }>;
 
-/** What the job says of runs of this earlier version; `undefined`: the code is of the run's own. */
-function policyOf({ version: from }: RunRow, { options }: AnyJob) {
+/**
+ * What the job says of runs of this earlier version; `undefined`: the code is of the run's own. Of one that no code has begun
+ * there is nothing to abandon, to begin anew or to be left alone; `migrate` fits its payload.
+ */
+function policyOf({ row, digest }: Pick<LiveRun, 'row' | 'digest'>, { options }: AnyJob) {
   const { version = 1, migrate, upgrade = migrate ? 'migrate' : 'continue' } = options;
-  return version > from ? upgrade : undefined;
+  if (version <= row.version) return undefined;
+  const isBegun = row.startedAt !== undefined || digest.shapes.size > 0; // a copy has what was recorded, and was not started
+  return isBegun || upgrade === 'migrate' ? upgrade : 'continue';
 }
 
 /** Whether the code leaves the run alone, or begins or ends it by itself: then it does not matter how old it is. */
-export const isSetAside = ({ row, isOwner }: LiveRun, job: AnyJob): boolean =>
-  !isOwner && /^(block|restart|abandon)$/.test(policyOf(row, job) ?? '');
+export const isSetAside = (run: LiveRun, job: AnyJob): boolean =>
+  !run.isOwner && /^(block|restart|abandon)$/.test(policyOf(run, job) ?? '');
 
 /** What the policy of the job makes of the run; `undefined`: the code is of the run's own version. */
 export function upgradeOf(
@@ -37,14 +41,13 @@ export function upgradeOf(
   now: number,
 ): { readonly entry: Upgraded; readonly then: 'continue' | 'restart' | 'abandon' } | undefined {
   const { version = 1 } = job.options;
-  const upgrade = policyOf(row, job);
+  const upgrade = policyOf({ row, digest }, job);
   if (!upgrade || (digest.end && upgrade !== 'migrate')) return undefined;
   const entry = { kind: 'upgraded', at: now, from: row.version, to: version } as const;
   if (upgrade === 'block')
     throw new StepfastError(
       'UPGRADE_BLOCKED',
-      `The run was begun by version ${row.version} of job "${job.name}", and version ${version} leaves such runs alone (upgrade: "block"). Cancel it, or give the job another policy.`,
-      { runId: row.runId, job: job.name },
+      `Version ${row.version} has begun it, and version ${version} leaves such runs alone (upgrade: "block"). Cancel it, or give the job another policy.`,
     );
   if (upgrade === 'restart' || upgrade === 'abandon') return { entry, then: upgrade };
   if (upgrade === 'continue') return { entry, then: 'continue' };
@@ -103,10 +106,12 @@ function migrated({ row, digest }: Pick<LiveRun, 'row' | 'digest'>, job: AnyJob,
       }),
     };
   } catch (cause) {
+    // What the app's own error says may quote the payload (spec V4).
+    const why = isStepfastError(cause) ? cause.message : 'it has thrown, which is the `cause`';
     throw new StepfastError(
       'MIGRATION_FAILED',
-      `migrate of job "${job.name}" could not fit the run to version ${job.options.version}: ${(cause as Error)?.message}. Nothing was changed; the run goes on when it can.`,
-      { runId: row.runId, job: job.name },
+      `migrate could not fit it to version ${job.options.version}: ${why}. Nothing was changed; the run goes on when it can.`,
+      {},
       { cause },
     );
   }

@@ -64,6 +64,11 @@ export interface RunChange {
   readonly concurrency?: number;
   /** Refuse (`no-slot`) when the queue has given out `limit` slots within the last `perMs`. */
   readonly rate?: { readonly limit: number; readonly perMs: number };
+  /**
+   * What is not given of `concurrency` and `rate` is as the shared state says under `stepfast:lanes` (`LaneRow` in
+   * transition/state.ts); the concurrency is this one where nothing is said.
+   */
+  readonly defaultConcurrency?: number;
   /** The key of a run that is taken up again: refused (`fenced`) while another run of its job holds it. */
   readonly unique?: Unique;
 }

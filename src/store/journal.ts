@@ -105,7 +105,7 @@ export type JournalEntry =
       readonly left?: readonly (readonly [pair: string, seqs: readonly number[]])[];
       /** The tick of a schedule that started the run, and how many before it were missed. */
       readonly schedule?: { readonly name: string; readonly tick: number; readonly missed: number };
-      /** The run it is a copy of, up to this step. */
+      /** The run it is a copy of, up to this step; what `step.restart` begins is none. */
       readonly forkedFrom?: { readonly runId: string; readonly before: string };
     }
   /** A start with the same debounce key, before the run began: its payload is the one that counts. */
@@ -116,7 +116,8 @@ export type JournalEntry =
       readonly given?: Json;
       readonly dueAt: number;
     }
-  | { readonly kind: 'imported'; readonly at: number }
+  /** `from`: the id that it had, where it was given another one. */
+  | { readonly kind: 'imported'; readonly at: number; readonly from?: string }
   | {
       readonly kind: 'claimed';
       readonly at: number;
@@ -145,7 +146,14 @@ export type JournalEntry =
       readonly job: string;
     }
   /** The step can be undone: from here on it counts as begun. */
-  | { readonly kind: 'undo-set'; readonly at: number; readonly id: Identity }
+  | {
+      readonly kind: 'undo-set';
+      readonly at: number;
+      readonly id: Identity;
+      /** In a fork, of what was done in the other run: its key there, and whether an attempt of it is of unknown outcome. */
+      readonly idempotencyKey?: string;
+      readonly isUnknown?: true;
+    }
   | { readonly kind: 'undone'; readonly at: number; readonly id: Identity; readonly attempt: number }
   | {
       readonly kind: 'undo-attempt-failed';

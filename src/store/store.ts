@@ -150,7 +150,8 @@ export interface Store {
   state(key: string): Promise<StateRow | undefined>;
   /**
    * Only where the store shares a database with the app: `body` and the batch in one transaction. It rejects as `commit`
-   * does, when the store fails (S8); what `body` throws is an outcome. Other commits wait until it has ended.
+   * does, when the store fails (S8), and with `TRANSACTION_ENDED` when `body` has committed its rows without the batch; what
+   * `body` throws is an outcome. Other commits wait until it has ended.
    */
   transact?<Value>(work: SharedWork<Value>): Promise<SharedOutcome>;
   /**

@@ -1,6 +1,6 @@
 import { StepfastError } from '../errors.js';
 import type { Clock } from '../platform.js';
-import { checkOptions } from '../values/check.js';
+import { check, checkOptions } from '../values/check.js';
 import { type Duration, durationMs, instantMs } from '../values/duration.js';
 
 /** Time in the hands of a test. */
@@ -65,7 +65,7 @@ const nothingDue = () =>
 
 /** How a simulated clock is made. */
 export interface ClockOptions {
-  /** Instant to begin with: epoch milliseconds, a Date, or ISO 8601 text. Default: 2026-01-01T00:00:00Z. */
+  /** Instant to begin with, from 1970 on: epoch milliseconds, a Date, or ISO 8601 text. Default: 2026-01-01T00:00:00Z. */
   readonly now?: number | Date | string;
   /**
    * How long, in real time, work is waited for of which nothing is heard: a step in flight, a handler that awaits something
@@ -82,6 +82,13 @@ export interface StageClock extends SimulatedClock {
   skipOn(): Promise<boolean>;
   /** Real time for what no engine is busy with. False: nothing has come of it. */
   stirs(ms: number): Promise<boolean>;
+}
+
+/** An instant that a clock can show: rows that are due at once, and fences that are not confirmed, have the instant 0. */
+function simulated(given: number | Date | string, option: string): number {
+  const at = instantMs(given, option);
+  check(at >= 0, option, given, 'an instant from 1970 on');
+  return at;
 }
 
 /** Resolves with the promise, or when that takes too long. */
@@ -117,7 +124,7 @@ export function simulatedClock(options: ClockOptions = {}): SimulatedClock {
 export function stageClock(options: ClockOptions, passes: () => void): StageClock {
   const { now: from = Date.UTC(2026, 0, 1), patience = PATIENCE } = options;
   const patienceMs = durationMs(patience, 'patience');
-  let now = instantMs(from, 'now');
+  let now = simulated(from, 'now');
   /** How far time was moved in all, jumps left out. */
   let moved = 0;
   /** Holds taken and let go so far, and when the last was: as long as this grows, work goes on, however slow the machine. */
@@ -219,12 +226,13 @@ export function stageClock(options: ClockOptions, passes: () => void): StageCloc
       const hold = {};
       holds.add(hold);
       stir();
-      return () => {
+      const release = () => {
         if (!holds.delete(hold)) return;
         hanging.delete(hold);
         stir();
         if (!isBusy()) wake();
       };
+      return Object.assign(release, { hangs: () => hanging.has(hold) });
     },
     idle,
     skip,
@@ -237,6 +245,7 @@ export function stageClock(options: ClockOptions, passes: () => void): StageCloc
       return moves !== before;
     },
     async skipUntil(promise) {
+      check(typeof promise?.then === 'function', 'The promise', promise, 'a promise, such as run.result()');
       let isOver = false;
       const over = promise.then(
         () => void (isOver = true),
@@ -250,7 +259,7 @@ export function stageClock(options: ClockOptions, passes: () => void): StageCloc
       return promise;
     },
     jump(to) {
-      now = instantMs(to, 'to');
+      now = simulated(to, 'to');
     },
     async advance(duration) {
       const end = moved + durationMs(duration, 'duration');

@@ -1,4 +1,5 @@
 import type { Store } from '../store/store.js';
+import { check as checkGiven } from '../values/check.js';
 import { addressed } from './conformance/addressed.js';
 import { atomicity } from './conformance/atomicity.js';
 import { cascades } from './conformance/cascades.js';
@@ -128,6 +129,14 @@ async function runCase(one: ConformanceCase, freshMedium: FreshMedium): Promise<
   return reason;
 }
 
+const checkMedium = (freshMedium: FreshMedium): void =>
+  checkGiven(
+    typeof freshMedium === 'function',
+    'freshMedium',
+    freshMedium,
+    'a function that makes a new, empty medium',
+  );
+
 function checkSkips(skip: ConformanceSkips): void {
   const names = new Set(conformanceCases.map(({ name }) => name));
   for (const name of Object.keys(skip)) check(names.has(name), `"${name}" in \`skip\` is not a conformance case`);
@@ -139,6 +148,7 @@ export async function runConformance(
   options: { readonly skip?: ConformanceSkips; readonly onResult?: (result: ConformanceResult) => void } = {},
 ): Promise<readonly ConformanceResult[]> {
   const { skip = {}, onResult } = options;
+  checkMedium(freshMedium);
   checkSkips(skip);
   const results: ConformanceResult[] = [];
   for (const one of conformanceCases) {
@@ -169,7 +179,10 @@ export function storeConformance(
   freshMedium: FreshMedium,
   options: ConformanceRunner & { readonly skip?: ConformanceSkips },
 ): void {
-  const { describe, it, skip = {} } = options;
+  const { describe, it, skip = {} } = options ?? {};
+  const isRunner = typeof describe === 'function' && typeof it === 'function';
+  checkGiven(isRunner, 'The test runner', options, '{ describe, it }');
+  checkMedium(freshMedium);
   checkSkips(skip);
   describe(`${name} store`, () => {
     for (const group of new Set(conformanceCases.map((one) => one.group)))

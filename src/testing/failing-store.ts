@@ -1,6 +1,6 @@
 import { type ErrorCode, StepfastError } from '../errors.js';
 import type { Store } from '../store/store.js';
-import { check, checkInteger, checkOptions } from '../values/check.js';
+import { check, checkInteger, checkOptions, checkStore } from '../values/check.js';
 import { isErrorCode } from './codes.js';
 
 /*
@@ -92,7 +92,7 @@ function checkFault(fault: StoreFault): void {
  * store.heal();
  */
 export function failingStore(store: Store, faults: readonly StoreFault[] = []): FailingStore {
-  check(typeof store?.commit === 'function', 'store', store, 'a store, for example memoryStore()');
+  checkStore(store);
   check(Array.isArray(faults), 'faults', faults, 'an array, such as [{ at: 3 }]');
   const counts = new Map<StoreCall, number>();
   let pending: { readonly fault: StoreFault; left: number }[] = [];

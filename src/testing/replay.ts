@@ -11,7 +11,7 @@ import { upgradeOf } from '../run/upgrade.js';
 import { FORMAT_VERSION, type JournalEntry, namespaceOf } from '../store/journal.js';
 import type { RunRow } from '../store/rows.js';
 import { systemPlatform } from '../system.js';
-import { checkOptions } from '../values/check.js';
+import { checkOptions, checkPlain } from '../values/check.js';
 import { createCodec } from '../values/codec.js';
 import { standIn } from './stand-in.js';
 
@@ -95,6 +95,8 @@ const PATIENCE_MS = 1_000;
  */
 export async function replay(exported: ReplayableRun, job: AnyJob, options: ReplayOptions = {}): Promise<ReplayReport> {
   checkOptions(options, ['results', 'state'], 'The options of replay');
+  const { results = {}, state = {} } = options;
+  for (const [option, given] of Object.entries({ results, state })) checkPlain(given, option);
   checkJob(job);
   const platform = systemPlatform();
   const codec = createCodec({ URL: platform.URL, blobs: true });
@@ -133,7 +135,7 @@ export async function replay(exported: ReplayableRun, job: AnyJob, options: Repl
         replay: () => pass,
         undoable: (key) => undoable.add(key),
       }),
-      state: stateOf(options.state ?? {}),
+      state: stateOf(state),
       log: { debug() {}, info() {}, warn() {}, error() {} },
       run: {
         id: row.runId,
@@ -154,6 +156,7 @@ export async function replay(exported: ReplayableRun, job: AnyJob, options: Repl
         if (over.outcomeKeys.has(ask.key)) replayed.push(askedOf(ask));
         return mismatch(ask, over);
       },
+      since: (key) => over.since.get(key),
       onAsk: () => wake(),
     });
     let wake: () => void = () => undefined;
@@ -170,7 +173,7 @@ export async function replay(exported: ReplayableRun, job: AnyJob, options: Repl
       for (const ask of fresh) {
         opened.delete(ask.key);
         inserted.push(askedOf(ask));
-        pass.feed(ask.key, standIn(ask, pass.position(), codec, options.results ?? {}));
+        pass.feed(ask.key, standIn(ask, pass.position(), codec, results));
       }
       return fresh.length > 0;
     };
@@ -183,6 +186,7 @@ export async function replay(exported: ReplayableRun, job: AnyJob, options: Repl
       const isSilent = !opened.size && !turn.ending && !turn.fault && !turn.isStalled;
       if (isSilent && (await stirred())) continue;
       if (!turn.fault && !turn.ending && passesNew()) continue;
+      if (!turn.fault && turn.isStalled && (await stirred())) continue;
       if (turn.isStalled) for (const { entry } of pass.skip().ids) problems.push(unasked(entry, job.name));
       isMore = turn.isStalled && !turn.fault;
     } while (isMore);

@@ -1,9 +1,10 @@
-import type { AnyJob } from '../door/job.js';
+import { type AnyJob, checkJob } from '../door/job.js';
 import type { StartOptions } from '../door/start.js';
-import type { EngineOptions, Stepfast } from '../engine/engine.js';
+import type { Stepfast } from '../engine/engine.js';
+import type { EngineOptions } from '../engine/options.js';
 import type { StepContext, UndoContext } from '../replay/command.js';
 import type { TimelineEntry } from '../run/inspect.js';
-import { check, checkOptions } from '../values/check.js';
+import { check, checkOptions, checkPlain } from '../values/check.js';
 import type { Duration } from '../values/duration.js';
 import type { SimulatedClock } from './clock.js';
 import type { FreshMedium } from './conformance.js';
@@ -64,7 +65,7 @@ export type Scenario<Payload = undefined> = ScenarioParts &
 export interface PlayOptions {
   /** Makes a new, empty medium for each play, as for the conformance suite. Default: memory. */
   readonly store?: FreshMedium;
-  /** When it begins, in epoch milliseconds. Default: 2026-01-01T00:00:00Z. */
+  /** When it begins, in epoch milliseconds, 0 or more. Default: 2026-01-01T00:00:00Z. */
   readonly now?: number;
   /**
    * How long, in real time, work is waited for of which nothing is heard. A step that is in flight that long counts as
@@ -92,8 +93,7 @@ export function checkScenario(job: AnyJob, scenario: ScenarioParts): void {
   check(isObject(scenario), 'scenario', scenario, 'an object, such as { payload }');
   checkOptions(scenario, ['payload', 'steps', 'undos', 'events', 'jobs', 'start', 'play', 'effects'], 'The scenario');
   const { steps, undos, events, start, play, effects, jobs = [] } = scenario;
-  for (const [option, given] of Object.entries({ steps, undos, events }))
-    check(given === undefined || isObject(given), option, given, 'an object, by names');
+  for (const [option, given] of Object.entries({ steps, undos, events })) checkPlain(given, option);
   for (const [option, fakes] of Object.entries({ steps, undos }))
     for (const [name, fake] of Object.entries(fakes ?? {}))
       check(typeof fake === 'function', `${option}["${name}"]`, fake, 'a function');
@@ -101,6 +101,7 @@ export function checkScenario(job: AnyJob, scenario: ScenarioParts): void {
   check(play === undefined || typeof play === 'function', 'play', play, 'a function');
   check(effects === undefined || typeof effects === 'function', 'effects', effects, 'a function');
   check(Array.isArray(jobs), 'jobs', jobs, 'an array of jobs');
+  for (const each of jobs) checkJob(each);
 }
 
 /** What options of a play there are; `crashEverywhere` has more. */

@@ -1,4 +1,5 @@
 import { type ErrorCode, StepfastError } from '../errors.js';
+import { type Bag, isObject, isPlain } from './kinds.js';
 
 /*
  * Refusals at the door: one shape for all of them, "X is V. Give Y.", thrown before anything is written (spec B).
@@ -27,17 +28,36 @@ export function check(
   if (!fits) throw new StepfastError(code, `${option} is ${quoted(value)}. Give ${wanted}.`);
 }
 
+/** Refuses what is given and is no plain object: the entries of a Map, or what a class hides, would be ignored in silence. */
+export function checkPlain(given: unknown, what: string): asserts given is object | undefined {
+  check(given === undefined || isPlain(given), what, given, 'a plain object');
+}
+
 /**
- * Refuses what is not an object of options, and an option that there is not: misspelt, it would be ignored in silence.
+ * Refuses what is not a plain object of options, and an option that there is not: misspelt, it would be ignored in silence.
  *
  * @param what As in "The options of start".
  */
 export function checkOptions(given: unknown, known: readonly string[], what: string): void {
-  if (given === undefined) return;
-  check(typeof given === 'object' && given !== null && !Array.isArray(given), what, given, 'an object');
-  for (const option of Object.keys(given))
+  checkPlain(given, what);
+  for (const option of Object.keys(given ?? {}))
     check(known.includes(option), `An option in ${what[0]!.toLowerCase()}${what.slice(1)}`, option, known.join(', '));
 }
+
+const has = (value: unknown, methods: readonly string[]): boolean =>
+  methods.every((method) => typeof (value as Bag | undefined)?.[method] === 'function');
+
+/** Refuses what has not all that a clock has. */
+export const checkClock = (clock: unknown): void =>
+  check(has(clock, ['now', 'setTimer']), 'clock', clock, 'a clock, or leave it out');
+
+const STORE = ['open', 'close', 'commit', 'due', 'load', 'list', 'state', 'watch'];
+
+/** Refuses what has not all that a store has. */
+export const checkStore = (store: unknown, what = 'store'): void => {
+  const fits = has(store, STORE) && isObject((store as Bag).capabilities);
+  check(fits, what, store, 'a store, for example memoryStore()');
+};
 
 export const isText = (value: unknown, max: number): value is string =>
   typeof value === 'string' && value !== '' && value.length <= max;
@@ -63,7 +83,7 @@ export function checkName(name: unknown, what: string): asserts name is string {
 
 /** An integer from `min` on. */
 export const checkInteger = (value: unknown, option: string, min: number): void =>
-  check(Number.isInteger(value) && (value as number) >= min, option, value, `an integer of at least ${min}`);
+  check(Number.isSafeInteger(value) && (value as number) >= min, option, value, `an integer of at least ${min}`);
 
 /** An id or a key of the user: 1 to 256 characters, and otherwise data. */
 export const checkText = (value: unknown, option: string, code: ErrorCode): void =>

@@ -16,7 +16,7 @@ import { haveSameBlobs, sameJson } from './same.js';
  * C4. Tags are persisted for ever; they are the names of built-in classes, or lower-case words.
  */
 
-/** Default limit of one encoded value, in approximate bytes. */
+/** Default limit of one encoded value. */
 const MAX_VALUE_BYTES = 1_048_576;
 
 /** Maps values and errors to what a store keeps, and back. */
@@ -43,7 +43,7 @@ export interface Codec {
 export interface CodecOptions {
   /** The platform's `URL`. Without it URLs are refused. */
   readonly URL?: (new (href: string) => unknown) | undefined;
-  /** Default: 1 MiB. */
+  /** Of the JSON text in UTF-8 (of a text alone, without its quotes), with all of its blobs. Default: 1 MiB. */
   readonly maxBytes?: number | undefined;
   /** Pass `Blob` and `File` through as live leaves, for stores that can keep them. */
   readonly blobs?: boolean | undefined;
@@ -51,7 +51,8 @@ export interface CodecOptions {
 
 export function createCodec({ URL, blobs, maxBytes = MAX_VALUE_BYTES }: CodecOptions = {}): Codec {
   const platform = { URL, blobs };
-  const writer = (what: string, isApart = false) => new Writer({ URL, blobs, what, maxBytes, isApart });
+  const writer = (what: string, isExact?: boolean, isApart?: boolean) =>
+    new Writer({ URL, blobs, what, maxBytes, isExact, isApart });
   const decode = (json: Json): unknown => {
     try {
       return new Reader(platform).read(json, 0);
@@ -62,8 +63,11 @@ export function createCodec({ URL, blobs, maxBytes = MAX_VALUE_BYTES }: CodecOpt
   };
   return {
     encode(value, what = 'the value') {
-      const writing = writer(what);
+      let writing = writer(what);
       try {
+        const json = writing.write(value, 0);
+        if (writing.isSure) return json;
+        writing = writer(what, true);
         return writing.write(value, 0);
       } catch (cause) {
         if (cause instanceof StepfastError) throw cause;
@@ -72,7 +76,7 @@ export function createCodec({ URL, blobs, maxBytes = MAX_VALUE_BYTES }: CodecOpt
     },
     decode,
     async isSame(a, b) {
-      const apart = (json: Json) => writer('', true).write(decode(json), 0);
+      const apart = (json: Json) => writer('', undefined, true).write(decode(json), 0);
       const isAlike = async (one: Json, other: Json) => sameJson(one, other) && haveSameBlobs(one, other);
       try {
         return (await isAlike(a, b)) || (await isAlike(apart(a), apart(b)));
@@ -81,7 +85,8 @@ export function createCodec({ URL, blobs, maxBytes = MAX_VALUE_BYTES }: CodecOpt
       }
     },
     // It takes the number 0, as in `decodeError`, also when what was thrown is no error.
-    encodeError: (error) => attempt(() => writer('').record(error, 0, 0)) ?? { name: 'Error', message: 'unknown' },
+    encodeError: (error) =>
+      attempt(() => writer('', true).record(error, 0, 0)) ?? { name: 'Error', message: 'unknown' },
     decodeError: (recorded) => decode({ $: ['Error', recorded as unknown as Json] }) as Error,
   };
 }

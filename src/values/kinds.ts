@@ -2,7 +2,7 @@
  * What both directions of the codec (codec.ts) agree on: how deep they go, and what kind of thing an object is.
  */
 
-/** Objects may be nested this deep: neither direction can overflow the stack. */
+/** An object may stand inside of this many others: neither direction can overflow the stack. */
 export const MAX_DEPTH = 200;
 /** Message and stack of a recorded error are cut off here, in characters. */
 export const MAX_ERROR_TEXT = 8_192;
@@ -10,6 +10,10 @@ export const MAX_ERROR_TEXT = 8_192;
 export const MAX_CAUSE_DEPTH = 8;
 /** ... and to this many errors in all. */
 export const MAX_CAUSES = 64;
+/** Up to so many elements a typed array is searched for properties that hang on it. */
+export const MAX_LISTED = 256;
+
+const { getPrototypeOf } = Object;
 
 export type Bag = Record<PropertyKey, unknown>;
 
@@ -19,3 +23,19 @@ export const VIEWS = /^(((Big)?(Int|Uint)\d+|Float(16|32|64)|Uint8Clamped)Array|
 export const tagOf = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
 export const isError = (value: unknown): value is object => value instanceof Error || tagOf(value) === 'Error';
 export const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null;
+
+/** `Object.prototype`, of any realm, or nothing at all. */
+export const isRoot = (proto: object | null): boolean =>
+  proto === null || (getPrototypeOf(proto) === null && Object.hasOwn(proto, 'hasOwnProperty'));
+
+export const isPlain = (value: unknown): value is object => isObject(value) && isRoot(getPrototypeOf(value));
+
+/** The tag of a plain object or of an instance of a built-in class itself; a subclass has a longer chain. */
+export function builtinOf(value: object): string | undefined {
+  const tag = tagOf(value);
+  const proto = getPrototypeOf(value);
+  if (isRoot(proto)) return tag === 'Object' ? tag : undefined;
+  let base = getPrototypeOf(proto);
+  if (/^File|.Array$/.test(tag)) base = getPrototypeOf(base);
+  return tag !== 'Object' && isRoot(base) && proto.constructor.name === tag ? tag : undefined;
+}

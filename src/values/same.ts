@@ -15,7 +15,8 @@ export function sameJson(a: Json, b: Json): boolean {
 
 /** A `Blob`, as far as it is needed here. */
 type Readable = { arrayBuffer(): Promise<ArrayBuffer> };
-const isReadable = (json: unknown): json is Readable => typeof (json as Partial<Readable>).arrayBuffer === 'function';
+export const isReadable = (json: unknown): json is Readable =>
+  typeof (json as Partial<Readable>).arrayBuffer === 'function';
 /** All that a tree holds, in an order of its own. */
 export const blobsIn = (json: Json): readonly Readable[] => {
   if (!isObject(json)) return [];

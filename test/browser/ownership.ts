@@ -164,6 +164,32 @@ function ownershipIn({ name, launch, skills, notDriven, limits = {} }: Driver): 
       });
   });
 
+  test(
+    'V1, a page in the back/forward cache: it keeps its place there while others commit, and sees all of it when it is back',
+    [],
+    async () => {
+      const { open, end } = tabs();
+      const page = await open('page');
+      const other = await open('other');
+      const waiting = (key: string) => call(other, 'start', 'wait', { key });
+      const before = await waiting('a0');
+      await call(page, 'until', before, 'waiting');
+      await page.load(nowhere(site));
+      await call(other, 'dispatchMany', ['a'], 1, true);
+      await call(other, 'until', before, 'completed');
+      await page.back();
+      expect((await call(page, 'told')).shows.at(-1)).toBe('from the cache');
+      await call(page, 'until', before, 'completed');
+      // Nothing but what the other says tells of this one.
+      const after = await waiting('b0');
+      const seen = call(page, 'until', after, 'completed');
+      await call(other, 'dispatchMany', ['b'], 1, true);
+      await seen;
+      for (const tab of [page, other]) expect((await call(tab, 'told')).errors).toEqual([]);
+      await end();
+    },
+  );
+
   test('O2: a visible tab is preferred to a hidden one', ['show', 'crash'], async () => {
     const { db, open, end } = tabs();
     const owner = await open('owner');

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join, posix } from 'node:path';
 import { createContext, runInContext } from 'node:vm';
@@ -35,9 +35,22 @@ describe('the packed files', () => {
     return [...found];
   }
 
-  it('are what the entries lead to, the three pages and package.json, and nothing else', () => {
+  it('are what the entries lead to, the three pages and those of docs/, and package.json, and nothing else', () => {
     const pages = ['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json'];
-    expect(project.files).toEqual([...pages, ...reachable()].sort());
+    const docs = readdirSync(join(root, 'docs')).flatMap((name) => (name.endsWith('.md') ? `docs/${name}` : []));
+    expect(docs.length).toBeGreaterThan(15);
+    expect(project.files).toEqual([...pages, ...docs, ...reachable()].sort());
+  });
+
+  it('hold every page of docs/ that the README and those pages link to', () => {
+    const missing = project.files
+      .filter((file) => file.endsWith('.md'))
+      .flatMap((page) => {
+        const targets = [...textOf(page).matchAll(/\]\(([^)#:]+\.md)\)/g)].map(([, target]) => target!);
+        const paths = targets.map((target) => posix.join(posix.dirname(page), target));
+        return paths.filter((path) => /^docs\/[^/]+$/.test(path) && !project.files.includes(path));
+      });
+    expect(missing).toEqual([]);
   });
 
   it('bring maps that hold the sources they speak of', () => {
@@ -128,6 +141,23 @@ describe('in Node', () => {
       'stepfast/transfer',
     ]);
     expect(project.manifest.exports['./package.json']).toBe('./package.json');
+  });
+
+  it('every class of errors has its own name, and is printed by it', () => {
+    const said = project.node(
+      project.write(
+        'classes.mjs',
+        `import * as all from 'stepfast';
+         import { inspect } from 'node:util';
+         const classes = Object.entries(all).filter(([name]) => name.endsWith('Error') && !name.startsWith('is'));
+         console.log(JSON.stringify(classes.map(([name, Class]) => {
+           const error = new Class('CLOSED', 'message');
+           return [name, Class.name, error.constructor.name, error.name, /\\w+/.exec(inspect(error))[0], /\\w+/.exec(error.stack)[0]];
+         })));`,
+      ),
+    ).stdout;
+    const names = ['EventTimeoutError', 'FatalError', 'RetryableError', 'StepError', 'StepfastError'];
+    expect((JSON.parse(said) as string[][]).sort()).toEqual(names.map((name) => Array(6).fill(name)));
   });
 
   it('import and require give the names that the sources export', async () => {

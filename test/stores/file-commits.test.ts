@@ -260,7 +260,15 @@ describe('what is made on disk', () => {
   });
 
   it('is refused options that make no sense', () => {
-    const bad = [undefined, {}, { dir: '' }, { dir: 10n }, { dir: 'x', wait: 5 }, { dir: 'x', durability: 'never' }];
+    const bad = [
+      undefined,
+      {},
+      { dir: '' },
+      { dir: 'a\0b' },
+      { dir: 10n },
+      { dir: 'x', wait: 5 },
+      { dir: 'x', durability: 'never' },
+    ];
     for (const options of bad)
       expect(() => fileStore(options as never)).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
   });

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it, vi } from 'vitest';
 import { type Disk, nodeDisk } from '../../adapters/file/disk.js';
@@ -139,6 +139,18 @@ describe('the lock', () => {
     writeFileSync(join(dir, 'lock', '3.json'), '{"pid":');
     await expect(openStore({ dir })).rejects.toMatchObject({ code: 'STORE_LOCKED' });
     expect(readFileSync(join(dir, 'lock', '3.json'), 'utf8')).toBe('{"pid":');
+  });
+
+  it.each(['', '\0\0\0\0'])('D1: whose bytes a loss of power took is nobody’s: %j', async (bytes) => {
+    const folder = freshLock();
+    const path = join(folder, '3.json');
+    writeFileSync(path, bytes);
+    // As long as it is young, somebody may be about to write it.
+    await expect(acquire(nodeDisk, folder)).rejects.toMatchObject({ code: 'STORE_LOCKED', file: path });
+    utimesSync(path, 0, 0);
+    const taken = await acquire(nodeDisk, folder);
+    expect(taken).toMatchObject({ kind: 'acquired', lock: { fence: 4 } });
+    expect(readdirSync(folder)).toEqual(['4.json']);
   });
 
   it('taken away from under its owner stops it before it writes', async () => {

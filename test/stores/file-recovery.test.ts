@@ -241,6 +241,22 @@ describe('a damaged log', () => {
     await store.close();
   });
 
+  it.each([
+    ['zeros', () => 0],
+    ['noise', (at: number) => [200, 1, 65, 255, 30, 128][at % 6]!],
+  ])('of %s from one header to that of a later record does not pass for one record', async (_, byteAt) => {
+    const dir = await threeRuns();
+    const copy = changed(dir, (bytes) => {
+      const [from, , last] = linesOf(bytes).slice(-3) as [number, number, number];
+      const to = bytes.indexOf('"size"', last);
+      for (let at = from + 60; at < to; at++) bytes[at] = byteAt(at);
+    });
+    const { store, errors, lengths } = await look(copy);
+    expect(lengths).toEqual({ a: 'STORE_CORRUPT', b: 'STORE_CORRUPT', c: 'STORE_CORRUPT' });
+    expect(errors.length).toBeGreaterThan(0);
+    await store.close();
+  });
+
   it('puts a run aside for good: nothing commits to it, wakes it, or starts it a second time', async () => {
     const dir = await threeRuns();
     const copy = changed(dir, (bytes) => void (bytes[linesOf(bytes)[5]! + 100]! ^= 4));

@@ -94,6 +94,12 @@ it('D5: in a worker, where there are no iframes, a dead IndexedDB is told as una
   store.abandon?.();
 });
 
+it('a fallback that is no function is refused', () => {
+  for (const fallback of [null, 0, '', Number.NaN, {}] as never[])
+    expect(() => indexedDBStore({ fallback })).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
+  expect(() => indexedDBStore({ fallback: undefined as never })).not.toThrow();
+});
+
 it('without IndexedDB the fallback is the store, and shows that it keeps nothing', async () => {
   vi.stubGlobal('indexedDB', undefined);
   const store = indexedDBStore({ fallback: memoryStore });
@@ -154,6 +160,11 @@ it('with IndexedDB the fallback is not made', () => {
   expect(indexedDBStore({ fallback }).capabilities.durability).toBe('process');
   expect(fallback).not.toHaveBeenCalled();
   expect(() => indexedDBStore({ fallback: 'memory' as never })).toThrow('[INVALID_OPTION]');
+  // Also where the fallback would be taken: what is wrong in one browser is in all.
+  vi.stubGlobal('indexedDB', undefined);
+  const database = (() => undefined) as never;
+  expect(() => indexedDBStore({ name: 'x', database, fallback: memoryStore })).toThrow('[INVALID_OPTION]');
+  vi.unstubAllGlobals();
 });
 
 it('persistence is asked for when the app wants it, and not else', async () => {

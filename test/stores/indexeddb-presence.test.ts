@@ -117,6 +117,14 @@ describe('O2: with Web Locks', () => {
     await b.close();
   });
 
+  it('an owner that is gone is not taken for alive while another is just being told, who holds its lock for that moment', async () => {
+    const { name, a, b } = await twoOwners();
+    a.abandon?.();
+    const found = await navigator.locks.request(`stepfast:${name}:a`, {}, () => look(b));
+    expect(found).toMatchObject({ runs: [{ interrupted: true }] });
+    await b.close();
+  });
+
   it('is told at once when an owner with due work is gone', async () => {
     const { a, b } = await twoOwners();
     expect((await look(b)).foreign).toBe(true);
@@ -185,6 +193,91 @@ it.each<[string, (page: Page) => void, (page: Page) => void]>([
   expect(await b.load('run')).toBeDefined();
   restore();
   await Promise.all([a.close(), b.close()]);
+});
+
+/** The channels that are listened to, until `restore`. */
+function watchChannels() {
+  const listening = new Set<BroadcastChannel>();
+  const { prototype } = BroadcastChannel;
+  const { close } = prototype;
+  const onmessage = Object.getOwnPropertyDescriptor(prototype, 'onmessage')!;
+  Object.defineProperty(prototype, 'onmessage', {
+    ...onmessage,
+    set(this: BroadcastChannel, hear) {
+      listening.add(this);
+      onmessage.set!.call(this, hear);
+    },
+  });
+  prototype.close = function () {
+    listening.delete(this);
+    close.call(this);
+  };
+  const restore = () => {
+    Object.defineProperty(prototype, 'onmessage', onmessage);
+    prototype.close = close;
+  };
+  return { listening, restore };
+}
+
+it.each<[string, (page: Page) => void, (page: Page) => void]>([
+  ['is frozen', (page) => page.freezes(), (page) => page.resumes()],
+  // In Chromium it would lose its place there with the first message.
+  ['goes into the back/forward cache', (page) => page.leaves(true), (page) => page.isShown()],
+  [
+    'hears of both',
+    (page) => {
+      page.leaves(true);
+      page.freezes();
+    },
+    (page) => {
+      page.resumes();
+      page.isShown();
+    },
+  ],
+])('O2, V1: a page that %s listens to nobody, looks at everything when it is back, and listens again', async (_, goes, returns) => {
+  const name = freshName();
+  const b = await openStore(name, { owner: 'b' });
+  const { listening, restore } = watchChannels();
+  const page = await inPage(name);
+  const heard: (string | undefined)[] = [];
+  page.store.watch((runId) => void heard.push(runId));
+  expect(listening.size).toBe(1);
+  goes(page);
+  expect(listening.size).toBe(0);
+  await b.commit({ now, starts: [newRun('missed')] });
+  await exchange();
+  expect(heard).toEqual([]);
+  returns(page);
+  const [again] = listening;
+  returns(page);
+  expect([listening.size, [...listening][0] === again], 'told of it twice').toEqual([1, true]);
+  await waitUntil(() => heard.length > 0);
+  expect(heard).toEqual([undefined]);
+  await b.commit({ now, starts: [newRun('run')] });
+  await waitUntil(() => heard.length > 1);
+  expect(heard[1]).toBe('run');
+  goes(page);
+  await page.store.close();
+  returns(page);
+  expect(listening.size, 'closed while it was away').toBe(0);
+  restore();
+  await b.close();
+});
+
+it('O2, V1: what a page that goes can no longer undo is told to the others', async () => {
+  const name = freshName();
+  const page = await inPage(name);
+  const b = await openStore(name, { owner: 'b' });
+  const heard = new Promise<void>((resolve) => b.watch((runId) => void (runId === 'run' && resolve())));
+  const { commit } = IDBTransaction.prototype;
+  IDBTransaction.prototype.commit = function () {
+    commit.call(this);
+    IDBTransaction.prototype.commit = commit;
+    page.leaves(true);
+  };
+  await page.store.commit({ now, starts: [newRun('run')] });
+  await heard;
+  await Promise.all([page.store.close(), b.close()]);
 });
 
 it('D8, E5: what a page asked for as it was frozen happens when it is back, by the time of then', async () => {

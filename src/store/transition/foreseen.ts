@@ -1,5 +1,5 @@
 import type { Batch } from '../batch.js';
-import { tombstoneKeys } from './state.js';
+import { LANES, tombstoneKeys } from './state.js';
 
 /**
  * What the transition of a batch reads, whatever the store holds: runs by their ids, and keys of the state. A store that is
@@ -7,5 +7,9 @@ import { tombstoneKeys } from './state.js';
  */
 export const foreseen = ({ run, starts = [], state = [] }: Batch) => ({
   runs: [...(run ? [run] : []), ...starts].map(({ runId }) => runId),
-  state: [...starts.flatMap(tombstoneKeys), ...state.map(({ key }) => key)],
+  state: [
+    ...starts.flatMap(tombstoneKeys),
+    ...state.map(({ key }) => key),
+    ...(run?.defaultConcurrency ? [LANES] : []),
+  ],
 });

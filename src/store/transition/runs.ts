@@ -1,7 +1,7 @@
 import type { CommitOutcome, RunChange } from '../batch.js';
 import type { EventRow, OpenWait, RunRow, RunState } from '../rows.js';
 import { holderOf, mayTake, offersFor, rowWith, type Scope, storedEvents } from './scope.js';
-import { takeRate } from './state.js';
+import { laneOf, takeRate } from './state.js';
 import { read, type Work } from './work.js';
 
 /** What a committed change of a run answers. */
@@ -38,9 +38,9 @@ export function* changeRun(scope: Scope, run: RunChange): Work<CommitOutcome | C
     if (event && !event.taken) writes.events.set(seq, Object.assign({}, event, { taken: true } as const));
   }
   if (state.slot !== undefined && state.slot !== row.slot) {
-    if (run.concurrency !== undefined && (yield* read(reads.slots(state.slot))) >= run.concurrency)
-      return { kind: 'no-slot' };
-    const refused = run.rate && (yield* takeRate(scope, state.slot, run.rate));
+    const { concurrency, rate } = yield* laneOf(scope, state.slot, run);
+    if (concurrency !== undefined && (yield* read(reads.slots(state.slot))) >= concurrency) return { kind: 'no-slot' };
+    const refused = rate && (yield* takeRate(scope, state.slot, rate));
     if (refused) return refused;
   }
   if (run.unique && (yield* holderOf(scope, row.job, run.unique)) !== undefined)

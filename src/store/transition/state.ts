@@ -52,6 +52,30 @@ export function* changeState(
   }
 }
 
+/** Under this key of the shared state is what jobs say of their queues: a list of `LaneRow`. */
+export const LANES = 'stepfast:lanes';
+
+/** What a job says of its queue, for contexts that have not registered it. Persisted for ever. */
+export interface LaneRow extends Pick<RunChange, 'concurrency' | 'rate'> {
+  readonly job: string;
+  readonly queue: string;
+}
+
+/** What a queue allows, where the context that takes a slot does not know it (spec Q2). */
+export function* laneOf(
+  scope: Scope,
+  queue: string,
+  { concurrency, rate, defaultConcurrency }: RunChange,
+): Work<Pick<RunChange, 'concurrency' | 'rate'>> {
+  if (defaultConcurrency === undefined) return { concurrency, rate } as RunChange;
+  const said = ((yield* scope.state(LANES))?.value ?? []) as unknown as readonly LaneRow[];
+  const lane: Partial<LaneRow> = Object.assign({}, ...said.filter((each) => each.queue === queue));
+  return {
+    concurrency: concurrency ?? lane.concurrency ?? defaultConcurrency,
+    rate: rate ?? lane.rate,
+  } as RunChange;
+}
+
 /** Counts a slot that is given out against the rate of its queue (spec Q2). */
 export function* takeRate(
   scope: Scope,

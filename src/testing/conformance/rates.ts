@@ -1,5 +1,6 @@
 import type { CommitOutcome, RunChange } from '../../store/batch.js';
 import type { Store } from '../../store/store.js';
+import type { Json } from '../../values/json.js';
 import {
   caseGroup,
   claim,
@@ -159,6 +160,37 @@ fact('Q2: a rate is still kept when the store is opened again', async ({ open })
   const takenAgain = taker(again, 'again ');
   equal(await takenAgain(1, now + 1), now + perMs, 'the second');
   equal(await takenAgain(1, now + perMs), 'committed', 'the third');
+});
+
+const lanes = (...value: readonly { readonly [option: string]: Json }[]) =>
+  ({ kind: 'set', key: 'stepfast:lanes', value }) as const;
+
+fact('Q2: who does not know what a queue allows keeps to what is said of it', async ({ open }) => {
+  const store = await open();
+  const rated = { job: 'rated', queue: 'queue', rate: { limit: 2, perMs } };
+  const full = { job: 'full', queue: 'queue', concurrency: 1 };
+  await commit(store, { state: [lanes({ job: 'other', queue: 'other', concurrency: 9 }, rated, full)] });
+  await commit(store, { starts: ['a', 'b', 'c'].map((runId) => newRun(runId)) });
+  const unknowing = (runId: string, over: Partial<RunChange> = {}) =>
+    claim(runId, 0, 'a', { state: running('a', { slot: 'queue' }), defaultConcurrency: 8, ...over });
+  await commit(store, { run: unknowing('a') });
+  equal(await refused(store, { run: unknowing('b') }, 'no-slot'), { kind: 'no-slot' }, 'the outcome for concurrency');
+  await commit(store, { run: unknowing('b', { concurrency: 2 }) }); // what it knows goes first
+  const late = await refused(store, { run: unknowing('c', { concurrency: 3 }) }, 'no-slot');
+  equal(late, { kind: 'no-slot', retryAt: now + perMs }, 'the outcome for the rate');
+  await commit(store, { run: unknowing('c', { concurrency: 3, rate: { limit: 3, perMs } }) });
+});
+
+fact('Q2: where nothing is said of a queue, the default is kept; who gives none asks for nothing', async ({ open }) => {
+  const store = await open();
+  await commit(store, { starts: ['a', 'b', 'c'].map((runId) => newRun(runId)) });
+  const unknowing = (runId: string, most?: number) =>
+    claim(runId, 0, 'a', { state: running('a', { slot: 'queue' }), ...(most && { defaultConcurrency: most }) });
+  await commit(store, { run: unknowing('a', 1) });
+  await refused(store, { run: unknowing('b', 1) }, 'no-slot');
+  await commit(store, { state: [lanes({ job: 'full', queue: 'queue', concurrency: 1 })] });
+  await commit(store, { run: unknowing('b') });
+  await refused(store, { run: unknowing('c', 8) }, 'no-slot');
 });
 
 fact('Q2: of many concurrent claims no more get a slot than the rate allows', async ({ open, owners, openOther }) => {

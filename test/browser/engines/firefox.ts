@@ -183,4 +183,5 @@ export const firefox: Driver = {
   launch: launchFirefox,
   skills: ['show', 'crash', 'suspend', 'wake'],
   notDriven: { freeze: 'Firefox does not freeze pages' },
+  limits: { 'V1, a page in the back/forward cache': 'Firefox caches no page that holds a Web Lock' },
 };

@@ -10,14 +10,14 @@ export const runFaults = [
   },
   {
     name: 'the count of failed attempts is reset at a takeover',
-    file: 'src/replay/digest.ts',
+    file: 'src/replay/fold.ts',
     find: "    case 'claimed':\n      digest.begunAt ??= entry.at;",
     instead: "    case 'claimed':\n      digest.failures.clear();\n      digest.begunAt ??= entry.at;",
     by: ['test/golden.test.ts', 'test/retries.test.ts'],
   },
   {
     name: 'interruptions are not counted',
-    file: 'src/replay/digest.ts',
+    file: 'src/replay/fold.ts',
     find: 'digest.interruptions++;',
     instead: '',
     by: ['test/crash-loop.test.ts'],
@@ -28,6 +28,13 @@ export const runFaults = [
     find: ' && asked >= recorded.entry.asked - slack',
     instead: '',
     by: ['test/replay.test.ts', 'test/combinators.test.ts'],
+  },
+  {
+    name: 'on a replay, what is new does not wait for what was recorded before it',
+    file: 'src/replay/replay.ts',
+    find: '    if (!next || ending) return false;\n',
+    instead: '    return false;\n',
+    by: ['test/race-awaits.test.ts'],
   },
   {
     name: 'a function is entered before its commit is durable',
@@ -123,7 +130,7 @@ export const runFaults = [
   },
   {
     name: 'an increment counts again with each attempt',
-    file: 'src/replay/digest.ts',
+    file: 'src/replay/fold.ts',
     find: '      digest.increments.set(key, new Map(digest.increments.get(key)).set(incrementKey(entry), entry.value));\n',
     instead: '',
     by: ['test/step-state.test.ts'],
@@ -137,7 +144,7 @@ export const runFaults = [
   },
   {
     name: 'a run that was found unfit is tried again whenever another context has tried it',
-    file: 'src/engine/scheduler.ts',
+    file: 'src/engine/intake.ts',
     find: '    if (unfit.isStill(stored)) return;\n',
     instead: '',
     by: ['test/code-changes.test.ts'],

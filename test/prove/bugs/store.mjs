@@ -48,7 +48,7 @@ export const storeFaults = [
   {
     name: 'a queue has no limit of concurrency',
     file: 'src/store/transition/runs.ts',
-    find: '(yield* read(reads.slots(state.slot))) >= run.concurrency',
+    find: '(yield* read(reads.slots(state.slot))) >= concurrency',
     instead: '(yield* read(reads.slots(state.slot))) < 0',
     by: CONFORMANCE,
   },

@@ -145,11 +145,11 @@ export function restore(image: Image, path: string): void {
   fs.mkdirSync(path, { mode: FOLDER_MODE });
   for (const [name, content] of image) {
     const within = join(path, name);
+    const isLock = /\/lock\/\d+\.json$/.test(within);
     if (content instanceof Map) restore(content, within);
-    else
-      fs.writeFileSync(within, /\/lock\/\d+\.json$/.test(within) ? ownedBefore(content) : content, { mode: FILE_MODE });
+    else fs.writeFileSync(within, isLock ? ownedBefore(content) : content, { mode: FILE_MODE });
     // What a dead process has left is old by the time that anybody looks.
-    if (name.endsWith('.tmp')) fs.utimesSync(within, 0, 0);
+    if (isLock || name.endsWith('.tmp')) fs.utimesSync(within, 0, 0);
   }
 }
 

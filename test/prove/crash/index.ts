@@ -2,6 +2,7 @@ import type { Proof, Proving, Technique } from '../technique.js';
 import { differences, type Ending } from './ending.js';
 import { type Fault, faultsOf, type Mode, textOf } from './faults.js';
 import { flows } from './flows.js';
+import { FOUND } from './found.js';
 import { MEDIA, type MediumKind } from './media.js';
 import { type Flow, playCase } from './stage.js';
 
@@ -15,7 +16,7 @@ import { type Flow, playCase } from './stage.js';
  */
 
 /** Double faults without a budget of time. */
-const DOUBLES = 400;
+const DOUBLES = 2_000;
 /** Cases of this many operations are told from those that never end. */
 const MAX_AT = 500;
 const HANGS_MS = 60_000;
@@ -92,6 +93,7 @@ function doubleOf(seed: number, subjects: readonly Subject[]) {
 async function prove(proving: Proving): Promise<Proof> {
   const { budgetMs, firstSeed, part, say } = proving;
   const [onlyMedium, onlyFlow, onlyFaults] = process.env.CRASH_CASE?.split('/') ?? [];
+  if (!onlyFaults) Error.stackTraceLimit = 0; // faults are errors, thousands of them: where they were made tells nothing
   const tally: Tally = { cases: 0, seeds: 0, violations: [], counts: {} };
   const began = Date.now();
   const subjects: Subject[] = [];
@@ -113,6 +115,8 @@ async function prove(proving: Proving): Promise<Proof> {
         let at = 1 + (index % stride);
         while (at < MAX_AT && (await count(tally, subject, [{ mode, at }], proving))) at += stride;
       }
+      for (const found of FOUND)
+        if (found.startsWith(`${subject.name}/`)) await count(tally, subject, faultsOf(found.split('/')[2]!), proving);
       say(`${subject.name}: ${tally.cases - before} cases, ${tally.violations.length} violations so far`);
     }
   const isOver = () => (budgetMs === undefined ? tally.seeds >= DOUBLES : Date.now() - began > budgetMs);

@@ -28,11 +28,15 @@ export interface World {
   count(what: string): number;
 }
 
+/** Whether the flow has got as far as the next act presupposes. */
+export type Sight = (stepfast: Stepfast, world: World) => Promise<boolean>;
+
 /**
- * Something that the user does. `skip`: lets time pass to the next due instant, if there is one; `fix`: mends the world
- * (`fixed` has been done); a number: deploys the code of that version.
+ * Something that the user does. `until`: lets time pass from one due instant to the next until that is seen, because a
+ * store that fails for long keeps a run from its start; `fix`: mends the world (`fixed` has been done); a number: deploys
+ * the code of that version.
  */
-export type Act = 'skip' | 'fix' | number | ((stepfast: Stepfast) => Promise<unknown>);
+export type Act = 'fix' | number | { readonly until: Sight } | ((stepfast: Stepfast) => Promise<unknown>);
 
 export interface Flow {
   readonly name: string;
@@ -163,13 +167,19 @@ function createCase(flow: Flow, kind: MediumKind, faults: readonly Fault[]) {
       if (!life.isOver && !EXPECTED.some((code) => isStepfastError(error, code as never))) throw error;
     });
   };
+  const lookOut = async (app: App, until: Sight) => {
+    for (let skips = 0; ; skips++) {
+      await time.quiet();
+      if (await insist(app, () => until(app.stepfast, world))) return;
+      if (skips === MAX_SKIPS || !time.skip()) throw new Error('it does not get as far as its user waits for');
+    }
+  };
   /** @returns The app that goes on: another one after a deployment. */
   const perform = async (app: App, act: Act): Promise<App> => {
     if (typeof act === 'function') await insist(app, () => act(app.stepfast));
+    if (typeof act === 'object') await lookOut(app, act.until);
     await time.quiet();
     if (act === 'fix') world.did('fixed');
-    if (act === 'skip') time.skip();
-    if (act === 'skip') await time.quiet();
     if (typeof act !== 'number') return app;
     world.version = act;
     await shut(app);

@@ -94,6 +94,7 @@ export function createClients(host: ClientsHost) {
 
   // ---- what they ask ------------------------------------------------------------------------------------------------
 
+  const merged = new Set<string>();
   const start = (key: string, plan: number) => {
     const options = {
       ...(key[0] === 'r' ? { id: key } : { idempotencyKey: key }),
@@ -114,13 +115,18 @@ export function createClients(host: ClientsHost) {
         const known = started.get(key);
         if (known !== undefined && known !== id) wrong(`Q1: start ${key} gave ${known}, and then ${id}`);
         started.set(key, id);
-        if (!created)
-          count(shadows.get(id)?.row.idempotencyKey === key || id === key ? 'starts recognised' : 'starts merged');
+        const isOwn = shadows.get(id)?.row.idempotencyKey === key || id === key;
+        if (!created) count(isOwn ? 'starts recognised' : 'starts merged');
+        if (!isOwn) merged.add(key);
       },
     });
   };
-  /** The key of before, and another payload. */
+  /**
+   * The key of before, and another payload. Not of a start that another run has answered: what that is remembered by expires,
+   * and a clock that ran ahead may have taken it away (spec Q4).
+   */
   const startOther = (key: string) =>
+    merged.has(key) ||
     request({
       what: `start ${key} otherwise`,
       isOnce: true,
@@ -203,8 +209,11 @@ export function createClients(host: ClientsHost) {
           wrong(`I-ack: a fork of ${runId} was answered with ${id}, which is not there`);
         count('forks');
       },
-      // Asked for by a name that it had before code of a later version took it up.
-      mayRefuse: isRefusal('RUN_ACTIVE', ...(programs[0]!.isRenamed ? ['INVALID_OPTION'] : [])),
+      // Asked for by a name that it had before code of a later version took it up, or before it was begun anew.
+      mayRefuse: (error) => {
+        const isGone = ![...(shadows.get(runId)?.outcomes.keys() ?? [])].some((key) => key.split('/')[1] === before);
+        return isRefusal('RUN_ACTIVE', ...(programs[0]!.isRenamed || isGone ? ['INVALID_OPTION'] : []))(error);
+      },
     });
 
   // ---- what they are up to ------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import {
   blankJournal,
   type EntryOf,
   eligible,
+  isBegun,
   keyOfId,
   type Nodes,
   namespaceOf,
@@ -65,10 +66,11 @@ export function createEntries(host: EntriesHost) {
     }
     switch (entry.kind) {
       case 'started':
-        if (entry.generation) shadow.begunAt = entry.at;
+        if (entry.generation && !entry.forkedFrom) shadow.begunAt = entry.at;
         break;
       case 'claimed':
         shadow.begunAt ??= entry.at;
+        for (const undo of shadow.undos.keys()) if (!shadow.outcomes.has(undo)) shadow.unknown.add(undo); // cut off
         if (entry.fence !== shadow.row.fence) bad(`O1: a claim with another fence than the row (${shadow.row.fence})`);
         if (!entry.interrupted) break;
         count('interruptions');
@@ -129,6 +131,7 @@ export function createEntries(host: EntriesHost) {
         break;
       case 'undo-set':
         shadow.undos.set(key, shadow.seen);
+        if (entry.isUnknown) shadow.unknown.add(key);
         break;
       case 'undone':
       case 'undo-failed':
@@ -136,7 +139,8 @@ export function createEntries(host: EntriesHost) {
         undone(shadow, entry, key, interruptions);
         shadow.undone.set(key, { kind: entry.kind, commit });
         break;
-      case 'upgraded':
+      case 'upgraded': {
+        const wasBegun = isBegun(shadow);
         count('upgrades');
         count(`upgrades: ${storm.upgrade}`);
         if (entry.to <= entry.from) bad('O6: upgraded to what it was');
@@ -144,11 +148,12 @@ export function createEntries(host: EntriesHost) {
         rename(shadow, new Map(entry.renames ?? []));
         if (shadow.endedBy !== undefined && storm.upgrade !== 'migrate')
           bad('O6: upgraded after its end, and not migrated');
-        if (storm.upgrade === 'block') bad('O6: upgraded, though its job leaves it alone');
-        shadow.isAbandoned = storm.upgrade === 'abandon';
+        if (storm.upgrade === 'block' && wasBegun) bad('O6: upgraded, though its job leaves it alone');
+        shadow.isAbandoned = storm.upgrade === 'abandon' && wasBegun;
         if (storm.upgrade === 'restart' && shadow.outcomes.size) bad('O6: upgraded, and not begun anew');
         if (shadow.row.version !== entry.to) bad(`O6: upgraded, and of version ${shadow.row.version}`);
         break;
+      }
       case 'handler-failed':
         if (++shadow.handlerFailures >= MAX_ATTEMPTS) bad(`F1: the handler is tried more than ${MAX_ATTEMPTS} times`);
         count('handlers that threw');

@@ -54,7 +54,7 @@ export function createFleet(host: FleetHost) {
     programs,
     version: context.version,
     entered: (_, step) => watch.entered(context, step),
-    undoes: (_, { idempotencyKey }) => watch.undoes(context, idempotencyKey),
+    undoes: (run, { idempotencyKey }) => watch.undoes(context, run.id, idempotencyKey),
     told: (runId) => watch.told(context, runId),
     passes(run, name) {
       const key = `${run.id}/${run.generation}/${name}`;

@@ -71,4 +71,14 @@ export const REGRESSIONS: readonly { readonly seed: number; readonly found: stri
   { seed: 14, found: 'a run begun anew by code of a later version, and still of the version before' },
   { seed: 15630, found: 'steps never undone: their run was cancelled while its journal was read to be listened to' },
   { seed: 19755, found: 'a crash loop that never ends: other code has given the slot back after each crash' },
+  { seed: 1_016_810, found: 'the loser of a race entered twice: the commit that decided was overtaken' },
+  { seed: 1_042_067, found: 'a run that never ends: the loser of its last race had ended while that was decided' },
+  {
+    seed: 10_033,
+    found: 'a step that waits for its number for ever: the answer to the confirmation behind that commit was lost',
+  },
+  {
+    seed: 13_942,
+    found: 'a step with the result of its namesake: it had lost a race before a restart whose answer was lost',
+  },
 ];

@@ -65,6 +65,16 @@ export const keyOfId = (namespace: 'step' | 'wait', [name, occurrence]: Identity
 
 export const namespaceOf = ({ kind }: JournalEntry): 'step' | 'wait' => (/^(wait|event)-/.test(kind) ? 'wait' : 'step');
 
+/** Whether code had begun it before the claim that is looked at: what a job says of an earlier version is of such runs alone. */
+export function isBegun({ journal, copied, seen }: Shadow): boolean {
+  const before = journal.slice(0, seen);
+  const claims = before.slice(copied).filter(({ kind }) => kind === 'claimed').length;
+  const started = journal[0] as EntryOf<'started'>;
+  const isRecorded = ({ kind }: JournalEntry) => /^(step|attempt|value|sleep|wait|child)-|^event-taken/.test(kind);
+  const isAnew = copied === 0 && (started.generation ?? 0) > 0; // a copy has the number of what it was copied from
+  return claims > 1 || isAnew || before.some(isRecorded);
+}
+
 /** Everything about one life of a run; what outlives `step.restart` stays. */
 export const blankJournal = () => ({
   outcomes: new Map(),

@@ -270,11 +270,11 @@ export function createWatch(host: WatchHost) {
     return execution;
   };
 
-  const undoes = (context: Context, idempotencyKey: string): number => {
+  const undoes = (context: Context, runId: string, idempotencyKey: string): number => {
     const execution = (executions.get(idempotencyKey) ?? 0) + 1;
     executions.set(idempotencyKey, execution);
     log?.(`  ${context.name} undoes ${idempotencyKey}, execution ${execution}`);
-    const [runId = '', , name = '', occurrence] = idempotencyKey.split('/');
+    const [, , name = '', occurrence] = idempotencyKey.split('/'); // of what a fork was given, those of another run
     const shadow = mayEnter(context, runId, idempotencyKey);
     if (!shadow) return execution;
     const { commit: told } = words.get(context)!.get(runId)!;

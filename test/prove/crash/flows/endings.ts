@@ -1,5 +1,10 @@
 import { defineJob, FatalError } from '../../../../src/index.js';
-import type { Flow } from '../stage.js';
+import type { Flow, Sight } from '../stage.js';
+
+const isIn =
+  (status: 'completed' | 'failed'): Sight =>
+  async (stepfast) =>
+    (await stepfast.runs.get('r'))?.status === status;
 
 /** Flows that end otherwise than by a result, and what follows. */
 export const endings: readonly Flow[] = [
@@ -28,11 +33,19 @@ export const endings: readonly Flow[] = [
         await step.run('book', () => 'b1', { undo: ({ result }) => world.did(`undid ${result}`) });
         await step.run(
           'hang',
-          ({ signal }) => new Promise((_, reject) => void signal.addEventListener('abort', reject)),
+          ({ signal }) =>
+            new Promise((_, reject) => {
+              signal.addEventListener('abort', reject);
+              world.did('hung');
+            }),
         );
       }),
     ],
-    acts: [(stepfast) => stepfast.start('cancel', undefined, { id: 'r' }), (stepfast) => stepfast.runs.cancel('r')],
+    acts: [
+      (stepfast) => stepfast.start('cancel', undefined, { id: 'r' }),
+      { until: async (_, { count }) => count('hung') > 0 },
+      (stepfast) => stepfast.runs.cancel('r'),
+    ],
   },
   {
     name: 'cancel-parent',
@@ -44,7 +57,11 @@ export const endings: readonly Flow[] = [
       }),
       defineJob('child', ({ step }) => step.waitForEvent('never')),
     ],
-    acts: [(stepfast) => stepfast.start('parent', undefined, { id: 'r' }), (stepfast) => stepfast.runs.cancel('r')],
+    acts: [
+      (stepfast) => stepfast.start('parent', undefined, { id: 'r' }),
+      { until: async (stepfast) => (await stepfast.runs.list()).runs.length === 3 },
+      (stepfast) => stepfast.runs.cancel('r'),
+    ],
   },
   {
     name: 'retry-a-run',
@@ -60,6 +77,7 @@ export const endings: readonly Flow[] = [
     ],
     acts: [
       (stepfast) => stepfast.start('fix', undefined, { id: 'r' }),
+      { until: isIn('failed') },
       'fix',
       async (stepfast) => {
         const run = await stepfast.runs.get('r');
@@ -78,13 +96,12 @@ export const endings: readonly Flow[] = [
     ],
     acts: [
       (stepfast) => stepfast.start('split', undefined, { id: 'r', idempotencyKey: 'k' }),
-      'skip',
+      { until: isIn('completed') },
       async (stepfast) => {
         // Not idempotent by itself: a fork has an id of its own. Its user looks whether it is there.
         const { runs } = await stepfast.runs.list();
         if (runs.length === 1) await stepfast.runs.fork('r', { before: 'second' });
       },
-      'skip',
       (stepfast) => stepfast.runs.delete('r'),
     ],
   },

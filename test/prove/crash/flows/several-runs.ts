@@ -132,6 +132,7 @@ export const ofSeveralRuns: readonly Flow[] = [
     ],
     acts: [
       (stepfast) => stepfast.start('grow', { plan: 'old' }, { id: 'r' }),
+      { until: async (stepfast) => (await stepfast.runs.get('r'))?.status === 'waiting' },
       2,
       (stepfast) => stepfast.dispatch('go', undefined, { idempotencyKey: 'e' }),
     ],
