@@ -1,5 +1,5 @@
 import { describe, expect, expectTypeOf, test } from 'vitest';
-import { type Duration, durationMs, instantMs, MAX_DURATION_MS } from '../src/values/duration.js';
+import { type Duration, durationMs, instantMs, MAX_DURATION_MS, positiveMs } from '../src/values/duration.js';
 
 describe('durations', () => {
   test.each([
@@ -79,6 +79,12 @@ describe('durations', () => {
     expectTypeOf<'24h'>().toExtend<Duration>();
     expectTypeOf<'24 parsecs'>().not.toExtend<Duration>();
   });
+});
+
+test('a duration of something is longer than nothing', () => {
+  expect([positiveMs('1s', 'delay'), positiveMs(1, 'delay')]).toEqual([1000, 1]);
+  const refused = expect.objectContaining({ code: 'INVALID_DURATION', message: expect.stringContaining('delay is 0') });
+  expect(() => positiveMs(0, 'delay')).toThrow(refused);
 });
 
 describe('instants', () => {

@@ -3,9 +3,8 @@ import type { Platform } from '../platform.js';
 import type { Batch, CommitOutcome, RunChange } from '../store/batch.js';
 import { checkKey, checkOptions, checkText, quoted } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
-import type { Duration } from '../values/duration.js';
+import { type Duration, positiveMs } from '../values/duration.js';
 import { checkEvent, type EventType, eventName } from './event.js';
-import { positiveMs } from './queue.js';
 import { conflict, lostBy, recordedAs } from './start.js';
 
 /*

@@ -4,10 +4,10 @@ import type { RunError } from '../run/inspect.js';
 import type { Log } from '../run/log.js';
 import { read, type Work } from '../store/transition/work.js';
 import { check, checkInteger, checkName, checkOptions } from '../values/check.js';
-import { type Duration, durationMs } from '../values/duration.js';
+import { type Duration, durationMs, positiveMs } from '../values/duration.js';
 import { pathText } from '../values/encode.js';
 import { checkRetry, type RetryOptions } from '../values/retry.js';
-import { checkQueue, positiveMs, type QueueOptions } from './queue.js';
+import { checkQueue, type QueueOptions } from './queue.js';
 import type { State } from './state.js';
 
 /** The interface of https://standardschema.dev (version 1), as far as it is needed: zod 4, valibot, arktype have it. */

@@ -4,7 +4,7 @@ import type { RunChange } from '../store/batch.js';
 import type { Unique } from '../store/rows.js';
 import type { LaneRow } from '../store/transition/state.js';
 import { check, checkInteger, checkName, checkOptions, checkText } from '../values/check.js';
-import { type Duration, durationMs } from '../values/duration.js';
+import { type Duration, durationMs, positiveMs } from '../values/duration.js';
 import { sameJson } from '../values/same.js';
 import type { AnyJob } from './job.js';
 
@@ -76,13 +76,6 @@ export function checkQueue(given: unknown, of: (option: string) => string): void
 
 export const checkPriority = (value: unknown, option: string): void =>
   check(Number.isSafeInteger(value), option, value, 'an integer');
-
-/** A duration of at least a millisecond. */
-export const positiveMs = (value: unknown, option: string): number => {
-  const found = durationMs(value, option);
-  check(found > 0, option, value, 'a duration that is longer than nothing', 'INVALID_DURATION');
-  return found;
-};
 
 /** Two jobs may share a queue, but must agree on what it is. */
 export function checkShared(job: AnyJob, others: Iterable<AnyJob>): void {

@@ -4,8 +4,7 @@ import type { CommitOutcome, StateChange, StateOutcome } from '../store/batch.js
 import type { StateRow } from '../store/rows.js';
 import { check, checkOptions, checkOwn, checkText, quoted } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
-import { type Duration, durationMs, instantMs } from '../values/duration.js';
-import { positiveMs } from './queue.js';
+import { type Duration, durationMs, instantMs, positiveMs } from '../values/duration.js';
 
 /*
  * Values that all runs of a store share (spec D8). The same words serve the engine, a handler and a step function;

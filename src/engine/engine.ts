@@ -1,7 +1,7 @@
 import { createDispatch, type DispatchOptions, type Receipt } from '../door/dispatch.js';
 import type { EventType } from '../door/event.js';
 import { type AnyJob, checkJob, type DefineJob, defineJob, type Job } from '../door/job.js';
-import { checkShared, positiveMs } from '../door/queue.js';
+import { checkShared } from '../door/queue.js';
 import { createStart, lostBy, type StartOptions } from '../door/start.js';
 import { createState, type State, type StateHost, stateRefusal } from '../door/state.js';
 import { StepfastError } from '../errors.js';
@@ -11,6 +11,7 @@ import type { Batch, CommitOutcome } from '../store/batch.js';
 import type { Store } from '../store/store.js';
 import { check, checkOptions } from '../values/check.js';
 import { type Codec, createCodec } from '../values/codec.js';
+import { positiveMs } from '../values/duration.js';
 import { createDriving } from './driving.js';
 import { heard } from './heard.js';
 import { checkEngine, type EngineOptions } from './options.js';

@@ -1,14 +1,13 @@
 import { checkDispatch, type Dispatch, type DispatchOptions } from '../door/dispatch.js';
 import { type EventType, eventName } from '../door/event.js';
 import type { AnyJob } from '../door/job.js';
-import { positiveMs } from '../door/queue.js';
 import { CHILD_OPTIONS, checkStart, type Start } from '../door/start.js';
 import { EventTimeoutError, isStepfastError, StepError, StepfastError } from '../errors.js';
 import type { Platform } from '../platform.js';
 import type { MadeWord, OutcomeEntry } from '../store/journal.js';
 import { check, checkName, checkOptions, checkPlain, quoted } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
-import { durationMs, instantMs } from '../values/duration.js';
+import { durationMs, instantMs, positiveMs } from '../values/duration.js';
 import { checkRetry } from '../values/retry.js';
 import type { Command, FunctionCommand, InnerContext, StepContext } from './command.js';
 import type { ChildOptions, Step } from './language.js';

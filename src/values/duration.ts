@@ -1,6 +1,6 @@
 import ms from 'ms';
 import { StepfastError } from '../errors.js';
-import { quoted } from './check.js';
+import { check, quoted } from './check.js';
 
 // Written out: `ms` has no types of its own, and those of `@types/ms` do not reach the users of this package.
 type Unit =
@@ -57,6 +57,13 @@ export function durationMs(value: unknown, option: string): number {
     'INVALID_DURATION',
     `${option} is ${quoted(value)}, which is not a duration. Give milliseconds (0 or more, at most 100 years) or one number with one unit, such as "24h", "1 day" or "1.5h" (not "1h30m").`,
   );
+}
+
+/** A duration of at least a millisecond. */
+export function positiveMs(value: unknown, option: string): number {
+  const found = durationMs(value, option);
+  check(found > 0, option, value, 'a duration that is longer than nothing', 'INVALID_DURATION');
+  return found;
 }
 
 /** Epoch milliseconds of a `Date`, a number, or ISO 8601 text with an offset; else `INVALID_OPTION`. */
