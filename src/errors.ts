@@ -121,9 +121,9 @@ export class RetryableError extends Error {
   }
   /** Milliseconds, or a duration such as `'30s'`. */
   readonly after: Duration | undefined;
-  constructor(message: string, options: ErrorOptions & { readonly after?: Duration } = {}) {
+  constructor(message: string, options?: ErrorOptions & { readonly after?: Duration }) {
     super(message, options);
-    this.after = options.after;
+    this.after = options?.after;
   }
 }
 

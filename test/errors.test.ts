@@ -38,6 +38,7 @@ describe('an error of stepfast', () => {
     expect([error.after, error.cause, error.message]).toEqual(['30s', cause, 'busy']);
     const bare = new RetryableError('busy');
     expect([bare.after, 'cause' in bare]).toEqual([undefined, false]);
+    expect(new RetryableError('busy', null as never).after).toBeUndefined(); // who throws it has another failure to tell of
   });
 });
 

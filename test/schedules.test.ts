@@ -709,6 +709,7 @@ describe('what schedules refuse', () => {
     ['a zone that is none', 'x', { cron: '* * * * *', timezone: 'Europe/Wien' }, 'INVALID_OPTION'],
     ['an empty zone', 'x', { cron: '* * * * *', timezone: '' }, 'INVALID_OPTION'],
     ['an offset', 'x', { cron: '* * * * *', timezone: '+02:00' }, 'INVALID_OPTION'],
+    ['a zone that is nothing', 'x', { cron: '* * * * *', timezone: null }, 'INVALID_OPTION'],
     ['a zone that is no text', 'x', { cron: '* * * * *', timezone: 120 }, 'INVALID_OPTION'],
   ])('B: %s', (_, name, when, code) => {
     const error = refusal((stepfast) => stepfast.schedule(name as string, when as ScheduleOptions, 'tidy'));

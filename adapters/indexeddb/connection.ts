@@ -69,8 +69,8 @@ export function connectionTo(options: {
   readonly database: AppDatabase | undefined;
   /** The connection was closed by others: the site's data was cleared, perhaps, and nobody else would tell. */
   onDropped(): void;
-  /** The database is another one than before: that was deleted, with all its runs. */
-  onReborn(): void;
+  /** The database of this name is another one than before: that was deleted, with all its runs. */
+  onReborn(name: string): void;
   /** The app has closed its connection, and has given no function that opens another: there will be none any more. */
   onGone(): void;
 }): Connection {
@@ -163,7 +163,7 @@ export function connectionTo(options: {
       const isReborn = births > 0 && found !== born;
       born = found;
       if (isReborn || !births) births++;
-      if (isReborn) options.onReborn();
+      if (isReborn) options.onReborn(db.name);
     } catch (error) {
       if (typeof database !== 'object' || (error as Error).name !== 'InvalidStateError') throw error;
       options.onGone();

@@ -99,10 +99,10 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
     name,
     database,
     onDropped: () => tell([undefined], false),
-    onReborn() {
+    onReborn(found) {
       leasedUntil = 0;
       opened?.onError(
-        new StepfastError('STORE_UNAVAILABLE', `The database "${name}" was deleted while in use. Its runs are gone.`),
+        new StepfastError('STORE_UNAVAILABLE', `The database "${found}" was deleted while in use. Its runs are gone.`),
       );
       tell([undefined], true);
     },

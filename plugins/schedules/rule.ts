@@ -38,9 +38,9 @@ const MIN_EVERY_MS = 1_000;
 export function ruleOf(when: ScheduleOptions, cron: CronClass | undefined, pause: () => Promise<void>): Rule {
   check(typeof when === 'object' && when !== null, 'The second argument of schedule', when, '{ every } or { cron }');
   checkOptions(when, ['every', 'cron', 'timezone'], 'The second argument of schedule');
-  const { every } = when;
+  const { every, timezone = 'UTC' } = when;
   check((every === undefined) !== (when.cron === undefined), 'every beside cron', every, 'one of every and cron');
-  if (when.cron !== undefined) return cronRule(checkCron(when.cron, when.timezone ?? 'UTC', cron), pause);
+  if (when.cron !== undefined) return cronRule(checkCron(when.cron, timezone, cron), pause);
   check(when.timezone === undefined, 'timezone beside every', when.timezone, 'a timezone with cron alone');
   const everyMs = durationMs(every, 'every');
   check(everyMs >= MIN_EVERY_MS, 'every', every, 'a duration of at least one second');

@@ -159,7 +159,7 @@ it('D5: the loss of a database of the app, opened anew by the app, is told of as
   await store.commit({ now, starts: [newRun('run')] });
   await deleted(name);
   expect(await store.load('run')).toBeUndefined();
-  expect(errors).toMatchObject([{ message: expect.stringContaining('was deleted while in use') }]);
+  expect(errors).toMatchObject([{ message: expect.stringContaining(`"${name}" was deleted while in use`) }]);
   await store.close();
 });
 
