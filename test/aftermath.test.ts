@@ -1,14 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { FatalError, type JobOptions, type Stepfast, StepfastError } from '../src/index.js';
+import { FatalError, type JobOptions, type Stepfast } from '../src/index.js';
 import { LIMITS } from '../src/limits.js';
-import { gate, hands, kindsOf, never, settle, soon } from './hand-kit.js';
+import { away, gate, hands, kindsOf, never, settle, soon, type World } from './hand-kit.js';
 
 // Pins: what follows the end of a run, one thing after the other (spec F7, F9): its steps are undone, then `onFailed` is told
 // (F6); each is recorded before and after, tried again, and given up in the end (F1, F5).
 
-type World = ReturnType<typeof hands>;
 const fixed = { maxAttempts: 3, initialDelay: '1s', factor: 1, jitter: false } as const;
-const away = () => new StepfastError('STORE_UNAVAILABLE', 'Away.');
 const fatal = () => {
   throw new FatalError('no way');
 };

@@ -1,13 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { type Stepfast, StepfastError } from '../src/index.js';
 import type { Batch } from '../src/store/batch.js';
-import { codeOf, gate, type HandStore, hands, kindsOf, never, settle, soon } from './hand-kit.js';
+import { away, codeOf, gate, type HandStore, hands, kindsOf, never, settle, soon, type World } from './hand-kit.js';
 
 // Pins: one run in one engine (spec D1 to D5 of src/run/driver.ts): when it is called though nothing tells it to be, what it
 // keeps from others while it rests, and what becomes of what it does when it is let go.
 
-type World = ReturnType<typeof hands>;
-const away = () => new StepfastError('STORE_UNAVAILABLE', 'Away.');
 const statuses = (h: World, ...ids: string[]) => ids.map((id) => h.row(id)!.status);
 /** The answer of the first commit that fits is held back; what comes of it is said by `answer`. */
 function holds(store: HandStore, fits: (batch: Batch) => boolean) {

@@ -2,6 +2,7 @@ import { expect } from 'vitest';
 import { type MemoryMedium, memoryMedium, memoryStore } from '../adapters/memory/index.js';
 import { createEngine, type Stepfast } from '../src/engine/engine.js';
 import type { EngineOptions } from '../src/engine/options.js';
+import { type HandlerContext, type JobOptions, StepfastError } from '../src/index.js';
 import type { Platform } from '../src/platform.js';
 import type { Batch, CommitOutcome } from '../src/store/batch.js';
 import type { DuePage, DueQuery, OpenOptions, Store, StoreListener } from '../src/store/store.js';
@@ -30,6 +31,7 @@ export async function soon<Value>(promise: Promise<Value>): Promise<Value> {
 export const never = () => new Promise<never>(() => undefined);
 export const kindsOf = ({ run }: Pick<Batch, 'run'>): string[] => (run?.append ?? []).map(({ kind }) => kind);
 export const codeOf = (code: string) => expect.objectContaining({ code });
+export const away = () => new StepfastError('STORE_UNAVAILABLE', 'Away.');
 
 /** A `migrate` that no run fits: also one that no code has begun is blocked by it. */
 export const unfit = (): never => {
@@ -59,6 +61,40 @@ export function gate<Value = void>() {
   });
   return { promise, open };
 }
+
+/** The answer of the first commit that fits is held back: decided or (`isDecided` false) not even that. */
+export function holds(store: HandStore, fits: (batch: Batch) => boolean, isDecided = true) {
+  const { promise, open } = gate();
+  const held = { isHeld: false, answer: open };
+  store.onCommit = async (batch, pass) => {
+    if (held.isHeld || !fits(batch)) return pass();
+    held.isHeld = true;
+    if (!isDecided) await promise;
+    const outcome = await pass();
+    await promise;
+    return outcome;
+  };
+  return held;
+}
+export const isConfirmation = ({ run }: Batch) => run !== undefined && !run.append.length && !run.state;
+
+export type World = ReturnType<typeof hands>;
+
+/** A run `r` of a job with this handler, as far as it comes by itself. */
+export async function play(
+  handler: (context: HandlerContext<string>) => unknown,
+  options: JobOptions = {},
+  engineOptions: Partial<EngineOptions> = {},
+) {
+  const h = hands();
+  const engine = h.engine((stepfast) => stepfast.job('job', options, handler as never), engineOptions);
+  const run = await engine.start('job', 'p', { id: 'r' });
+  await settle();
+  return { h, engine, run };
+}
+/** Of the run `r`: its entries of this kind. */
+export const entriesOf = (h: World, kind: string) =>
+  h.journal('r').filter((entry) => entry.kind === kind) as unknown as readonly { readonly [field: string]: unknown }[];
 
 export function hands() {
   const medium: MemoryMedium = memoryMedium();

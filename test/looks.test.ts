@@ -1,13 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { defineJob, FatalError, type HandlerContext, type Stepfast, StepfastError } from '../src/index.js';
-import { codeOf, gate, type HandStore, hands, kindsOf, never, settle, soon } from './hand-kit.js';
+import { away, codeOf, gate, type HandStore, hands, kindsOf, never, settle, soon } from './hand-kit.js';
 
 // Pins: what a look for work costs and what becomes of what it finds (spec Q4, R5, O1, O6): no look for nothing, no reading of
 // what is known, and an engine that closes or is outdated meanwhile.
 
 type Handler = (context: HandlerContext<string>) => unknown;
 const job = (handler: Handler) => (stepfast: Stepfast) => stepfast.job('job', handler as never);
-const away = () => new StepfastError('STORE_UNAVAILABLE', 'Away.');
 const loadsOf = (store: HandStore) => {
   const loads: string[] = [];
   store.onLoad = async (runId) => void loads.push(runId);
