@@ -81,7 +81,10 @@ const FILES = {
   'src/engine/views.ts': { tests: ['views'], atLeast: 90 },
   'src/engine/runs.ts': { tests: ['runs'], atLeast: 90 },
   'src/run/driver.ts': {
-    tests: ['driver', 'wakes', ...COMMITS, ...ROUNDS, ...SCHEDULER, 'unkept', 'shared-step', 'aftermath'],
+    tests: [
+      ...['driver', 'wakes', 'slots', 'unkept', 'shared-step', 'aftermath', 'test-patience'],
+      ...[...COMMITS, ...ROUNDS, ...SCHEDULER],
+    ],
     atLeast: 95,
   },
   'src/run/round.ts': { tests: ['claims', 'wakes', ...ROUNDS, ...COMMITS, 'shared-step', 'aftermath'], atLeast: 95 },
