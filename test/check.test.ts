@@ -33,6 +33,10 @@ describe('a refused value', () => {
     expect([() => 'secret', ['secret'], [], { secret: 1 }, new Map()].map(quoted)).toEqual([
       ...['a function', 'an array', 'an empty array', 'an object', 'an object'],
     ]);
+    const { proxy, revoke } = Proxy.revocable([], {}); // a draft of immer, for example, that was kept
+    revoke();
+    expect([10n, proxy, Symbol('s')].map(quoted)).toEqual(['10n', 'an object', 'Symbol(s)']);
+    expect(refusal(() => checkOptions(proxy, [], 'The options of start'))).toMatchObject({ code: 'INVALID_OPTION' });
     expect([quoted('x'.repeat(64)), quoted('x'.repeat(65))]).toEqual([
       ...[`"${'x'.repeat(64)}"`, `"${'x'.repeat(64)}..."`],
     ]);

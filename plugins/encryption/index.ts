@@ -1,5 +1,6 @@
 import type { Plugin, PluginHost } from '../../src/engine/plugin.js';
 import { check, checkOptions } from '../../src/values/check.js';
+import { isObject } from '../../src/values/kinds.js';
 import type { KeySubject } from './batch.js';
 import { forget } from './forget.js';
 import { type EncryptionKey, type KeySource, keyRing } from './keys.js';
@@ -62,7 +63,7 @@ export interface Encryption extends Plugin {
  * const stepfast = createStepfast({ store: indexedDBStore(), use: [encryption({ key, indexKey })] });
  */
 export function encryption(options: EncryptionOptions): Encryption {
-  check(typeof options === 'object' && options !== null, 'The options of encryption', options, '{ key, indexKey }');
+  check(isObject(options), 'The options of encryption', options, '{ key, indexKey }');
   checkOptions(options, OPTIONS, 'The options of encryption');
   const { keyOf, keys } = options;
   check(keyOf === undefined || typeof keyOf === 'function', 'keyOf', keyOf, 'a function, or leave it out');

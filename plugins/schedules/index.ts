@@ -4,6 +4,7 @@ import type { Plugin, PluginHost } from '../../src/engine/plugin.js';
 import type { Schedule, Scheduled, ScheduleOptions, ScheduleStartOptions } from '../../src/engine/words.js';
 import { isStepfastError, StepfastError } from '../../src/errors.js';
 import { check, checkName, checkOptions } from '../../src/values/check.js';
+import { isObject } from '../../src/values/kinds.js';
 import { type Clockwork, createClockwork } from './clockwork.js';
 import { type CronClass, ruleOf } from './rule.js';
 
@@ -77,9 +78,9 @@ const declaring =
     if (clockwork.isClosed()) throw new StepfastError('CLOSED', 'This engine is closed. Create a new one to go on.');
     checkName(name, 'a schedule');
     const rule = ruleOf(when, cron, () => new Promise<void>(platform.hop));
-    const job = typeof given === 'object' && given ? given.name : given;
+    const job = isObject(given) ? given.name : given;
     checkName(job, 'a job');
-    check(typeof options === 'object' && options !== null, 'The options of schedule', options, 'an object');
+    check(isObject(options), 'The options of schedule', options, 'an object');
     for (const [option, value] of Object.entries(options)) {
       const wanted = `no such option: runs of a schedule take ${START_OPTIONS.join(', ')} alone`;
       check(START_OPTIONS.includes(option), `${option} of schedule "${name}"`, value, wanted);

@@ -2,6 +2,7 @@ import type { ScheduleOptions } from '../../src/engine/words.js';
 import { StepfastError } from '../../src/errors.js';
 import { check, checkOptions, quoted } from '../../src/values/check.js';
 import { durationMs } from '../../src/values/duration.js';
+import { isObject } from '../../src/values/kinds.js';
 
 /*
  * When a schedule ticks: instants out of a rule and nothing else. Ticks are never stored ahead, so a rule may change.
@@ -36,7 +37,7 @@ const MIN_EVERY_MS = 1_000;
 
 /** Reads the rule that a schedule was declared with, or refuses it. */
 export function ruleOf(when: ScheduleOptions, cron: CronClass | undefined, pause: () => Promise<void>): Rule {
-  check(typeof when === 'object' && when !== null, 'The second argument of schedule', when, '{ every } or { cron }');
+  check(isObject(when), 'The second argument of schedule', when, '{ every } or { cron }');
   checkOptions(when, ['every', 'cron', 'timezone'], 'The second argument of schedule');
   const { every, timezone = 'UTC' } = when;
   check((every === undefined) !== (when.cron === undefined), 'every beside cron', every, 'one of every and cron');

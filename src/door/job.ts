@@ -6,6 +6,7 @@ import { read, type Work } from '../store/transition/work.js';
 import { check, checkInteger, checkName, checkOptions } from '../values/check.js';
 import { type Duration, durationMs, positiveMs } from '../values/duration.js';
 import { pathText } from '../values/encode.js';
+import { isObject } from '../values/kinds.js';
 import { checkRetry, type RetryOptions } from '../values/retry.js';
 import { checkQueue, type QueueOptions } from './queue.js';
 import type { State } from './state.js';
@@ -67,7 +68,10 @@ export interface JobOptions<Payload = unknown, Result = unknown, Input = Payload
   readonly queue?: string | QueueOptions<Payload>;
   /** Interruptions in a row without progress before the run fails with `CRASH_LOOP`. Default 10. */
   readonly maxInterruptions?: number;
-  /** From the first claim, the time it is `blocked` left out; then the run fails with `RUN_TIMEOUT`. Default: none. */
+  /**
+   * From the first claim, the time for which code did not fit it (`blocked`) left out; then the run fails with `RUN_TIMEOUT`.
+   * Time in which no open context has the job counts, for nothing is written then. Default: none.
+   */
   readonly timeout?: Duration;
   /** How long a run is kept once it has ended. `Infinity` keeps it. One duration for all, or one for each end. */
   readonly retention?: Duration | RetentionOptions;
@@ -164,11 +168,11 @@ export const defineJob: DefineJob = <Payload, Result>(
 
 /** Refuses what is no job, also where it was made by hand. */
 export function checkJob(job: AnyJob): void {
-  check(typeof job === 'object' && job !== null, 'The job', job, 'what defineJob returns');
+  check(isObject(job), 'The job', job, 'what defineJob returns');
   const { name, options, handler } = job;
   checkName(name, 'a job');
   const of = (option: string) => `${option} of job "${name}"`;
-  check(typeof options === 'object' && options !== null, of('The options'), options, 'an object');
+  check(isObject(options), of('The options'), options, 'an object');
   check(typeof handler === 'function', of('The handler'), handler, 'a function');
   checkJobOptions(options as JobOptions, of);
 }
@@ -198,7 +202,7 @@ function checkJobOptions(options: JobOptions, of: (option: string) => string): v
   checkInteger(maxInterruptions, of('maxInterruptions'), 1);
   if (queue !== undefined) checkQueue(queue, of);
   if (timeout !== undefined) positiveMs(timeout, of('timeout'));
-  const isByEnd = typeof retention === 'object' && retention !== null;
+  const isByEnd = isObject(retention);
   if (isByEnd) checkOptions(retention, ['completed', 'failed', 'cancelled'], of('retention'));
   for (const [end, value] of Object.entries(isByEnd ? { ...retention } : { retention }))
     if (value !== undefined && value !== Infinity) durationMs(value, of(isByEnd ? `retention.${end}` : end));

@@ -5,6 +5,7 @@ import type { Unique } from '../store/rows.js';
 import type { LaneRow } from '../store/transition/state.js';
 import { check, checkInteger, checkName, checkOptions, checkText } from '../values/check.js';
 import { type Duration, durationMs, positiveMs } from '../values/duration.js';
+import { isObject } from '../values/kinds.js';
 import { sameJson } from '../values/same.js';
 import type { AnyJob } from './job.js';
 
@@ -48,7 +49,7 @@ const OPTIONS = ['name', 'concurrency', 'rateLimit', 'priority', 'debounce', 'si
 /** Refuses a queue that can not work; `of` names its options in the refusal. */
 export function checkQueue(given: unknown, of: (option: string) => string): void {
   const queue = (typeof given === 'string' ? { name: given } : given) as QueueOptions;
-  check(typeof queue === 'object' && queue !== null, of('queue'), queue, 'a name or an object of queue options');
+  check(isObject(queue), of('queue'), queue, 'a name or an object of queue options');
   checkOptions(queue, OPTIONS, of('queue'));
   const { concurrency = 1, rateLimit, priority = 0, debounce, singleton } = queue;
   checkName(queue.name, of('the queue'));

@@ -1,5 +1,6 @@
 import type { Store } from '../store/store.js';
 import { check, checkStore } from '../values/check.js';
+import { isObject } from '../values/kinds.js';
 import { heard } from './heard.js';
 import type { Committed, Plugin, PluginHost } from './plugin.js';
 
@@ -39,7 +40,7 @@ export function createUse(plugins: readonly Plugin[], report: (error: unknown) =
       for (const plugin of plugins)
         for (const [word, value] of Object.entries(plugin.words?.(host) ?? {})) {
           const group = Reflect.get(target, word) as unknown;
-          if (typeof group === 'object' && group && typeof value === 'object') Object.assign(group, value);
+          if (isObject(group) && typeof value === 'object') Object.assign(group, value);
           else Reflect.set(target, word, value);
         }
     },

@@ -149,10 +149,10 @@ export interface Transfer {
    */
   export(runId: string, options?: ExportOptions): Promise<ExportedRun>;
   /**
-   * Creates the run in this store, in the state it was in. An active one is taken up at once where its job is registered:
-   * do not let two stores do the same work. Deadlines stay the instants they were. Events that were dispatched here
-   * before are taken by waits with `lookback` alone. The id is remembered as long as where it comes from; one that is given here
-   * for 30 days. Import children before the run that awaits them.
+   * Creates the run in this store, as far as it had come. An active one is ready at once, and taken up where its job is
+   * registered (anywhere else it shows as `blocked`): do not let two stores do the same work. Deadlines stay the instants they
+   * were. Events that were dispatched here before are taken by waits with `lookback` alone. The id is remembered as long as
+   * where it comes from; one that is given here for 30 days. Import children before the run that awaits them.
    *
    * @throws {StepfastError} `MISSING_PLUGIN`; `INVALID_PAYLOAD` with the path of what is wrong; `STORE_TOO_NEW`;
    * `INVALID_ID`; `IDEMPOTENCY_CONFLICT` when id or key belong to another run. The same run again gives `created: false`.

@@ -8,6 +8,7 @@ import type { MadeWord, OutcomeEntry } from '../store/journal.js';
 import { check, checkName, checkOptions, checkPlain, quoted } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
 import { durationMs, instantMs, positiveMs } from '../values/duration.js';
+import { isObject } from '../values/kinds.js';
 import { checkRetry } from '../values/retry.js';
 import type { Command, FunctionCommand, InnerContext, StepContext } from './command.js';
 import type { ChildOptions, Step } from './language.js';
@@ -172,7 +173,7 @@ export function createStep({ host, replay, undoable, unheard }: StepPass): Step 
 
   /** A child run under a key of this very step: however often the step is repeated, it is one child. */
   const child = (kind: 'call' | 'start', job: string | AnyJob, payload: unknown, options?: ChildOptions) => {
-    const jobName = typeof job === 'object' && job ? job.name : job;
+    const jobName = isObject(job) ? job.name : job;
     const { name = jobName, ...start } = copyOf(options);
     return entered(name, () => {
       checkName(jobName, 'a job');

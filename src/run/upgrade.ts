@@ -6,6 +6,7 @@ import type { JournalEntry } from '../store/journal.js';
 import { isPromise } from '../store/transition/work.js';
 import { check, checkName, checkOptions } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
+import { isObject } from '../values/kinds.js';
 import type { LiveRun } from './live-run.js';
 
 /*
@@ -55,7 +56,7 @@ export function upgradeOf(
 }
 
 const checkPlain = (given: unknown, what: string) => {
-  const proto = typeof given === 'object' && given !== null && Object.getPrototypeOf(given);
+  const proto = isObject(given) && Object.getPrototypeOf(given);
   const isPlain = proto === null || (proto && Object.getPrototypeOf(proto) === null); // of any realm
   check(isPlain, what, given, 'a plain object, at once');
 };

@@ -13,8 +13,13 @@ export function quoted(value: unknown): string {
   if (typeof value === 'string')
     return JSON.stringify(value.length > MAX_QUOTE ? `${value.slice(0, MAX_QUOTE)}...` : value);
   if (typeof value === 'function') return 'a function';
-  if (Array.isArray(value)) return value.length ? 'an array' : 'an empty array';
-  return typeof value === 'object' && value ? 'an object' : String(value);
+  if (typeof value === 'bigint') return `${value}n`;
+  try {
+    if (Array.isArray(value)) return value.length ? 'an array' : 'an empty array';
+  } catch {
+    // It can not even be read: a proxy that was revoked.
+  }
+  return isObject(value) ? 'an object' : String(value);
 }
 
 /** Refuses an option unless `fits`. */

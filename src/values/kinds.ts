@@ -28,7 +28,13 @@ export const isObject = (value: unknown): value is object => typeof value === 'o
 export const isRoot = (proto: object | null): boolean =>
   proto === null || (getPrototypeOf(proto) === null && Object.hasOwn(proto, 'hasOwnProperty'));
 
-export const isPlain = (value: unknown): value is object => isObject(value) && isRoot(getPrototypeOf(value));
+export function isPlain(value: unknown): value is object {
+  try {
+    return isObject(value) && isRoot(getPrototypeOf(value));
+  } catch {
+    return false; // it can not even be read: a proxy that was revoked
+  }
+}
 
 /** The tag of a plain object or of an instance of a built-in class itself; a subclass has a longer chain. */
 export function builtinOf(value: object): string | undefined {

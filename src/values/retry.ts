@@ -1,5 +1,6 @@
 import { check, checkOptions } from './check.js';
 import { type Duration, durationMs } from './duration.js';
+import { isObject } from './kinds.js';
 
 /** How often, and how soon, a failed attempt is repeated. Fields left out come from the job, then the engine. */
 export interface RetryOptions {
@@ -48,12 +49,7 @@ const DEFAULTS: Required<RetryOptions> = {
  */
 export function resolveRetry(...layers: readonly (RetryOptions | undefined)[]): RetryPolicy {
   for (const layer of layers) {
-    check(
-      layer === undefined || (typeof layer === 'object' && layer !== null),
-      'retry',
-      layer,
-      'an object of retry options',
-    );
+    check(layer === undefined || isObject(layer), 'retry', layer, 'an object of retry options');
   }
   const pick = (key: keyof RetryOptions): unknown =>
     [...layers, DEFAULTS].find((layer) => layer?.[key] !== undefined)?.[key];

@@ -24,7 +24,7 @@ const measured: readonly (readonly [entry: string, specifiers: readonly string[]
   ['./indexeddb', ['stepfast', 'stepfast/indexeddb']],
   ['./schedules', ['stepfast', 'stepfast/schedules']],
   ['./encryption', ['stepfast', 'stepfast/encryption']],
-  // A full app: everything that a page can load.
+  // A full app: with IndexedDB and all plug-ins.
   ['./transfer', ['stepfast', 'stepfast/indexeddb', 'stepfast/schedules', 'stepfast/encryption', 'stepfast/transfer']],
 ];
 
