@@ -197,6 +197,25 @@ describe('what is told to who develops', () => {
     await soon(plain.engine.close());
   });
 
+  it.each([
+    ['returns', () => undefined],
+    [
+      'throws',
+      () => {
+        throw new FatalError('no way');
+      },
+    ],
+  ])('R8: which steps are in flight when it %s, though it has looked at them', async (_, end) => {
+    const inside = gate();
+    const { h, engine } = await play(async ({ step }) => {
+      await Promise.race([step.run('slow', () => inside.promise), step.run('fast', () => 1), step.waitForEvent('go')]);
+      end();
+    });
+    expect(h.warnings).toEqual([expect.stringMatching(/ended without awaiting "slow"\. /)]);
+    inside.open();
+    await soon(engine.close());
+  });
+
   it('R8: nor which steps it has not awaited and that have ended since, failed even, and sleeps', async () => {
     const { h, engine } = await play(
       async ({ step }) => {
