@@ -169,7 +169,14 @@ fact('Q2: who does not know what a queue allows keeps to what is said of it', as
   const store = await open();
   const rated = { job: 'rated', queue: 'queue', rate: { limit: 2, perMs } };
   const full = { job: 'full', queue: 'queue', concurrency: 1 };
-  await commit(store, { state: [lanes({ job: 'other', queue: 'other', concurrency: 9 }, rated, full)] });
+  const [before, behind] = ['before', 'behind'].map((job) => ({
+    ...rated,
+    ...full,
+    job,
+    queue: 'other',
+    concurrency: 9,
+  }));
+  await commit(store, { state: [lanes(before!, rated, full, behind!)] });
   await commit(store, { starts: ['a', 'b', 'c'].map((runId) => newRun(runId)) });
   const unknowing = (runId: string, over: Partial<RunChange> = {}) =>
     claim(runId, 0, 'a', { state: running('a', { slot: 'queue' }), defaultConcurrency: 8, ...over });
