@@ -147,7 +147,9 @@ describe('outcomes', () => {
     expect([digestOf([]).isWhole, digestOf([]).isFork, digest(...ends).isWhole]).toEqual([true, false, true]);
     expect(digestOf(entriesOf([{ ...started, forkedFrom: { runId: 'other', before: 'a' } }])).isWhole).toBe(false);
     expect(digest(...ends, retried()).isWhole).toBe(false);
-    expect(digest(done('a'), { kind: 'upgraded', from: 1, to: 2 }).isWhole).toBe(false);
+    const upgraded = { kind: 'upgraded', from: 1, to: 2 } as Given;
+    expect(digest(done('a'), upgraded).isWhole).toBe(false);
+    expect(digest(upgraded, done('a')).isWhole).toBe(true); // all that there is, is of the later code
     expect(digest(done('a'), { kind: 'imported' }).isWhole).toBe(false);
   });
 

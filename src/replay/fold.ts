@@ -126,7 +126,7 @@ export const fold = (digest: Digest, entry: JournalEntry): void => {
       digest.slack += entry.slack;
       break;
     case 'upgraded':
-      digest.isWhole = false;
+      if (digest.shapes.size) digest.isWhole = false; // what was recorded may be of other code
       if (entry.payload !== undefined) digest.payload = entry.payload;
       if (entry.renames?.length) rename(digest, new Map(entry.renames));
       digest.forgotten.push(...(entry.forgets ?? []));

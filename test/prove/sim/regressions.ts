@@ -81,4 +81,8 @@ export const REGRESSIONS: readonly { readonly seed: number; readonly found: stri
     seed: 13_942,
     found: 'a step with the result of its namesake: it had lost a race before a restart whose answer was lost',
   },
+  {
+    seed: 1_018_395,
+    found: 'a race that another function wins: its run was upgraded before it was begun, and taken for one of other code',
+  },
 ];
