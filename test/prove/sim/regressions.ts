@@ -83,6 +83,7 @@ export const REGRESSIONS: readonly { readonly seed: number; readonly found: stri
   },
   {
     seed: 1_018_395,
-    found: 'a race that another function wins: its run was upgraded before it was begun, and taken for one of other code',
+    found:
+      'a race that another function wins: its run was upgraded before it was begun, and taken for one of other code',
   },
 ];
