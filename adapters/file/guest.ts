@@ -5,7 +5,7 @@ import type { RunRow } from '../../src/store/rows.js';
 import { prepare } from './batch.js';
 import type { Disk } from './disk.js';
 import { storeError } from './files.js';
-import { answered, isAsked, type Request, requestNames, send, withdraw } from './inbox.js';
+import { answered, isKnown, type Request, requestNames, send, withdraw } from './inbox.js';
 import { type Acquired, type Holder, type Lock, livingHolder } from './lock.js';
 import type { Owner } from './owner.js';
 
@@ -142,7 +142,7 @@ export function createGuest(options: GuestOptions): Guest {
       await earlier;
       const done = await alone(async () => {
         const outcome = await commitUnderLock(request.batch, request.id);
-        if (!outcome && !isAsked(dir(), request.id)) await send(disk, dir(), request); // its answer is lost
+        if (!outcome && !isKnown(dir(), request.id)) await send(disk, dir(), request); // its answer is lost
         return outcome;
       });
       if (done) return done;

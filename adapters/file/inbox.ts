@@ -10,10 +10,10 @@ import { folderChange } from './watch.js';
 /*
  * Commits of processes that do not own the folder: `inbox/<id>.json` asks, `outbox/<id>.json` answers.
  *
- * The owner commits, answers, and removes the request, in this order: a crash between leaves a request that the next
+ * The owner commits, answers, and removes the request, in this order: a crash before the answer leaves a request that the next
  * owner commits again, and the ids in it (made by the sender) make that the same event or run. A change of the shared
- * state has no such id: in this window, and in no other, an increment counts twice (at least once, spec D8). The sender gives up a
- * request only when its owner is provably dead, and then commits itself. None of these files needs a sync: they matter
+ * state has no such id: in this window, and in no other, an increment counts twice (at least once, spec D8). A request that is
+ * answered is only removed, and who takes the answer removes the request first. The sender gives up a request only when its owner is provably dead, and then commits itself. None of these files needs a sync: they matter
  * to living processes only. The owner's side is in service.ts.
  *
  * B1. What one process asks is committed in the order of asking: it sends one request after the other, so that none is seen
@@ -59,7 +59,7 @@ export const send = (disk: Disk, dir: string, request: Request): Promise<void> =
 
 /** What an owner has said to a request, if it has. */
 async function saidTo(disk: Disk, dir: string, id: string): Promise<CommitOutcome | undefined> {
-  const reply = await takeReply(disk, join(dir, OUTBOX, `${id}.json`));
+  const reply = await takeReply(disk, dir, id);
   if (!reply || 'outcome' in reply) return reply?.outcome;
   const { code, message, place } = reply.error;
   throw new StepfastError(code, message.slice(0, -(code.length + 3)), place);
@@ -71,7 +71,12 @@ export async function withdraw(disk: Disk, dir: string, id: string): Promise<Com
   return saidTo(disk, dir, id);
 }
 
-export const isAsked = (dir: string, id: string): boolean => exists(requestFile(dir, id));
+const answerFile = (dir: string, id: string) => join(dir, OUTBOX, `${id}.json`);
+
+const isAsked = (dir: string, id: string): boolean => exists(requestFile(dir, id));
+
+/** Whether an owner is to see a request yet, or has answered it: the answer comes before the request goes. */
+export const isKnown = (dir: string, id: string): boolean => isAsked(dir, id) || exists(answerFile(dir, id));
 
 /**
  * Waits for what the owner says to a request.
@@ -86,8 +91,7 @@ export async function answered(
   id: string,
   isOwned: () => Promise<boolean>,
 ): Promise<CommitOutcome | undefined> {
-  const answer = join(dir, OUTBOX, `${id}.json`);
-  let isOver = true;
+  let isLost = false;
   try {
     for (;;) {
       // Both asked before the look at the answer: one that came before the death, or before the request was removed, is seen.
@@ -96,21 +100,22 @@ export async function answered(
       const said = await saidTo(disk, dir, id);
       if (said) return said;
       if (!isAlive || !isThere) {
-        isOver = false;
+        isLost = true;
         return undefined; // also when the answer was swept: asking again is harmless
       }
       const changed = folderChange(join(dir, OUTBOX), ANSWER_LOOK_MS);
-      if (exists(answer)) continue; // came before the watch began
+      if (exists(answerFile(dir, id))) continue; // came before the watch began
       await changed;
     }
   } finally {
-    if (isOver) await removeFile(disk, requestFile(dir, id)); // answered, refused, or nobody waits for it any more
+    if (!isLost) await removeFile(disk, requestFile(dir, id)); // nobody waits for it any more
   }
 }
 
-async function takeReply(disk: Disk, answer: string): Promise<Reply | undefined> {
-  const bytes = await readRegular(disk, answer);
+async function takeReply(disk: Disk, dir: string, id: string): Promise<Reply | undefined> {
+  const bytes = await readRegular(disk, answerFile(dir, id));
   if (!bytes) return undefined;
-  await removeFile(disk, answer);
+  await removeFile(disk, requestFile(dir, id)); // first: one without an answer is committed again by the next owner
+  await removeFile(disk, answerFile(dir, id));
   return JSON.parse(bytes.toString('utf8')) as Reply;
 }

@@ -4,7 +4,7 @@ import type { Batch, CommitOutcome } from '../../src/store/batch.js';
 import { FORMAT_VERSION } from '../../src/store/journal.js';
 import { replaceFile, sweep, TEMPORARY } from './atomic-write.js';
 import type { Disk } from './disk.js';
-import { codeOf, isFull, namesIn, readRegular, removeFile, storeError, sumOf } from './files.js';
+import { codeOf, exists, isFull, namesIn, readRegular, removeFile, storeError, sumOf } from './files.js';
 import { INBOX, OUTBOX, type Reply } from './inbox.js';
 import { watchFolder } from './watch.js';
 
@@ -20,6 +20,9 @@ const REQUEST = /^[0-9a-f]{24}\.json$/;
 
 /** `fs.watch` misses changes on some file systems, so the owner also looks by a timer that keeps no process alive. */
 const LOOK_MS = 1_000;
+
+/** Answers whose senders have died would pile up in the outbox of an owner that lives long. */
+const SWEEP_MS = 600_000;
 
 export interface Service {
   /** Handles what is there now. */
@@ -96,6 +99,8 @@ export function serve(
 
   const handle = async (name: string) => {
     const isTold = decided.has(name);
+    // The owner before has answered, and died before it took the request out.
+    if (!isTold && exists(join(dir, OUTBOX, name))) return removeFile(disk, join(dir, INBOX, name));
     const reply = decided.get(name) ?? (await decide(name));
     if (!reply) return;
     decided.set(name, reply);
@@ -136,15 +141,16 @@ export function serve(
   };
 
   const unwatch = watchFolder(join(dir, INBOX), tryLook);
-  const timer = setInterval(tryLook, LOOK_MS);
-  timer.unref();
-  void sweepOld().catch(onError);
+  const trySweep = () => void sweepOld().catch(onError);
+  const timers = [setInterval(tryLook, LOOK_MS), setInterval(trySweep, SWEEP_MS)];
+  for (const timer of timers) timer.unref();
+  trySweep();
   return {
     look,
     async stop() {
       isStopped = true;
       unwatch();
-      clearInterval(timer);
+      timers.forEach(clearInterval);
       await Promise.all(underWay.values());
     },
   };

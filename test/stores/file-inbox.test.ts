@@ -1,13 +1,14 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it, vi } from 'vitest';
+import { replaceFile } from '../../adapters/file/atomic-write.js';
 import { type Disk, nodeDisk } from '../../adapters/file/disk.js';
 import { acquire } from '../../adapters/file/lock.js';
 import { serve } from '../../adapters/file/service.js';
 import type { Batch, CommitOutcome } from '../../src/store/batch.js';
 import type { Store } from '../../src/store/store.js';
 import { freshDir } from './file-folders.js';
-import { committed, dispatchOf, openStore, startOf } from './file-kit.js';
+import { committed, dispatchOf, now, openStore, startOf } from './file-kit.js';
 
 /*
  * Pins: what one process asks of the owner is accepted in the order of asking (spec O3), as on every store: `the oldest`
@@ -128,4 +129,85 @@ it('O3: a burst of one process does not fill the inbox, and is answered as a who
   expect(found).toEqual([...found].sort((a, b) => a - b));
   await guest.close();
   await driver.close();
+});
+
+it('D8, O3: what one owner has answered before it died is not committed again by the next, though it is asked for still', async () => {
+  const dir = freshDir();
+  let takeOut = (): void => undefined;
+  const gate = new Promise<void>((resolve) => {
+    takeOut = resolve;
+  });
+  const slow: Disk = {
+    ...nodeDisk,
+    unlink: async (path) => {
+      if (/[/\\]inbox[/\\]/.test(path)) await gate;
+      await nodeDisk.unlink(path);
+    },
+  };
+  const { store: guest } = await openStore({ dir }, 'use', { disk: slow });
+  const lock = await silentOwner(dir);
+  const counted = committed(guest, { now, state: [{ kind: 'increment', key: 'n', by: 1 }] });
+  await expect.poll(() => asked(dir), { timeout: 10_000 }).toHaveLength(1);
+  const [name] = asked(dir);
+  const outcome = { kind: 'committed', fence: 0, starts: [], events: [], state: [], ended: [], offers: [] };
+  await replaceFile(nodeDisk, join(dir, 'outbox', name!), JSON.stringify({ outcome }), { durable: false });
+  await new Promise((resolve) => setTimeout(resolve, 300)); // it is read
+  await lock.release();
+  const { store: next } = await openStore({ dir, wait: true });
+  await expect.poll(() => asked(dir), { timeout: 10_000 }).toEqual([]);
+  takeOut();
+  expect(await counted).toMatchObject({ kind: 'committed' });
+  expect(await next.state('n')).toBeUndefined();
+  expect(readdirSync(join(dir, 'outbox')).filter((each) => each.endsWith('.json'))).toEqual([]);
+  await guest.close();
+  await next.close();
+});
+
+it('D8, O3: what the next owner has answered, while it was not yet known that there is one, is not asked for again', async () => {
+  const dir = freshDir();
+  let isGated = false;
+  let sent = 0;
+  let goOn = (): void => undefined;
+  const gate = new Promise<void>((resolve) => {
+    goOn = resolve;
+  });
+  const slow: Disk = {
+    ...nodeDisk,
+    link: async (from, to) => {
+      if (isGated) await gate; // it has found nobody, and is about to take the lock
+      await nodeDisk.link(from, to);
+    },
+    rename: (from, to) => {
+      if (/[/\\]inbox[/\\]/.test(to)) sent++;
+      return nodeDisk.rename(from, to);
+    },
+  };
+  const { store: guest } = await openStore({ dir }, 'use', { disk: slow });
+  const lock = await silentOwner(dir);
+  const counted = committed(guest, { now, state: [{ kind: 'increment', key: 'n', by: 1 }] });
+  await expect.poll(() => asked(dir), { timeout: 10_000 }).toHaveLength(1);
+  isGated = true;
+  await lock.release();
+  await new Promise((resolve) => setTimeout(resolve, 500)); // the guest looks, and is held at the gate
+  const { store: next } = await openStore({ dir, wait: true });
+  await expect.poll(() => asked(dir), { timeout: 10_000 }).toEqual([]);
+  goOn();
+  expect((await counted).state).toMatchObject([{ value: 1 }]);
+  await guest.close();
+  expect(sent).toBe(1);
+  expect(await next.state('n')).toMatchObject({ value: 1 });
+  await next.close();
+});
+
+it('answers whose senders have died are swept while their owner lives', async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+  const dir = freshDir();
+  const { store } = await openStore({ dir });
+  const answer = join(dir, 'outbox', 'of-a-dead-process.json');
+  writeFileSync(answer, '{}');
+  utimesSync(answer, 0, 0);
+  vi.advanceTimersByTime(600_000);
+  vi.useRealTimers();
+  await expect.poll(() => existsSync(answer), { timeout: 10_000 }).toBe(false);
+  await store.close();
 });
