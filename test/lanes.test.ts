@@ -197,4 +197,21 @@ describe('what an engine knows of the queues', () => {
     clock.jump(1_010);
     expect([fulls(lanes), [...lanes.stirred]]).toEqual([[], []]);
   });
+
+  it('Q2: a queue that was found full again and again is left alone for a while', () => {
+    const { clock, lanes } = lanesOf();
+    for (let times = 0; times < 8; times++) {
+      lanes.fill('q', 1_010, false);
+      lanes.stir();
+      expect([...lanes.stirred]).toEqual(['q']);
+    }
+    lanes.fill('q', 1_010, false);
+    lanes.stir();
+    expect([fulls(lanes), [...lanes.stirred]]).toEqual([[['q', 1_010]], []]);
+    clock.jump(1_010);
+    expect(fulls(lanes)).toEqual([]);
+    lanes.fill('q', 2_000, false);
+    lanes.stir();
+    expect([...lanes.stirred]).toEqual(['q']);
+  });
 });

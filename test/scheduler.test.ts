@@ -356,6 +356,50 @@ describe('queues', () => {
     return { engine: h.engine(define), define, ends, log };
   };
 
+  it('Q2, R8: what a handler asks for while it waits for an event as well, and its queue is full, is done once there is a slot', async () => {
+    const h = hands();
+    const inside = gate();
+    const engine = h.engine((stepfast) => {
+      stepfast.job('holds', { queue: queue(1) }, ({ step }) => step.run('a', () => inside.promise));
+      stepfast.job('waits', { queue: queue(1) }, ({ step }) => {
+        const late = settle(20).then(() => step.run('b', () => 'late'));
+        return Promise.race([step.waitForEvent('go'), late]);
+      });
+    });
+    const run = await engine.start('waits', undefined, { id: 'r' });
+    await engine.start('holds', undefined, { id: 'holder' });
+    await settle();
+    expect(statuses(h, 'holder', 'r')).toEqual(['running', 'queued']);
+    inside.open();
+    expect(await soon(run.result())).toBe('late');
+    await soon(engine.close());
+  });
+
+  it('Q2: contexts do not call each other for a run that awaits something else, as long as its queue is full', async () => {
+    const h = hands();
+    const inside = gate();
+    const define = (stepfast: Stepfast) => {
+      stepfast.job('holds', { queue: queue(1) }, ({ step }) => step.run('a', () => inside.promise));
+      stepfast.job('waits', { queue: queue(1) }, async ({ step }) => {
+        // Longer than it takes to be claimed: until then it waits.
+        const late = settle(20).then(() => step.run('b', () => 1));
+        await Promise.race([step.waitForEvent('go'), late]);
+      });
+    };
+    const [holder, ...others] = [h.engine(define), h.engine(define), h.engine(define)];
+    await holder!.start('holds', undefined, { id: 'holder' });
+    await settle();
+    await Promise.all(others.map((each) => each.ready()));
+    await others[0]!.start('waits', undefined, { id: 'r' });
+    await settle(2_000);
+    expect([holder!, ...others].flatMap(({ own }) => own.batches).length).toBeLessThan(100);
+    inside.open();
+    await settle();
+    await h.advance(LIVENESS_MS);
+    expect(statuses(h, 'holder', 'r')).toEqual(['completed', 'completed']);
+    for (const each of [holder!, ...others]) await soon(each.close());
+  });
+
   it('Q2: so many go at once; a slot that becomes free is taken at once, by the oldest', async () => {
     const h = hands();
     const { engine, ends, log } = working(h, 2);

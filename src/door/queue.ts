@@ -132,11 +132,20 @@ export function placeOf(
   return { delayMs: 0, unique: { key: keyOf('singleton', key), until: 'end' } };
 }
 
+/**
+ * So often a queue that counts as full is tried because others have committed something. Where what they commit is that they have
+ * found it full as well, they would call each other for as long as it is.
+ */
+const MAX_REFUSALS = 8;
+
 export type Lanes = ReturnType<typeof createLanes>;
 
 /** What an engine knows of the queues: what its jobs say of them, and which are full for a while. */
 export function createLanes(jobs: ReadonlyMap<string, AnyJob>, clock: Clock) {
-  const full = new Map<string, { readonly until: number; readonly since: number; readonly isRate: boolean }>();
+  const full = new Map<
+    string,
+    { readonly until: number; readonly since: number; readonly isRate: boolean; readonly refusals: number }
+  >();
   /** Queues of which one slot may be free again. */
   const stirred = new Set<string>();
   const clear = (queue: string) => {
@@ -174,7 +183,7 @@ export function createLanes(jobs: ReadonlyMap<string, AnyJob>, clock: Clock) {
     },
     /** Until then the queue counts as full: others hold its slots, or its rate is used up. */
     fill(queue: string, until: number, isRate: boolean) {
-      full.set(queue, { until, since: clock.now(), isRate });
+      full.set(queue, { until, since: clock.now(), isRate, refusals: (full.get(queue)?.refusals ?? 0) + 1 });
       stirred.delete(queue);
     },
     /** A slot of ours is free, or one was given to us: what was thought of others is over. True: something was. */
@@ -185,7 +194,7 @@ export function createLanes(jobs: ReadonlyMap<string, AnyJob>, clock: Clock) {
     },
     /** Other contexts have committed something, perhaps the end of what held a slot: one run at a time finds out. */
     stir() {
-      for (const [queue, { isRate }] of full) if (!isRate) stirred.add(queue);
+      for (const [queue, { isRate, refusals }] of full) if (!isRate && refusals <= MAX_REFUSALS) stirred.add(queue);
     },
     stirred,
     /** Queues that count as full, and until when. Not by a clock that has been set back since (spec Q4). */

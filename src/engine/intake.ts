@@ -196,9 +196,8 @@ export function createIntake(options: IntakeOptions) {
     /** The registrations have changed: what they say of their queues may be new to the store. */
     registered: () => void registrations++,
     later,
-    /** A slot of ours is free: due work that was left for want of one is looked for. */
-    freed({ row }: Driver): void {
-      lanes.freed(row().queue);
+    /** There is room here for another run: due work that was left for want of it is looked for. */
+    freed(): void {
       isFreed = true;
       if (hasMore) look();
     },

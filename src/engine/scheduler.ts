@@ -83,16 +83,19 @@ export function createScheduler(options: SchedulerOptions) {
     isIdle: () => !intake.isLooking() && ![...drivers.values()].some((driver) => driver.isActive()),
   });
 
-  const freed = (driver: Driver) => {
-    intake.freed(driver);
+  const freed = () => {
+    intake.freed();
     sweep.poke();
   };
+  /** What was thought of a queue ends with a slot that was held here, and with nothing else. */
+  const gaveBack = (row: RunRow | undefined) => row?.slot !== undefined && lanes.freed(row.slot);
   const stopChildren = (runId: string) => stopFamily(drivers, runId, options.changed);
 
   const host: DriverHost = {
     ...options,
     late: createLateness(),
     async commit(run, parts) {
+      const before = drivers.get(run.runId)?.row();
       let outcome: CommitOutcome;
       try {
         outcome = await store.commit(Object.assign({ now: clock.now(), run }, parts));
@@ -105,6 +108,7 @@ export function createScheduler(options: SchedulerOptions) {
         const { retryAt = clock.now() + LIVENESS_MS } = outcome;
         lanes.fill(run.state!.slot!, retryAt, outcome.retryAt !== undefined);
       }
+      if (outcome.kind === 'committed' && run.state && run.state.slot === undefined) gaveBack(before);
       if (outcome.kind === 'committed' && run.raise && run.state?.slot !== undefined && lanes.freed(run.state.slot))
         look();
       const end =
@@ -124,7 +128,7 @@ export function createScheduler(options: SchedulerOptions) {
       alarm.ring(driver.nextAt());
       if (!driver.isActive()) {
         unfit.fits(driver.runId);
-        freed(driver);
+        freed();
       }
       intake.shows(driver);
       if (replaced.has(driver.runId) && !driver.isActive()) retire(driver);
@@ -135,8 +139,9 @@ export function createScheduler(options: SchedulerOptions) {
       replaced.delete(driver.runId);
       intake.shows(driver);
       if (why === 'lost') look();
-      if (why === 'no-slot') intake.left(driver.row().queue);
-      else freed(driver);
+      if (why === 'no-slot') return intake.left(driver.row().queue);
+      gaveBack(driver.row());
+      freed();
     },
     idle: unfit.idle,
     blocked(row, error, journal) {

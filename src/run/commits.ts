@@ -3,7 +3,7 @@ import type { StepfastError } from '../errors.js';
 import { LIMITS } from '../limits.js';
 import { digestOf, extend } from '../replay/digest.js';
 import type { CommitOutcome, RunChange } from '../store/batch.js';
-import { isLeftOver } from '../store/due.js';
+import { isDue, isLeftOver } from '../store/due.js';
 import type { JournalEntry } from '../store/journal.js';
 import type { RunRow, RunState } from '../store/rows.js';
 import { rowWith } from '../store/transition/scope.js';
@@ -90,8 +90,9 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
       rebuild();
       run.isStirred = true;
     } else {
-      // Left as held by us, nobody would look at it again as long as we live.
-      if (outcome.kind === 'no-slot' && run.isOwner && run.row.unsettled) await letGo(clock.now(), []);
+      // Left as held by us, or as waiting for what its handler waits for no more, nobody would look at it again.
+      const isFound = !run.row.unsettled && isDue(run.row, at);
+      if (outcome.kind === 'no-slot' && run.isOwner && !isFound) await letGo(clock.now(), []);
       leave(outcome.kind === 'no-slot' ? 'no-slot' : 'lost');
     }
     return false;

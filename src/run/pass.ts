@@ -152,7 +152,7 @@ export function createPass({ host, run, job, abort, opened, made, pump }: PassOp
     const names = new Set(kind === 'threw' ? inFlight : [...unheard.values(), ...inFlight]);
     if (names.size)
       platform.warn(
-        `Job "${jobName}" ended without awaiting "${[...names].join('", "')}". Steps are finished first, sleeps withdrawn; results and failures go unused.`,
+        `Job "${jobName}" ended ${kind === 'threw' ? 'before the end of' : 'without awaiting'} "${[...names].join('", "')}". Steps are finished first, sleeps withdrawn; results and failures go unused.`,
       );
   };
 

@@ -98,6 +98,6 @@ export const checkText = (value: unknown, option: string, code: ErrorCode): void
 export function checkKey(key: unknown, warn: (message: string) => void): void {
   const wanted = 'a text that is not empty, or leave it out';
   check(key === undefined || isText(key, Infinity), 'correlationKey', key, wanted, 'INVALID_KEY');
-  if (key !== undefined && /undefined|null|NaN|\[object/.test(key))
+  if (key !== undefined && /undefined|null|NaN(?!\w)|\[object/.test(key))
     warn(`The correlation key ${quoted(key)} looks like a value that was missing.`);
 }

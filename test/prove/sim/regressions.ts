@@ -86,4 +86,5 @@ export const REGRESSIONS: readonly { readonly seed: number; readonly found: stri
     found:
       'a race that another function wins: its run was upgraded before it was begun, and taken for one of other code',
   },
+  { seed: 4_007_442, found: 'contexts that call each other without end, for a run that finds its queue full' },
 ];
