@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { HandlerContext, JobOptions, Stepfast } from '../src/index.js';
 import { StepfastError } from '../src/index.js';
-import { codeOf, gate, hands, kindsOf, never, settle, soon } from './hand-kit.js';
+import { codeOf, gate, hands, kindsOf, never, play, settle, soon } from './hand-kit.js';
 
 // Pins: the handler of a run, brought to where the facts are in one round (spec R5, R8, R11, R12): what is recorded beside its
 // end or its fault, what is not, and in which commit.
@@ -12,13 +12,6 @@ const job =
   (handler: (context: Context) => unknown, options: JobOptions = {}) =>
   (stepfast: Stepfast) =>
     stepfast.job('job', options, handler as never);
-async function play(handler: (context: Context) => unknown, options: JobOptions = {}, engineOptions: object = {}) {
-  const h = hands();
-  const engine = h.engine(job(handler, options), engineOptions);
-  const run = await engine.start('job', 'p', { id: 'r' });
-  await settle();
-  return { h, engine, run };
-}
 const statusOf = (h: World) => h.row('r')!.status;
 const ended = (h: World) => h.journal('r').flatMap((entry) => (entry.kind === 'step-completed' ? [entry.id[0]] : []));
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { HandlerContext, JobOptions, Stepfast } from '../src/index.js';
 import type { Batch } from '../src/store/batch.js';
-import { codeOf, gate, hands, kindsOf, never, settle, soon } from './hand-kit.js';
+import { codeOf, gate, hands, kindsOf, left, never, settle, soon } from './hand-kit.js';
 
 // Pins: what one round makes of a run (spec R11, D4, Q2, F5): whether it is claimed, what its row says while it is at work, and
 // which functions are entered behind it.
@@ -276,12 +276,7 @@ describe('what the row says while its run is at work', () => {
   });
 
   it('R11, O6: one that begins anew is, and is of the later version at once', async () => {
-    const h = hands();
-    const first = h.engine(job(({ step }) => step.waitForEvent('go')));
-    await first.start('job', 'p', { id: 'r' });
-    await settle();
-    await soon(first.close());
-    await h.engine().dispatch('go');
+    const h = await left(({ step }) => step.waitForEvent('go'));
     const second = h.engine(job(({ step }) => step.waitForEvent('anew'), { version: 2, upgrade: 'restart' }));
     await second.ready();
     await settle();

@@ -4,8 +4,6 @@ import { away, codeOf, gate, hands, kindsOf, never, settle, soon } from './hand-
 
 // Pins: what becomes of a run in memory when the answer to a commit is late or lost (spec D3, D5).
 
-const _LEASE_MS = 15_000;
-
 describe('a commit whose answer was lost', () => {
   it('F9, O1: is not taken for the claim of a run that was ended from outside meanwhile, and names its owner', async () => {
     const h = hands();

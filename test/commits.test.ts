@@ -5,7 +5,6 @@ import { codeOf, gate, hands, holds, kindsOf, never, settle, soon } from './hand
 
 // Pins: what becomes of a run in memory when a commit does not happen (spec D3, D5), and what the store is not asked for.
 
-const _LEASE_MS = 15_000;
 const of = (runId: string) => (batch: Batch) => batch.run?.runId === runId;
 
 describe('whichever commit of a run fails', () => {

@@ -80,17 +80,22 @@ export const isConfirmation = ({ run }: Batch) => run !== undefined && !run.appe
 
 export type World = ReturnType<typeof hands>;
 
+type Handler = (context: HandlerContext<string>) => unknown;
+
 /** A run `r` of a job with this handler, as far as it comes by itself. */
-export async function play(
-  handler: (context: HandlerContext<string>) => unknown,
-  options: JobOptions = {},
-  engineOptions: Partial<EngineOptions> = {},
-) {
+export async function play(handler: Handler, options: JobOptions = {}, engineOptions: Partial<EngineOptions> = {}) {
   const h = hands();
   const engine = h.engine((stepfast) => stepfast.job('job', options, handler as never), engineOptions);
   const run = await engine.start('job', 'p', { id: 'r' });
   await settle();
   return { h, engine, run };
+}
+/** The run `r` as code of before has left it, waiting for what never comes; it is looked at again at once. */
+export async function left(handler: Handler) {
+  const { h, engine } = await play(handler);
+  await soon(engine.close());
+  await h.engine().dispatch('go');
+  return h;
 }
 /** Of the run `r`: its entries of this kind. */
 export const entriesOf = (h: World, kind: string) =>

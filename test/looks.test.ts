@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { defineJob, FatalError, type HandlerContext, type Stepfast, StepfastError } from '../src/index.js';
-import { away, codeOf, gate, type HandStore, hands, kindsOf, never, settle, soon } from './hand-kit.js';
+import { away, codeOf, gate, type HandStore, hands, kindsOf, left, never, settle, soon } from './hand-kit.js';
 
 // Pins: what a look for work costs and what becomes of what it finds (spec Q4, R5, O1, O6): no look for nothing, no reading of
 // what is known, and an engine that closes or is outdated meanwhile.
@@ -48,17 +48,10 @@ describe('no look is made', () => {
   });
 
   it('R5: for one that does not fit, which is not read again as long as it stays as it is', async () => {
-    const h = hands();
-    const first = h.engine(
-      job(async ({ step }) => {
-        await step.run('a', () => 1);
-        await step.waitForEvent('go');
-      }),
-    );
-    await first.start('job', 'p', { id: 'r' });
-    await settle();
-    await soon(first.close());
-    await h.engine().dispatch('go');
+    const h = await left(async ({ step }) => {
+      await step.run('a', () => 1);
+      await step.waitForEvent('go');
+    });
     const second = h.engine(job(({ step }) => step.sleep('a', '1h')));
     await second.ready();
     await settle();

@@ -1,30 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import type { HandlerContext, Stepfast, StepfastError } from '../src/index.js';
 import { LIMITS } from '../src/limits.js';
-import { gate, hands, never, settle, soon } from './hand-kit.js';
+import { gate, hands, left, never, play, settle, soon, type World } from './hand-kit.js';
 
 // Pins: the handler of a run in trouble (spec R5, R7, R11): how a fault of its code is told, what is kept beside one, what
 // replay goes on without, and what a handler may do that was dropped and still runs.
 
 type Context = HandlerContext<string>;
-type World = ReturnType<typeof hands>;
 type Handler = (context: Context) => unknown;
 const job = (handler: Handler) => (stepfast: Stepfast) => stepfast.job('job', handler as never);
 
-async function play(handler: Handler, replay?: 'always') {
-  const h = hands();
-  const engine = h.engine(job(handler), replay && { replay });
-  const run = await engine.start('job', 'p', { id: 'r' });
-  await settle();
-  return { h, engine, run };
-}
-/** The run `r` as code of before has left it, waiting for what never comes; it is looked at again at once. */
-async function left(handler: Handler) {
-  const { h, engine } = await play(handler);
-  await soon(engine.close());
-  await h.engine().dispatch('go');
-  return h;
-}
 const taken = async (h: World, handler: Handler) => {
   const engine = h.engine(job(handler));
   await engine.ready();
@@ -166,14 +151,18 @@ describe('replay that stands still', () => {
   it('R7: a step in flight since before a pass comes behind what was recorded since, whatever else is asked for', async () => {
     const [inside, outside] = [gate(), gate()];
     let passes = 0;
-    const { h, engine } = await play(async ({ step }) => {
-      const isFirst = ++passes === 1;
-      const loser = step.run('loser', () => inside.promise.then(() => 'loser'));
-      const winner = (isFirst ? Promise.resolve() : outside.promise).then(() => step.run('winner', () => 'winner'));
-      // In the place of the winner: as many are asked for as when that was recorded.
-      if (!isFirst) void step.run('new', () => 'new');
-      return [await Promise.race([loser, winner]), await loser];
-    }, 'always');
+    const { h, engine } = await play(
+      async ({ step }) => {
+        const isFirst = ++passes === 1;
+        const loser = step.run('loser', () => inside.promise.then(() => 'loser'));
+        const winner = (isFirst ? Promise.resolve() : outside.promise).then(() => step.run('winner', () => 'winner'));
+        // In the place of the winner: as many are asked for as when that was recorded.
+        if (!isFirst) void step.run('new', () => 'new');
+        return [await Promise.race([loser, winner]), await loser];
+      },
+      {},
+      { replay: 'always' },
+    );
     expect([passes > 1, h.kinds('r')]).toEqual([true, expect.arrayContaining(['step-completed'])]);
     inside.open();
     await settle();
@@ -187,13 +176,17 @@ describe('replay that stands still', () => {
   it('R7: nor does one come before a value that was made when it was asked for', async () => {
     const [inside, outside, last] = [gate(), gate(), gate()];
     let passes = 0;
-    const { h, engine } = await play(async ({ step }) => {
-      const before = ++passes === 1 ? Promise.resolve() : outside.promise;
-      void before.then(() => step.run('beside', () => last.promise));
-      const slow = step.run('slow', () => inside.promise.then(() => 'slow'));
-      const won = await Promise.race([slow, step.now().then(() => 'value')]);
-      return [await step.run(`act on ${won}`, () => last.promise.then(() => won)), await slow];
-    }, 'always');
+    const { h, engine } = await play(
+      async ({ step }) => {
+        const before = ++passes === 1 ? Promise.resolve() : outside.promise;
+        void before.then(() => step.run('beside', () => last.promise));
+        const slow = step.run('slow', () => inside.promise.then(() => 'slow'));
+        const won = await Promise.race([slow, step.now().then(() => 'value')]);
+        return [await step.run(`act on ${won}`, () => last.promise.then(() => won)), await slow];
+      },
+      {},
+      { replay: 'always' },
+    );
     expect(passes).toBeGreaterThan(1);
     for (const each of [inside, outside, last]) {
       each.open();
@@ -272,15 +265,19 @@ describe('a handler that was dropped and still runs', () => {
   it('V3, R6: says nothing any more, and is told of to nobody', async () => {
     const outside = gate();
     let passes = 0;
-    const { h, engine } = await play(async ({ step, log }) => {
-      const pass = ++passes;
-      const later = outside.promise.then(() => {
-        log.info(`of pass ${pass}`);
-        return step.run('b', () => 1);
-      });
-      await step.run('a', () => 1);
-      await Promise.all([step.waitForEvent('go'), later]);
-    }, 'always');
+    const { h, engine } = await play(
+      async ({ step, log }) => {
+        const pass = ++passes;
+        const later = outside.promise.then(() => {
+          log.info(`of pass ${pass}`);
+          return step.run('b', () => 1);
+        });
+        await step.run('a', () => 1);
+        await Promise.all([step.waitForEvent('go'), later]);
+      },
+      {},
+      { replay: 'always' },
+    );
     expect(passes).toBe(2);
     outside.open();
     await settle();

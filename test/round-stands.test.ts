@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { JobOptions, StepContext, Stepfast } from '../src/index.js';
 import { LIMITS } from '../src/limits.js';
-import { entriesOf, gate, hands, kindsOf, never, settle, soon, unfit, type World } from './hand-kit.js';
+import { entriesOf, gate, hands, kindsOf, left, never, settle, soon, unfit, type World } from './hand-kit.js';
 
 // Pins: rounds of runs that do not go on as they did: after a crash, with other code, while they stand still (spec F5, O6, R5).
 
@@ -62,17 +62,10 @@ describe('a run that was interrupted', () => {
 
 describe('code that does not fit', () => {
   it('R5: blocks the run where it stands, and says whose fault it is; what fits goes on', async () => {
-    const h = hands();
-    const first = h.engine((stepfast) =>
-      stepfast.job('job', async ({ step }) => {
-        await step.run('a', () => 1);
-        await step.waitForEvent('go');
-      }),
-    );
-    await first.start('job', undefined, { id: 'r' });
-    await settle();
-    await soon(first.close());
-    await h.engine().dispatch('go');
+    const h = await left(async ({ step }) => {
+      await step.run('a', () => 1);
+      await step.waitForEvent('go');
+    });
     const second = h.engine((stepfast) => stepfast.job('job', ({ step }) => step.sleep('a', '1h')));
     await second.ready();
     await settle();
@@ -124,19 +117,12 @@ describe('code that does not fit', () => {
 
 describe('code of a later version', () => {
   const upgrading = async (options: JobOptions) => {
-    const h = hands();
     const log: string[] = [];
-    const first = h.engine((stepfast) =>
-      stepfast.job('job', async ({ step, log: say }) => {
-        say.info('old');
-        await step.run('a', () => void log.push('a'), { undo: () => void log.push('undo a') });
-        await step.waitForEvent('go');
-      }),
-    );
-    await first.start('job', 'p', { id: 'r' });
-    await settle();
-    await soon(first.close());
-    await h.engine().dispatch('go');
+    const h = await left(async ({ step, log: say }) => {
+      say.info('old');
+      await step.run('a', () => void log.push('a'), { undo: () => void log.push('undo a') });
+      await step.waitForEvent('go');
+    });
     const second = h.engine((stepfast) =>
       stepfast.job('job', { version: 2, ...options }, async ({ step, payload, run }) => {
         await step.run('a', () => void log.push('a again'), { undo: () => void log.push('undo a') });
@@ -173,18 +159,11 @@ describe('code of a later version', () => {
 
 describe('a run that stands still', () => {
   it('R7: goes on without what its code does not ask for any more, and says so', async () => {
-    const h = hands();
-    const first = h.engine((stepfast) =>
-      stepfast.job('job', async ({ step }) => {
-        await step.run('a', () => 'a');
-        await step.run('b', () => 'b');
-        await step.waitForEvent('go');
-      }),
-    );
-    await first.start('job', undefined, { id: 'r' });
-    await settle();
-    await soon(first.close());
-    await h.engine().dispatch('go');
+    const h = await left(async ({ step }) => {
+      await step.run('a', () => 'a');
+      await step.run('b', () => 'b');
+      await step.waitForEvent('go');
+    });
     const second = h.engine((stepfast) =>
       stepfast.job('job', async ({ step }) => {
         const b = await step.run('b', () => 'b again');

@@ -5,7 +5,6 @@ import { away, codeOf, gate, hands, kindsOf, never, settle, soon, unfit, type Wo
 
 // Pins: whose run it is that is found (spec O1, F5), and what becomes of runs whose code, parent or store is gone (F9, O6, S8).
 
-const _LIVENESS_MS = 3_000;
 const statuses = (h: World, ...ids: string[]) => ids.map((id) => h.row(id)!.status);
 
 describe('whose run it is', () => {
