@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { checkEvent, defineEvent, eventName } from '../src/door/event.js';
+import { checkEvent, defineEvent } from '../src/door/event.js';
 import { checkJob, checkSchema, defineJob, type SchemaIssue, sayIssues, validate } from '../src/door/job.js';
 import { checkQueue } from '../src/door/queue.js';
 import { perform } from '../src/store/transition/work.js';
+import { nameOf } from '../src/values/kinds.js';
 
 // Pins: what users define, jobs, events and queues: what is taken, and of what is refused which option of which job is
 // named, and what to give (spec B); what schemas say (spec R11).
@@ -168,8 +169,8 @@ describe('an event', () => {
   });
 
   it('is given by its name or by its definition', () => {
-    expect([eventName('paid'), eventName(defineEvent('paid', schema()))]).toEqual(['paid', 'paid']);
-    for (const none of [null, undefined, 5]) expect(eventName(given(none))).toBe(none);
+    expect([nameOf('paid'), nameOf(defineEvent('paid', schema()))]).toEqual(['paid', 'paid']);
+    for (const none of [null, undefined, 5]) expect(nameOf(given(none))).toBe(none);
   });
 });
 

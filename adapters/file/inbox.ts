@@ -13,8 +13,9 @@ import { folderChange } from './watch.js';
  * The owner commits, answers, and removes the request, in this order: a crash before the answer leaves a request that the next
  * owner commits again, and the ids in it (made by the sender) make that the same event or run. A change of the shared
  * state has no such id: in this window, and in no other, an increment counts twice (at least once, spec D8). A request that is
- * answered is only removed, and who takes the answer removes the request first. The sender gives up a request only when its owner is provably dead, and then commits itself. None of these files needs a sync: they matter
- * to living processes only. The owner's side is in service.ts.
+ * answered is only removed, and who takes the answer removes the request first. The sender gives up a request only when its
+ * owner is provably dead, and then commits itself. None of these files needs a sync: they matter to living processes only. The
+ * owner's side is in service.ts.
  *
  * B1. What one process asks is committed in the order of asking: it sends one request after the other, so that none is seen
  *     before an earlier one, their names sort in that order, and the owner commits in the order of the names.
@@ -91,7 +92,6 @@ export async function answered(
   id: string,
   isOwned: () => Promise<boolean>,
 ): Promise<CommitOutcome | undefined> {
-  let isLost = false;
   try {
     for (;;) {
       // Both asked before the look at the answer: one that came before the death, or before the request was removed, is seen.
@@ -99,16 +99,14 @@ export async function answered(
       const isThere = isAsked(dir, id);
       const said = await saidTo(disk, dir, id);
       if (said) return said;
-      if (!isAlive || !isThere) {
-        isLost = true;
-        return undefined; // also when the answer was swept: asking again is harmless
-      }
+      if (!isAlive || !isThere) return undefined; // also when the answer was swept: asking again is harmless
       const changed = folderChange(join(dir, OUTBOX), ANSWER_LOOK_MS);
       if (exists(answerFile(dir, id))) continue; // came before the watch began
       await changed;
     }
-  } finally {
-    if (!isLost) await removeFile(disk, requestFile(dir, id)); // nobody waits for it any more
+  } catch (error) {
+    await removeFile(disk, requestFile(dir, id)); // nobody waits for it any more
+    throw error;
   }
 }
 

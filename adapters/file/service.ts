@@ -98,15 +98,16 @@ export function serve(
   };
 
   const handle = async (name: string) => {
+    const [request, answer] = [join(dir, INBOX, name), join(dir, OUTBOX, name)];
     const isTold = decided.has(name);
     // The owner before has answered, and died before it took the request out.
-    if (!isTold && exists(join(dir, OUTBOX, name))) return removeFile(disk, join(dir, INBOX, name));
+    if (!isTold && exists(answer)) return removeFile(disk, request);
     const reply = decided.get(name) ?? (await decide(name));
     if (!reply) return;
     decided.set(name, reply);
     try {
-      await replaceFile(disk, join(dir, OUTBOX, name), JSON.stringify(reply), { durable: false });
-      await removeFile(disk, join(dir, INBOX, name));
+      await replaceFile(disk, answer, JSON.stringify(reply), { durable: false });
+      await removeFile(disk, request);
       decided.delete(name);
     } catch (error) {
       if (!isTold) throw unanswered(name, error);

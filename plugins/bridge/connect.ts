@@ -1,5 +1,5 @@
 import type { DispatchOptions } from '../../src/door/dispatch.js';
-import { checkEvent, type EventType, eventName } from '../../src/door/event.js';
+import { checkEvent, type EventType } from '../../src/door/event.js';
 import type { AnyJob } from '../../src/door/job.js';
 import { recordedAs, type StartOptions } from '../../src/door/start.js';
 import type { Stepfast } from '../../src/engine/engine.js';
@@ -12,6 +12,7 @@ import type { RunSnapshot } from '../../src/run/inspect.js';
 import { isPromise } from '../../src/store/transition/work.js';
 import { check, checkClock, checkName, checkOptions, checkText, quoted } from '../../src/values/check.js';
 import type { Duration } from '../../src/values/duration.js';
+import { nameOf } from '../../src/values/kinds.js';
 import { type Calls, createCalls } from './calls.js';
 import { systemClock } from './clock.js';
 import { isNote, removeNotes, writeNotes, writtenNotes } from './notes.js';
@@ -52,8 +53,6 @@ const jobsStay = (what: string) =>
     what,
     'Define and register jobs where the engine is, and start them by name, or by the job itself, from here',
   );
-
-const nameOf = (job: string | AnyJob) => (typeof job === 'object' && job ? job.name : job);
 
 /** Tells the engine's side about handles that nobody holds any more. */
 const createHandles = ({ calls, packer, report, ask }: Remote) => {
@@ -241,7 +240,7 @@ export function connectStepfast(port: BridgePort, options: ConnectOptions = {}):
     }) as Stepfast['start'],
     dispatch: (async (event: string | EventType, payload?: unknown, given?: DispatchOptions) => {
       checkEvent(event);
-      const name = eventName(event);
+      const name = nameOf(event);
       const schema = typeof event === 'object' ? event.schema : undefined;
       const recording = recordedAs(packer.codec, schema, payload, `payload of event "${name}"`);
       const said = isPromise(recording) ? await recording : recording; // calls are sent in their order, if they can

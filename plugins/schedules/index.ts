@@ -4,7 +4,7 @@ import type { Plugin, PluginHost } from '../../src/engine/plugin.js';
 import type { Schedule, Scheduled, ScheduleOptions, ScheduleStartOptions } from '../../src/engine/words.js';
 import { isStepfastError, StepfastError } from '../../src/errors.js';
 import { check, checkName, checkOptions } from '../../src/values/check.js';
-import { isObject } from '../../src/values/kinds.js';
+import { isObject, nameOf } from '../../src/values/kinds.js';
 import { type Clockwork, createClockwork } from './clockwork.js';
 import { type CronClass, ruleOf } from './rule.js';
 
@@ -78,7 +78,7 @@ const declaring =
     if (clockwork.isClosed()) throw new StepfastError('CLOSED', 'This engine is closed. Create a new one to go on.');
     checkName(name, 'a schedule');
     const rule = ruleOf(when, cron, () => new Promise<void>(platform.hop));
-    const job = isObject(given) ? given.name : given;
+    const job = nameOf(given);
     checkName(job, 'a job');
     check(isObject(options), 'The options of schedule', options, 'an object');
     for (const [option, value] of Object.entries(options)) {

@@ -4,7 +4,8 @@ import type { Batch, CommitOutcome, RunChange } from '../store/batch.js';
 import { checkKey, checkOptions, checkText, quoted } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
 import { type Duration, positiveMs } from '../values/duration.js';
-import { checkEvent, type EventType, eventName } from './event.js';
+import { nameOf } from '../values/kinds.js';
+import { checkEvent, type EventType } from './event.js';
 import { conflict, lostBy, recordedAs } from './start.js';
 
 /*
@@ -76,7 +77,7 @@ export function createDispatch({ platform, codec, commit, look }: DispatchHost) 
     options: DispatchOptions = {},
     inner: DispatchInner = {},
   ): Promise<Receipt> => {
-    const name = eventName(event);
+    const name = nameOf(event);
     const { ttlMs } = checkDispatch(event, options, platform);
     const { correlationKey, idempotencyKey, runId } = options;
     const schema = typeof event === 'object' ? event.schema : undefined;

@@ -1,5 +1,5 @@
 import { checkName } from '../values/check.js';
-import { isObject } from '../values/kinds.js';
+import { nameOf } from '../values/kinds.js';
 import { checkSchema, type StandardSchema } from './job.js';
 
 /** An event with a schema: accepted wherever an event's name is. Create one with `defineEvent`. */
@@ -30,11 +30,8 @@ export function defineEvent<Payload, Input, Name extends string = string>(
   return { name, schema };
 }
 
-/** The name of an event, however it is given. Not checked. */
-export const eventName = (given: string | EventType): string => (isObject(given) ? given.name : given);
-
 /** Refuses what is no event: a name, or what `defineEvent` returned. Without a schema, it would pass for a checked one. */
 export function checkEvent(event: string | EventType): void {
-  checkName(eventName(event), 'an event');
+  checkName(nameOf(event), 'an event');
   if (typeof event === 'object') checkSchema(event.schema, `The schema of event "${event.name}"`);
 }

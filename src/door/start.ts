@@ -9,7 +9,7 @@ import type { Codec } from '../values/codec.js';
 import { type Duration, durationMs, instantMs } from '../values/duration.js';
 import { fingerprintOf } from '../values/fingerprint.js';
 import type { Json } from '../values/json.js';
-import { isObject } from '../values/kinds.js';
+import { nameOf } from '../values/kinds.js';
 import { checkRetry, type RetryOptions } from '../values/retry.js';
 import { sameJson } from '../values/same.js';
 import { type AnyJob, type StandardSchema, validate } from './job.js';
@@ -187,7 +187,7 @@ export function createStart({ platform, codec, jobs, commit, load, look }: Start
     options: StartOptions = {},
     inner: StartInner = {},
   ): Promise<Started> => {
-    const name = isObject(given) ? given.name : given;
+    const name = nameOf(given);
     checkName(name, 'a job');
     checkStart(options);
     const job = jobs.get(name);

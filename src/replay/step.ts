@@ -1,5 +1,5 @@
 import { checkDispatch, type Dispatch, type DispatchOptions } from '../door/dispatch.js';
-import { type EventType, eventName } from '../door/event.js';
+import type { EventType } from '../door/event.js';
 import type { AnyJob } from '../door/job.js';
 import { CHILD_OPTIONS, checkStart, type Start } from '../door/start.js';
 import { EventTimeoutError, isStepfastError, StepError, StepfastError } from '../errors.js';
@@ -8,7 +8,7 @@ import type { MadeWord, OutcomeEntry } from '../store/journal.js';
 import { check, checkName, checkOptions, checkPlain, quoted } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
 import { durationMs, instantMs, positiveMs } from '../values/duration.js';
-import { isObject } from '../values/kinds.js';
+import { nameOf } from '../values/kinds.js';
 import { checkRetry } from '../values/retry.js';
 import type { Command, FunctionCommand, InnerContext, StepContext } from './command.js';
 import type { ChildOptions, Step } from './language.js';
@@ -173,7 +173,7 @@ export function createStep({ host, replay, undoable, unheard }: StepPass): Step 
 
   /** A child run under a key of this very step: however often the step is repeated, it is one child. */
   const child = (kind: 'call' | 'start', job: string | AnyJob, payload: unknown, options?: ChildOptions) => {
-    const jobName = isObject(job) ? job.name : job;
+    const jobName = nameOf(job);
     const { name = jobName, ...start } = copyOf(options);
     return entered(name, () => {
       checkName(jobName, 'a job');
@@ -262,7 +262,7 @@ export function createStep({ host, replay, undoable, unheard }: StepPass): Step 
         return () => at;
       }),
     dispatch: ((event: string | EventType, payload?: unknown, given?: DispatchOptions & { readonly name?: string }) => {
-      const { name = eventName(event), ...options } = copyOf(given);
+      const { name = nameOf(event), ...options } = copyOf(given);
       return entered(name, () => {
         checkPlain(given, 'The options of step.dispatch');
         checkDispatch(event, options, platform, ['name']);

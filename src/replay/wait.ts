@@ -1,9 +1,10 @@
-import { type EventType, eventName } from '../door/event.js';
+import type { EventType } from '../door/event.js';
 import { checkSchema, type StandardSchema, sayIssues } from '../door/job.js';
 import type { Platform } from '../platform.js';
 import { check, checkKey, checkName, checkOptions } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
 import { type Duration, durationMs } from '../values/duration.js';
+import { nameOf } from '../values/kinds.js';
 import type { Verdict, WaitCommand } from './command.js';
 
 /** An event that a wait has taken. */
@@ -47,7 +48,7 @@ export type GivenEvent = string | EventType;
 
 /** The names that a wait listens to, as given. */
 export const eventNames = (given: GivenEvent | readonly GivenEvent[]): string[] =>
-  [given].flat().map((each) => eventName(each as GivenEvent));
+  [given].flat().map((each) => nameOf(each as GivenEvent));
 
 /** The name of a wait that was given none: that of its event, or all of theirs. */
 export const waitName = (given: unknown, events: readonly string[]): string => {

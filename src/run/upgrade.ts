@@ -6,7 +6,7 @@ import type { JournalEntry } from '../store/journal.js';
 import { isPromise } from '../store/transition/work.js';
 import { check, checkName, checkOptions } from '../values/check.js';
 import type { Codec } from '../values/codec.js';
-import { isObject } from '../values/kinds.js';
+import { isPlain } from '../values/kinds.js';
 import type { LiveRun } from './live-run.js';
 
 /*
@@ -55,11 +55,7 @@ export function upgradeOf(
   return { entry: { ...entry, ...migrated({ row, digest }, job, codec) }, then: 'continue' };
 }
 
-const checkPlain = (given: unknown, what: string) => {
-  const proto = isObject(given) && Object.getPrototypeOf(given);
-  const isPlain = proto === null || (proto && Object.getPrototypeOf(proto) === null); // of any realm
-  check(isPlain, what, given, 'a plain object, at once');
-};
+const checkPlain = (given: unknown, what: string) => check(isPlain(given), what, given, 'a plain object, at once');
 
 /**
  * The same is said of all runs: what one has not come to may be in flight in it, and is renamed as well; what it knows by the

@@ -24,6 +24,9 @@ export const tagOf = (value: unknown): string => Object.prototype.toString.call(
 export const isError = (value: unknown): value is object => value instanceof Error || tagOf(value) === 'Error';
 export const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null;
 
+/** The name of what may be given by its name alone. Not checked. */
+export const nameOf = (given: string | { readonly name: string }): string => (isObject(given) ? given.name : given);
+
 /** `Object.prototype`, of any realm, or nothing at all. */
 export const isRoot = (proto: object | null): boolean =>
   proto === null || (getPrototypeOf(proto) === null && Object.hasOwn(proto, 'hasOwnProperty'));
