@@ -73,7 +73,14 @@ describe('a run that is taken up', () => {
     const run = liveRunOf(stored({ progress: 'half' }), { offers: [event(1)], interrupted: false });
     run.facts = [{} as never];
     run.verdicts.set('k', { kind: 'other' });
+    run.begun.set('k', 1);
+    const ended: unknown[] = [];
+    const late = Promise.resolve({ value: 1 });
+    run.late.set('k', late);
+    run.running.set('k', { late, hangs: undefined, end: (reason) => void ended.push(reason) });
     forgetGeneration(run);
+    expect([run.begun.size, run.late.size, run.running.size]).toEqual([0, 0, 0]);
+    expect(ended).toEqual([new Error('The step has lost a race.')]);
     expect([run.facts, run.progress, run.verdicts.size, run.offers.of(['e'], undefined)]).toEqual([
       [],
       undefined,

@@ -375,6 +375,25 @@ describe('queues', () => {
     await soon(engine.close());
   });
 
+  it('Q2: the slot of a run that is cancelled here is given to the next at once, though others hold the rest', async () => {
+    const h = hands();
+    const { engine, define, log } = working(h, 2);
+    await engine.start('job', undefined, { id: 'ours' });
+    await settle();
+    const other = h.engine(define);
+    await other.start('job', undefined, { id: 'theirs' });
+    await settle();
+    const third = h.engine(define);
+    await third.start('job', undefined, { id: 'next' });
+    await settle();
+    expect([log, statuses(h, 'next')]).toEqual([['ours', 'theirs'], ['queued']]);
+    h.lostHints();
+    await engine.runs.cancel('ours');
+    await settle();
+    expect(log).toEqual(['ours', 'theirs', 'next']);
+    for (const each of [engine, other, third]) await soon(each.close());
+  });
+
   it('Q2: contexts do not call each other for a run that awaits something else, as long as its queue is full', async () => {
     const h = hands();
     const inside = gate();
