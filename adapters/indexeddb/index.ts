@@ -186,18 +186,17 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
 
     async open(next) {
       assertOpen(state === 'open');
-      const label = await use(async (db) => {
+      await use(async (db) => {
         if (next.mode === 'drive') await raiseFormat(db, next.format ?? FORMAT_VERSION);
-        if (opened) return db.name;
+        if (opened) return;
         await sweepLeases(db, next.now);
+        channel.open(db.name);
         await hereIn(db).enter(next.owner);
-        return db.name;
       });
-      if (state !== 'open') here?.leave(); // closed meanwhile
+      if (state !== 'open') leave(); // closed meanwhile
       assertOpen(state === 'open');
       if (opened) return;
       opened = next;
-      channel.open(label);
       if (persist) requestPersistence(next.onError);
       await renew(next.now);
     },

@@ -9,6 +9,9 @@
  * G3. Whoever is wrongly taken for silent loses its runs to a higher fence, as after any takeover: no more.
  */
 
+/** Who asks for this asks everybody. */
+const ANYBODY = '*';
+
 /** How long a question is open before it counts as unanswered. */
 const ANSWER_MS = 2_000;
 const MAX_UNANSWERED = 3;
@@ -16,8 +19,10 @@ const MAX_UNANSWERED = 3;
 export interface Pings {
   /** Asks for a sign of life, unless a question is open. True: the owner has left too many unanswered. */
   isSilent(owner: string): boolean;
-  /** A message of another context: a question for us, or an answer. */
-  hear(message: unknown, me: string | undefined): void;
+  /** Asks everybody, once. */
+  greet(): void;
+  /** A message of another context: a question for us, or an answer. Gives the owner who has answered. */
+  hear(message: unknown, me: string | undefined): string | undefined;
 }
 
 export function pings(post: (message: { readonly ask: string } | { readonly here: string }) => void): Pings {
@@ -32,10 +37,13 @@ export function pings(post: (message: { readonly ask: string } | { readonly here
       post({ ask: owner });
       return unanswered >= MAX_UNANSWERED;
     },
+    greet: () => post({ ask: ANYBODY }),
     hear(message, me) {
       const { ask, here } = (message ?? {}) as { readonly ask?: unknown; readonly here?: unknown };
-      if (me !== undefined && ask === me) post({ here: me });
-      if (typeof here === 'string') open.delete(here);
+      if (me !== undefined && (ask === me || ask === ANYBODY)) post({ here: me });
+      if (typeof here !== 'string') return undefined;
+      open.delete(here);
+      return here;
     },
   };
 }

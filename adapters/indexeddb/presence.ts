@@ -21,6 +21,9 @@ import type { Lease } from './schema.js';
  * P5. What a page commits in the moment in which it goes may be durable, with nobody left to tell the others. It tells them
  *     before: they look now, and once more when such a commit is over.
  * P6. Work of the dead is left to a visible tab, for a moment, by hidden ones.
+ * P7. After `Clear-Site-Data` Chromium gives documents that are open, and those that come later, lock managers of their own:
+ *     each side sees no lock of the other. So contexts greet each other by message as they come. Who answers while no lock
+ *     of it is to be seen is apart, and alive for as long as it answers.
  */
 
 /** Notes of pages that have left: as many are kept. */
@@ -98,6 +101,8 @@ export function presence(options: PresenceOptions): Presence {
   let settling: ReturnType<typeof setTimeout> | undefined;
   /** Owners whose locks are queued for. */
   const awaited = new Map<string, AbortController>();
+  /** Who has answered while its lock was nowhere to be seen (P7). */
+  const apart = new Set<string>();
   /** When the dead were first seen to be dead. */
   const deadSince = new Map<string, number>();
 
@@ -147,12 +152,22 @@ export function presence(options: PresenceOptions): Presence {
     isAway = false;
     storage()?.removeItem(noted + owner);
     noteInPage(noted + owner, 'add');
+    if (!locks) return Promise.resolve();
+    asked.greet();
     return new Promise<void>((entered, failed) => {
-      if (!locks) return entered();
       release();
       release = hold(prefix + owner, entered, failed);
       show();
-    });
+    }).then(() => post({ here: owner }));
+  };
+  /** The locks that owners hold, and visible tabs. */
+  const heldNames = async () => {
+    const { held = [] } = (await locks?.query()) ?? {};
+    return new Set(held.filter(({ mode }) => mode === 'shared').map((lock) => lock.name));
+  };
+  const meet = async (owner: string) => {
+    if ((await heldNames()).has(prefix + owner)) apart.delete(owner);
+    else apart.add(owner);
   };
 
   const freeze = () => {
@@ -222,12 +237,13 @@ export function presence(options: PresenceOptions): Presence {
       letGo();
     },
     async living(leases, now) {
-      const { held = [] } = (await locks?.query()) ?? {};
-      const names = new Set(held.filter(({ mode }) => mode === 'shared').map((lock) => lock.name));
+      const names = await heldNames();
       const until = new Map(leases.map((lease) => [lease.owner, lease.until]));
       /** A lease that ran out may only have been late: timers of hidden pages are. Who answers is alive. */
       const mayLive = (owner: string) =>
-        locks ? names.has(prefix + owner) : until.has(owner) && (hasChannel || until.get(owner)! > now);
+        locks
+          ? names.has(prefix + owner) || apart.has(owner)
+          : until.has(owner) && (hasChannel || until.get(owner)! > now);
       return (owner) => {
         if (owner === present) return true;
         // By a lock that is known; a note may be of a page that only used the engine, and left it behind.
@@ -235,14 +251,15 @@ export function presence(options: PresenceOptions): Presence {
           return yields(owner, names.has(visible));
         deadSince.delete(owner);
         pageNotes()?.left.delete(noted + owner); // its page is back from the cache
-        waitFor(owner);
+        if (!apart.has(owner)) waitFor(owner);
         return true;
       };
     },
     hasLeft: (owner) => hasLeftNote(owner) || pageNotes()?.left.has(noted + owner) === true,
     hear(message) {
       if ((message as { readonly leaving?: unknown } | null)?.leaving) othersLeave();
-      asked.hear(message, isAway ? undefined : present);
+      const other = asked.hear(message, isAway ? undefined : present);
+      if (locks && other !== undefined) meet(other).catch(nothing);
     },
   };
 

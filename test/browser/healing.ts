@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Driver, type Engine, until } from './engines/engine.js';
+import { type Driver, type Engine, type Tab, until } from './engines/engine.js';
 import { call } from './ownership.js';
 import { type Site, servePages } from './site.js';
 
@@ -33,6 +33,28 @@ function healingIn({ launch }: Driver): void {
     const next = await call(tab, 'start', 'sleep', { ms: 1 });
     await call(tab, 'until', next, 'completed');
     await tab.close();
+  });
+
+  it('O2: tabs that have loaded before and after `Clear-Site-Data`, which share no locks in Chromium, leave each other their runs', async () => {
+    const nap = async (tab: Tab) => call(tab, 'until', await call(tab, 'start', 'sleep', { ms: 500 }), 'completed');
+    const old = await engine.open(`${site.origin}/tab?db=split&tab=old`);
+    await call(old, 'ready');
+    await nap(old);
+    await old.evaluate(`fetch('/clear').then(() => true)`);
+    await nap(old);
+    const release = site.hold('split-work-old.1');
+    const runId = await call(old, 'start', 'work');
+    await site.reached('split-work-old.1', 1);
+    const next = await engine.open(`${site.origin}/tab?db=split&tab=next`);
+    await call(next, 'ready');
+    // Each looks for due work of others as it starts and ends its own.
+    for (const tab of [old, next, old, next]) await nap(tab);
+    expect(site.effects.filter((name) => name.startsWith('split-work-'))).toEqual(['split-work-old.1']);
+    // Who has gone is found out by its silence.
+    await old.crash!();
+    expect((await call(next, 'until', runId, 'completed')).result).toEqual({ by: 'next.1' });
+    release();
+    await Promise.all([old.close(), next.close()]);
   });
 
   it('O2: without Web Locks (plain http) a run of a tab that was killed is taken over', async () => {

@@ -1,5 +1,5 @@
-import '../fake-locks.js';
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { lockManager } from '../fake-locks.js';
 import {
   claim,
   dueQuery,
@@ -132,6 +132,30 @@ describe('O2: with Web Locks', () => {
     a.abandon?.();
     expect(await heard).toBeUndefined();
     expect(await look(b)).toMatchObject({ runs: [{ interrupted: true }] });
+    await b.close();
+  });
+
+  it('contexts with lock managers of their own, as after `Clear-Site-Data`, leave each other their runs for as long as they answer', async () => {
+    const name = freshName();
+    const a = await openStore(name, { owner: 'a' });
+    vi.stubGlobal('navigator', { locks: lockManager() });
+    const b = await openStore(name, { owner: 'b' });
+    await exchange();
+    await a.commit({ now, starts: [newRun('run'), newRun('other')] });
+    await a.commit({ now, run: claim('run', 0, 'a') });
+    await b.commit({ now, run: claim('other', 0, 'b') });
+    const lookOf = async (store: Opened, owner: string) => {
+      const { runs, foreign } = await store.due(dueQuery({ owner, now }));
+      return { runs: runs.length, foreign };
+    };
+    for (let n = 0; n < 8; n++) {
+      expect(await lookOf(b, 'b')).toEqual({ runs: 0, foreign: true });
+      expect(await lookOf(a, 'a')).toEqual({ runs: 0, foreign: true });
+      await exchange();
+      passed += 3_000;
+    }
+    a.abandon?.();
+    expect(await looks(b, 4)).toEqual([left, left, left, taken]);
     await b.close();
   });
 });
