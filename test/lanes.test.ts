@@ -160,8 +160,8 @@ describe('what an engine knows of the queues', () => {
 
   it('Q2, Q4: a queue counts as full until its instant, and not by a clock that has been set back', () => {
     const { clock, lanes } = lanesOf();
-    lanes.fill('q', 1_010, false);
-    lanes.fill('p', 1_020, true);
+    lanes.fill('q', 1_010, false, clock.now());
+    lanes.fill('p', 1_020, true, clock.now());
     expect(fulls(lanes)).toEqual([
       ['q', 1_010],
       ['p', 1_020],
@@ -175,20 +175,20 @@ describe('what an engine knows of the queues', () => {
   });
 
   it('Q2: a slot that is free, or given, is told of once; a rate is not made by slots', () => {
-    const { lanes } = lanesOf();
-    lanes.fill('q', 2_000, false);
-    lanes.fill('p', 2_000, true);
+    const { clock, lanes } = lanesOf();
+    lanes.fill('q', 2_000, false, clock.now());
+    lanes.fill('p', 2_000, true, clock.now());
     expect(['q', 'q', 'p', 'unheard'].map((queue) => lanes.freed(queue))).toEqual([true, false, false, false]);
     expect(fulls(lanes)).toEqual([['p', 2_000]]);
   });
 
   it('Q2: when others commit something, one slot of a queue may be free, until it is found full again or not', () => {
     const { clock, lanes } = lanesOf();
-    for (const queue of ['a', 'b', 'c']) lanes.fill(queue, 1_010, queue === 'c');
+    for (const queue of ['a', 'b', 'c']) lanes.fill(queue, 1_010, queue === 'c', clock.now());
     expect([...lanes.stirred]).toEqual([]);
     lanes.stir();
     expect([...lanes.stirred]).toEqual(['a', 'b']);
-    lanes.fill('a', 1_010, false);
+    lanes.fill('a', 1_010, false, clock.now());
     expect([...lanes.stirred]).toEqual(['b']);
     lanes.freed('b');
     expect([...lanes.stirred]).toEqual([]);
@@ -201,16 +201,16 @@ describe('what an engine knows of the queues', () => {
   it('Q2: a queue that was found full again and again is left alone for a while', () => {
     const { clock, lanes } = lanesOf();
     for (let times = 0; times < 8; times++) {
-      lanes.fill('q', 1_010, false);
+      lanes.fill('q', 1_010, false, clock.now());
       lanes.stir();
       expect([...lanes.stirred]).toEqual(['q']);
     }
-    lanes.fill('q', 1_010, false);
+    lanes.fill('q', 1_010, false, clock.now());
     lanes.stir();
     expect([fulls(lanes), [...lanes.stirred]]).toEqual([[['q', 1_010]], []]);
     clock.jump(1_010);
     expect(fulls(lanes)).toEqual([]);
-    lanes.fill('q', 2_000, false);
+    lanes.fill('q', 2_000, false, clock.now());
     lanes.stir();
     expect([...lanes.stirred]).toEqual(['q']);
   });

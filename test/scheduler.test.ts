@@ -530,6 +530,24 @@ describe('queues', () => {
     await soon(engine.close());
   });
 
+  it('Q2, Q4: a rate is not waited for by the clock of before, where it was set back before the refusal was heard', async () => {
+    const h = hands();
+    const { engine, ends, log } = working(h, 5, { rateLimit: { limit: 1, per: '10s' } });
+    await engine.start('job', undefined, { id: 'a' });
+    await settle();
+    engine.own.onCommit = async (_batch, pass) => {
+      const outcome = await pass();
+      if (outcome.kind === 'no-slot') h.jump(-3_600_000);
+      return outcome;
+    };
+    await engine.start('job', undefined, { id: 'b' });
+    await settle();
+    await h.advance(10_000);
+    expect(log).toEqual(['a', 'b']);
+    for (const end of ends.values()) end();
+    await soon(engine.close());
+  });
+
   it('Q2: a run that pauses gives its slot to the next, and waits for one again', async () => {
     const h = hands();
     const log: string[] = [];

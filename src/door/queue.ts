@@ -181,9 +181,9 @@ export function createLanes(jobs: ReadonlyMap<string, AnyJob>, clock: Clock) {
       );
       return sameJson(all as never, said as never) ? undefined : all;
     },
-    /** Until then the queue counts as full: others hold its slots, or its rate is used up. */
-    fill(queue: string, until: number, isRate: boolean) {
-      full.set(queue, { until, since: clock.now(), isRate, refusals: (full.get(queue)?.refusals ?? 0) + 1 });
+    /** Until then the queue counts as full: others hold its slots, or its rate is used up. `since`: when that was asked. */
+    fill(queue: string, until: number, isRate: boolean, since: number) {
+      full.set(queue, { until, since, isRate, refusals: (full.get(queue)?.refusals ?? 0) + 1 });
       stirred.delete(queue);
     },
     /** A slot of ours is free, or one was given to us: what was thought of others is over. True: something was. */

@@ -96,9 +96,10 @@ export function createScheduler(options: SchedulerOptions) {
     late: createLateness(),
     async commit(run, parts) {
       const before = drivers.get(run.runId)?.row();
+      const now = clock.now();
       let outcome: CommitOutcome;
       try {
-        outcome = await store.commit(Object.assign({ now: clock.now(), run }, parts));
+        outcome = await store.commit(Object.assign({ now, run }, parts));
       } catch (error) {
         return options.refused(error);
       }
@@ -106,7 +107,7 @@ export function createScheduler(options: SchedulerOptions) {
         // Known from here on: a slot that becomes free before the run is let go of ends it. Where other contexts hold them,
         // look again when they have committed something, or in a while (hints may be lost).
         const { retryAt = clock.now() + LIVENESS_MS } = outcome;
-        lanes.fill(run.state!.slot!, retryAt, outcome.retryAt !== undefined);
+        lanes.fill(run.state!.slot!, retryAt, outcome.retryAt !== undefined, now);
       }
       if (outcome.kind === 'committed' && run.state && run.state.slot === undefined) gaveBack(before);
       if (outcome.kind === 'committed' && run.raise && run.state?.slot !== undefined && lanes.freed(run.state.slot))

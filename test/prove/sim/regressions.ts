@@ -87,4 +87,5 @@ export const REGRESSIONS: readonly { readonly seed: number; readonly found: stri
       'a race that another function wins: its run was upgraded before it was begun, and taken for one of other code',
   },
   { seed: 4_007_442, found: 'contexts that call each other without end, for a run that finds its queue full' },
+  { seed: 1_025_830, found: 'a queue left alone for hours: its rate was waited for by a clock that had been set back' },
 ];
