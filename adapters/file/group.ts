@@ -1,13 +1,13 @@
 import type { CommitOutcome } from '../../src/store/batch.js';
 import type { Prepared } from './batch.js';
-import type { Waiting } from './owner.js';
+import type { Waiting } from './decide.js';
 
 /*
  * Batches that come while a group is written are the next group: one write and one sync for all of them.
  */
 
 export interface Group {
-  add(prepared: Prepared, isForeign?: true): Promise<CommitOutcome>;
+  add(prepared: Prepared, foreign?: Pick<Waiting, 'isForeign' | 'asked'>): Promise<CommitOutcome>;
   /** Refuses what has not been begun. */
   drop(error: Error): void;
 }
@@ -33,9 +33,9 @@ export function createGroup(
   };
 
   return {
-    add: (prepared, isForeign) =>
+    add: (prepared, foreign) =>
       new Promise((resolve, reject) => {
-        pending.push(Object.assign(prepared, { resolve, reject }, isForeign && { isForeign }));
+        pending.push(Object.assign(prepared, { resolve, reject }, foreign));
         if (isFlushQueued) return;
         isFlushQueued = true;
         alone(flush).catch((error) => {

@@ -14,7 +14,8 @@ import type { Owner } from './owner.js';
  *
  * U1. A living owner is asked through its inbox, and its answer is the outcome. When nobody owns the folder, the lock is
  *     taken for the length of this one commit.
- * U2. When the owner dies before it answers, both are tried again: the ids in the batch make that the same run or event.
+ * U2. When the owner dies before it answers, both are tried again: the ids in the batch make that the same run or event, and the
+ *     name of the request the same change of the shared state.
  * U3. They are committed in the order of the calls (inbox.ts, B1). While an earlier one waits for its answer, a commit is
  *     asked for as well, though the lock be free by now; what has to be tried again waits until the earlier ones are over.
  * U4. What only a driver may do (claim a run, go on with one) is refused, here and again by the owner that is asked.
@@ -77,10 +78,10 @@ export function createGuest(options: GuestOptions): Guest {
     );
   };
 
-  const commitBy = async (owner: Owner, batch: Batch): Promise<CommitOutcome> => {
+  const commitBy = async (owner: Owner, batch: Batch, asked?: string): Promise<CommitOutcome> => {
     const { promise, resolve, reject } = settleable<CommitOutcome>();
     promise.catch(() => undefined); // heard below, when the flush is over
-    tell(await owner.flush([{ ...prepare(batch), resolve, reject }]));
+    tell(await owner.flush([{ ...prepare(batch), resolve, reject, asked }]));
     return promise;
   };
 
@@ -92,12 +93,12 @@ export function createGuest(options: GuestOptions): Guest {
   const commitUnderLock = async (batch: Batch, asked?: string): Promise<CommitOutcome | undefined> => {
     const said = async () => (asked === undefined ? undefined : withdraw(disk, dir(), asked));
     const mine = options.owner();
-    if (mine) return (await said()) ?? commitBy(mine, batch);
+    if (mine) return (await said()) ?? commitBy(mine, batch, asked);
     const taken = await take();
     if (taken.kind === 'held') return undefined;
     const owner = await own(taken.lock);
     try {
-      const outcome = (await said()) ?? (await commitBy(owner, batch));
+      const outcome = (await said()) ?? (await commitBy(owner, batch, asked));
       await owner.sweep(() => true); // nobody else would before the next driver comes
       return outcome;
     } finally {

@@ -1,7 +1,7 @@
 import type { RunRow } from '../../src/store/rows.js';
 import { Tables } from '../../src/store/tables.js';
 import { corrupt, type Damage, type LostValue } from './damage.js';
-import { type Header, type RecordState, type Removal, type StateMark, WITNESSES } from './record.js';
+import { type Asked, type Header, type RecordState, type Removal, type StateMark, WITNESSES } from './record.js';
 import { keepState, loseState, loseStateBefore } from './shared.js';
 
 /*
@@ -41,6 +41,8 @@ export interface Image {
   /** Number of the last record that wrote a key of the shared state. */
   readonly stateRecords: Map<string, number>;
   readonly lostState: Map<string, LostValue>;
+  /** What was decided of the latest requests that wrote shared state, by their names (inbox.ts). */
+  readonly asked: Map<string, Asked[1]>;
   readonly quarantined: Map<string, Damage>;
   readonly quarantinedKeys: Map<string, string>;
   /** Of runs, made out in damaged records. */
@@ -72,6 +74,7 @@ export const emptyImage = (segment: number, file: string, after?: Image): Image 
   removed: new Map(),
   stateRecords: new Map(),
   lostState: new Map(),
+  asked: new Map(),
   quarantined: new Map(),
   quarantinedKeys: new Map(),
   keyHints: new Map(),
@@ -126,6 +129,15 @@ export function remember(image: Image, header: Pick<Header, 'n' | 'f' | 'runs' |
   image.head = head;
   image.recent.push({ runs: header.runs.map(([runId]) => runId), keys: header.keys ?? [] });
   if (image.recent.length > WITNESSES[1]) image.recent.shift();
+}
+
+/** So many are remembered: more than wait in the inbox at a time, of a dozen processes (guest.ts). */
+const MAX_ASKED = 1_024;
+
+/** What was decided of a request is its outcome, whoever is asked for it again. */
+export function noteAsked({ asked }: Image, [id, outcome]: Asked): void {
+  asked.set(id, outcome);
+  if (asked.size > MAX_ASKED) asked.delete(asked.keys().next().value!);
 }
 
 /** Number of the last record of a run; it goes on when the id of a deleted run is used again. */
@@ -208,6 +220,7 @@ export function accept(image: Image, header: Header, head: string, state: Record
   for (const seq of state.drops ?? []) image.tables.dropEvent(seq);
   for (const row of state.shared ?? []) keepState(image, row.key, row, n);
   for (const key of state.unset ?? []) keepState(image, key, undefined, n);
+  for (const each of state.asked ?? []) noteAsked(image, each);
   if (state.clock) image.tables.lastClock = state.clock;
   if (state.snapshot) {
     image.snapshotEnd = n + state.snapshot.records;

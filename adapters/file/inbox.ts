@@ -11,11 +11,11 @@ import { folderChange } from './watch.js';
  * Commits of processes that do not own the folder: `inbox/<id>.json` asks, `outbox/<id>.json` answers.
  *
  * The owner commits, answers, and removes the request, in this order: a crash before the answer leaves a request that the next
- * owner commits again, and the ids in it (made by the sender) make that the same event or run. A change of the shared
- * state has no such id: in this window, and in no other, an increment counts twice (at least once, spec D8). A request that is
- * answered is only removed, and who takes the answer removes the request first. The sender gives up a request only when its
- * owner is provably dead, and then commits itself. None of these files needs a sync: they matter to living processes only. The
- * owner's side is in service.ts.
+ * owner commits again, and the ids in it (made by the sender) make that the same event or run. A change of the shared state has
+ * no id: its record in the log names the request, and what came of it (`Asked`, record.ts). A request that is answered is only
+ * removed, and who takes the answer removes the request first. The sender gives up a request only when its owner is provably
+ * dead, and then commits itself. None of these files needs a sync: they matter to living processes only. The owner's side is in
+ * service.ts.
  *
  * B1. What one process asks is committed in the order of asking: it sends one request after the other, so that none is seen
  *     before an earlier one, their names sort in that order, and the owner commits in the order of the names.
@@ -74,7 +74,8 @@ export async function withdraw(disk: Disk, dir: string, id: string): Promise<Com
 
 const answerFile = (dir: string, id: string) => join(dir, OUTBOX, `${id}.json`);
 
-const isAsked = (dir: string, id: string): boolean => exists(requestFile(dir, id));
+/** Whether it is in the inbox. */
+export const isAsked = (dir: string, id: string): boolean => exists(requestFile(dir, id));
 
 /** Whether an owner is to see a request yet, or has answered it: the answer comes before the request goes. */
 export const isKnown = (dir: string, id: string): boolean => isAsked(dir, id) || exists(answerFile(dir, id));

@@ -1,20 +1,15 @@
 import { dirname } from 'node:path';
 import { StepfastError } from '../../src/errors.js';
-import type { CommitOutcome } from '../../src/store/batch.js';
 import type { RunRow } from '../../src/store/rows.js';
-import type { Writes } from '../../src/store/transition/scope.js';
-import { transition } from '../../src/store/transition.js';
 import type { Archive } from './archive.js';
-import { notSerializable, type Prepared } from './batch.js';
+import { decide, type Waiting } from './decide.js';
 import type { Disk } from './disk.js';
 import { APPEND, exists, openRegular, storeError, syncFile, syncFolder, writeAll } from './files.js';
 import type { Image, Removed } from './image.js';
 import { type Located, locate, storedRuns } from './journals.js';
 import type { Lock } from './lock.js';
-import { type Adopted, adopt, readsOf, removalsOf } from './reads.js';
 import { type Cut, cutBack, recover, rewrite, rewriteSound } from './recovery.js';
 import { CORRUPT, reading, retire, type Segment } from './segments.js';
-import { stage } from './stage.js';
 
 /*
  * The one who holds the lock and writes.
@@ -25,13 +20,6 @@ import { stage } from './stage.js';
  * W3. What a group deletes goes from the archive after the group is on disk, never before (archive.ts, A2).
  * W4. The lock is looked at before each write: a second line behind its proof of death.
  */
-
-export interface Waiting extends Prepared {
-  /** Sent by another process. */
-  readonly isForeign?: true;
-  readonly resolve: (outcome: CommitOutcome) => void;
-  readonly reject: (error: unknown) => void;
-}
 
 export interface OwnerOptions {
   readonly disk: Disk;
@@ -64,17 +52,6 @@ export interface Owner {
   close(): Promise<void>;
 }
 
-const hasAny = ({ runs, events, drops, state, deletes }: Writes): boolean =>
-  runs.size + events.size + drops.size + state.size + deletes.size > 0;
-
-/** What a group of batches comes to, before it is on disk. */
-interface Decided {
-  readonly text: string;
-  readonly changed: ReadonlyMap<string, boolean>;
-  readonly deleted: readonly string[];
-  readonly answered: readonly (readonly [waiting: Waiting, outcome: CommitOutcome])[];
-}
-
 /** What of a segment can leave the log, as it was when the commits up to then were on disk. */
 interface Stock {
   readonly old: Segment;
@@ -101,6 +78,7 @@ const SWEEP_COUNT = 64;
 export function createOwner(options: OwnerOptions): Owner {
   const { disk, dir, lock, archive, isStrict, compactAt, isEager, now, onError } = options;
   const recovery = { disk, dir, fence: lock.fence, now, onError };
+  const deciding = { dir, archive, isStrict, fence: lock.fence };
   let segment: Segment | undefined;
   let appendFd: number | undefined;
   /** The file may hold bytes of a refused group behind this length. */
@@ -189,34 +167,6 @@ export function createOwner(options: OwnerOptions): Owner {
     at.tail.add(bytes, start);
   };
 
-  /** Decides a group in order. A batch that can not be decided or encoded is refused alone. */
-  const decide = async ({ image }: Segment, group: readonly Waiting[]): Promise<Decided> => {
-    const first = isStrict ? image.n + 1 : image.snapshotEnd + 1;
-    const answered: [Waiting, CommitOutcome][] = [];
-    const changed = new Map<string, boolean>();
-    const deleted: string[] = [];
-    let text = '';
-    for (const waiting of group)
-      try {
-        const { batch, texts } = waiting;
-        const adopted: Adopted = new Map();
-        const { outcome, writes } = await transition(readsOf(image, archive, adopted, batch), batch);
-        if (outcome.kind === 'committed' && hasAny(writes)) {
-          adopt(writes, image, adopted);
-          const removals = removalsOf(writes, image, adopted);
-          text += stage(image, { writes, removals, texts }, lock.fence, first);
-          deleted.push(...writes.deletes);
-          const isOwn = !waiting.isForeign;
-          for (const runId of [...writes.runs.keys(), ...writes.deletes])
-            changed.set(runId, isOwn && changed.get(runId) !== false);
-        }
-        answered.push([waiting, outcome]);
-      } catch (error) {
-        waiting.reject(notSerializable(error) ?? storeError(error, 'reading', dir));
-      }
-    return { text, changed, deleted, answered };
-  };
-
   const flush = async (group: readonly Waiting[]): Promise<ReadonlyMap<string, boolean>> => {
     let at: Segment;
     try {
@@ -228,7 +178,7 @@ export function createOwner(options: OwnerOptions): Owner {
       return new Map();
     }
     const start = at.image.length;
-    const { text, changed, deleted, answered } = await decide(at, group);
+    const { text, changed, deleted, answered } = await decide(deciding, at.image, group);
     try {
       // A deletion is carried out in the archive at once, so it may not be lost, whatever the durability.
       if (text) await write(at, text, start, isStrict || deleted.length > 0);

@@ -1,4 +1,5 @@
 import { crc32 } from 'node:zlib';
+import type { CommitOutcome } from '../../src/store/batch.js';
 import { FORMAT_VERSION, type JournalEntry } from '../../src/store/journal.js';
 import type { EventRow, RunRow, StateRow } from '../../src/store/rows.js';
 import type { StoreClock } from '../../src/store/transition/scope.js';
@@ -56,6 +57,9 @@ export interface Header {
   readonly sum: readonly [state: string, journal: string];
 }
 
+/** What was decided of a request of another process, by its name. */
+export type Asked = readonly [id: string, outcome: CommitOutcome];
+
 /** The part of a record that is kept in memory. */
 export interface RecordState {
   /** In the order of the header's `runs`. */
@@ -69,6 +73,8 @@ export interface RecordState {
   /** Rows of the shared state, and keys without one from now on. */
   readonly shared?: readonly StateRow[];
   readonly unset?: readonly string[];
+  /** The request that asked for this record; of a snapshot, those that may be asked for again. Older code reads past it. */
+  readonly asked?: readonly Asked[];
   readonly clock?: StoreClock;
   /** The first record of a segment: how many records its snapshot has, and what earlier damage has cost. */
   readonly snapshot?: {

@@ -11,8 +11,8 @@ import { watchFolder } from './watch.js';
 /*
  * The owner's side of the inbox (inbox.ts).
  *
- * B2. A request is decided once in the life of its owner. Where its answer can not be written (a full disk), the answer alone
- *     is tried again: committed again, an increment would count once more.
+ * B2. A request is decided once. Where its answer can not be written (a full disk), the answer alone is tried again; the next
+ *     owner finds in the log what this one has decided.
  * B3. A request that can not be read for the moment is left for the next look, and those behind it are with it (B1).
  */
 
@@ -62,7 +62,7 @@ function batchIn(bytes: Buffer): { readonly v: number; readonly batch: Batch } {
 export function serve(
   disk: Disk,
   dir: string,
-  commit: (batch: Batch, format: number) => Promise<CommitOutcome>,
+  commit: (batch: Batch, format: number, asked: string) => Promise<CommitOutcome>,
   onError: (error: unknown) => void,
 ): Service {
   const underWay = new Map<string, Promise<void>>();
@@ -88,7 +88,7 @@ export function serve(
     if (!bytes) return undefined;
     try {
       const { batch, v } = batchIn(bytes);
-      return { outcome: await commit(batch, v) };
+      return { outcome: await commit(batch, v, name.slice(0, -'.json'.length)) };
     } catch (thrown) {
       const error = thrown instanceof StepfastError ? thrown : unreadable(name, thrown);
       if (error.code === 'CLOSED') return undefined;

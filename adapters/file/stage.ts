@@ -1,8 +1,8 @@
 import type { JournalEntry } from '../../src/store/journal.js';
 import type { StateRow } from '../../src/store/rows.js';
 import type { Writes } from '../../src/store/transition/scope.js';
-import { extend, type Image, remember, remove, revisionOf } from './image.js';
-import { encodeRecord, marksOf, type RecordState, type Removal, WITNESSES } from './record.js';
+import { extend, type Image, noteAsked, remember, remove, revisionOf } from './image.js';
+import { type Asked, encodeRecord, marksOf, type RecordState, type Removal, WITNESSES } from './record.js';
 import { noteState } from './shared.js';
 
 /** What becomes one record. */
@@ -12,16 +12,23 @@ export interface Staged {
   readonly removals?: readonly Removal[];
   /** Entries that are text already. */
   readonly texts?: ReadonlyMap<JournalEntry, string>;
+  /** The request of another process that asked for it. */
+  readonly asked?: Asked | undefined;
 }
 
 /**
  * Encodes what a committed transition writes and carries the image on. The line is not on disk yet: whoever calls this
  * shows the image to nobody before it is, and builds it anew if that fails.
  */
-export function stage(image: Image, { writes, removals = [], texts }: Staged, fence: number, group: number): string {
+export function stage(
+  image: Image,
+  { writes, removals = [], texts, asked }: Staged,
+  fence: number,
+  group: number,
+): string {
   const runs = [...writes.runs.values()];
   const { clock } = writes;
-  const { state, keys } = encodeState(writes, removals);
+  const { state, keys } = encodeState(writes, removals, asked);
   const textOf = (entry: JournalEntry) => texts?.get(entry) ?? JSON.stringify(entry);
   const journal = `[${runs.map(({ append }) => `[${append.map(textOf).join(',')}]`).join(',')}]`;
   const touched = [...runs.map(({ row }) => row.runId), ...removals.map(({ runId }) => runId)];
@@ -36,13 +43,14 @@ export function stage(image: Image, { writes, removals = [], texts }: Staged, fe
   for (const [index, removal] of removals.entries())
     remove(image, { ...removal, revision: pairs[runs.length + index]![1], n });
   for (const key of writes.state.keys()) noteState(image, key, n);
+  if (asked) noteAsked(image, asked);
   remember(image, header, head);
   image.length = to;
   return line;
 }
 
 /** Encoding may throw (nesting too deep): it is done before anything in memory changes. */
-function encodeState({ runs, events, drops, state, clock }: Writes, removed: readonly Removal[]) {
+function encodeState({ runs, events, drops, state, clock }: Writes, removed: readonly Removal[], asked?: Asked) {
   const rows = [...runs.values()];
   const reset = rows.flatMap((run, index) => (run.reset ? [index] : []));
   const shared: StateRow[] = [];
@@ -58,6 +66,7 @@ function encodeState({ runs, events, drops, state, clock }: Writes, removed: rea
   if (drops.size) written.drops = [...drops];
   if (shared.length) written.shared = shared;
   if (unset.length) written.unset = unset;
+  if (asked) written.asked = [asked];
   written.clock = clock;
   return { state: JSON.stringify(written), keys: marksOf({ shared, unset }) };
 }

@@ -149,10 +149,10 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
     tell: tellChanged,
   });
 
-  const commitForeign = async (batch: Batch, from: number): Promise<CommitOutcome> => {
+  const commitForeign = async (batch: Batch, from: number, asked: string): Promise<CommitOutcome> => {
     assertSender(from, format);
     await guest.refuseClaim(batch);
-    return group.add(prepare(batch), true);
+    return group.add(prepare(batch), { isForeign: true, asked });
   };
 
   const prepareOnce = () => {

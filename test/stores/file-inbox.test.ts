@@ -4,6 +4,7 @@ import { expect, it, vi } from 'vitest';
 import { replaceFile } from '../../adapters/file/atomic-write.js';
 import { type Disk, nodeDisk } from '../../adapters/file/disk.js';
 import { acquire } from '../../adapters/file/lock.js';
+import type { FileStoreInternals } from '../../adapters/file/options.js';
 import { serve } from '../../adapters/file/service.js';
 import type { Batch, CommitOutcome } from '../../src/store/batch.js';
 import type { Store } from '../../src/store/store.js';
@@ -196,6 +197,61 @@ it('D8, O3: what the next owner has answered, while it was not yet known that th
   await guest.close();
   expect(sent).toBe(1);
   expect(await next.state('n')).toMatchObject({ value: 1 });
+  await next.close();
+});
+
+/** An owner that has committed what it is asked for, and dies before it answers. */
+async function mute(dir: string, internals: FileStoreInternals = {}) {
+  const never = new Promise<never>(() => undefined);
+  const disk: Disk = {
+    ...nodeDisk,
+    rename: (from, to) => (/[/\\]outbox[/\\]/.test(to) ? never : nodeDisk.rename(from, to)),
+  };
+  return (await openStore({ dir }, 'drive', { ...internals, disk })).store;
+}
+const increment: Batch = { now, state: [{ kind: 'increment', key: 'n', by: 1 }] };
+
+it.each([
+  ['the next owner', 'drive'],
+  ['its sender, where nobody owns the folder', undefined],
+] as const)('D8, O3: a request that is decided, and not answered, is not decided again by %s', async (_, next) => {
+  const dir = freshDir();
+  const { store: guest } = await openStore({ dir }, 'use');
+  const owner = await mute(dir);
+  const outcomes = Promise.all([committed(guest, increment), committed(guest, increment)]);
+  await expect.poll(async () => (await owner.state('n'))?.value, { timeout: 10_000 }).toBe(2);
+  owner.abandon!();
+  const store = next && (await openStore({ dir, wait: true })).store;
+  expect((await outcomes).map(({ state }) => state)).toEqual([[{ value: 1 }], [{ value: 2 }]]);
+  expect((await guest.state('n'))?.value).toBe(2);
+  await guest.close();
+  await store?.close();
+});
+
+it('D8, O3: nor where the log was compacted in between; what was answered is forgotten by then', async () => {
+  const dir = freshDir();
+  const { store: guest } = await openStore({ dir }, 'use');
+  const { store: first } = await openStore({ dir });
+  for (let n = 0; n < 3; n++) await committed(guest, increment);
+  await first.close();
+  const owner = await mute(dir, { compactAt: 1 });
+  const outcome = committed(guest, increment);
+  await expect.poll(async () => (await owner.state('n'))?.value, { timeout: 10_000 }).toBe(4);
+  const segments = () => readdirSync(join(dir, 'log'));
+  const [before] = segments();
+  for (let n = 0; n < 20; n++) await committed(owner, startOf(`${n}`));
+  await expect.poll(segments, { timeout: 10_000 }).not.toContain(before);
+  const [segment] = segments();
+  expect(
+    readFileSync(join(dir, 'log', segment!), 'utf8')
+      .match(/"asked":(\[\[.*?\]\])/)?.[1]
+      ?.match(/"value"/g),
+  ).toHaveLength(1);
+  owner.abandon!();
+  const { store: next } = await openStore({ dir, wait: true });
+  expect((await outcome).state).toEqual([{ value: 4 }]);
+  expect((await next.state('n'))?.value).toBe(4);
+  await guest.close();
   await next.close();
 });
 

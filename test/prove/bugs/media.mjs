@@ -11,10 +11,17 @@ export const mediaFaults = [
   {
     name: 'a group commit acknowledges before it is written',
     file: 'adapters/file/owner.ts',
-    find: 'const { text, changed, deleted, answered } = await decide(at, group);',
+    find: 'const { text, changed, deleted, answered } = await decide(deciding, at.image, group);',
     instead:
-      'const { text, changed, deleted, answered } = await decide(at, group);\n    for (const [{ resolve }, outcome] of answered) resolve(outcome);',
+      'const { text, changed, deleted, answered } = await decide(deciding, at.image, group);\n    for (const [{ resolve }, outcome] of answered) resolve(outcome);',
     by: ['test/stores/file-commits.test.ts'],
+  },
+  {
+    name: 'what came of a request is not recorded with it',
+    file: 'adapters/file/decide.ts',
+    find: 'const isOnce = asked !== undefined && batch.state?.length;',
+    instead: 'const isOnce = false;',
+    by: ['test/stores/file-inbox.test.ts'],
   },
   {
     name: 'a torn tail is taken for sound',

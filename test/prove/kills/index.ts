@@ -103,8 +103,10 @@ async function inspect(dir: string, oracle: Oracle): Promise<void> {
     cursor = page.nextCursor;
     if (cursor === undefined) break;
   }
+  const numbers = new Map<string, unknown>();
+  for (const life of oracle.lives()) numbers.set(life, (await store.state(`life-${life}`))?.value);
   await store.close();
-  oracle.judge(runs);
+  oracle.judge(runs, numbers);
   const stepfast = createStepfast({ store: createFileStore({ dir }), onError: (error) => errors.push(error) });
   const hear = oracle.process();
   stepfast.job<number, string>(
@@ -166,7 +168,7 @@ async function prove({ budgetMs, firstSeed, say }: Proving): Promise<Proof> {
     outfile: script,
   });
   const violations: string[] = [];
-  const counts = { kills: 0, folders: 0, starts: 0, outcomes: 0, events: 0, 'in flight': 0, swept: 0 };
+  const counts = { kills: 0, folders: 0, starts: 0, outcomes: 0, events: 0, 'in flight': 0, swept: 0, numbers: 0 };
   let seed = firstSeed;
   let planned = 0;
   const lane = async () => {
@@ -189,7 +191,8 @@ async function prove({ budgetMs, firstSeed, say }: Proving): Promise<Proof> {
       const seen = oracle.counts();
       counts.kills += kills;
       counts.folders++;
-      for (const name of ['starts', 'outcomes', 'events', 'in flight', 'swept'] as const) counts[name] += seen[name];
+      for (const name of ['starts', 'outcomes', 'events', 'in flight', 'swept', 'numbers'] as const)
+        counts[name] += seen[name];
       rmSync(dir, { recursive: true, force: true });
       say(`kills: ${counts.kills}, ${violations.length} violations`);
     }

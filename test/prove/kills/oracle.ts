@@ -8,10 +8,12 @@ export interface Oracle {
   violation(line: string): void;
   /** One more process; hears its lines. */
   process(): (line: string) => void;
-  judge(runs: readonly StoredRun[]): void;
+  judge(runs: readonly StoredRun[], numbers?: ReadonlyMap<string, unknown>): void;
+  /** Processes that have counted. */
+  lives(): Iterable<string>;
   dispatched(): ReadonlyMap<string, string>;
   leftovers(count: number): void;
-  counts(): { starts: number; outcomes: number; events: number; 'in flight': number; swept: number };
+  counts(): { starts: number; outcomes: number; events: number; 'in flight': number; swept: number; numbers: number };
 }
 
 export function createOracle(violation: (line: string) => void): Oracle {
@@ -23,6 +25,8 @@ export function createOracle(violation: (line: string) => void): Oracle {
   const outcomes = new Map<string, string>();
   const finished = new Map<string, string>();
   const entered = new Set<string>();
+  /** What each process has counted up to, acknowledged. */
+  const numbers = new Map<string, number>();
   let swept = 0;
   let inFlight = 0;
 
@@ -51,6 +55,10 @@ export function createOracle(violation: (line: string) => void): Oracle {
     } else if (kind === 'F') {
       if (finished.has(run)) violation(`run ${run} completed twice`);
       finished.set(run, what);
+    } else if (kind === 'N') {
+      const last = numbers.get(run) ?? 0;
+      if (Number(what) !== last + 1) violation(`process ${run} counted ${what} after ${last}`);
+      numbers.set(run, Number(what));
     } else violation(`a line that nobody knows: ${line}`);
   };
 
@@ -60,7 +68,8 @@ export function createOracle(violation: (line: string) => void): Oracle {
       const mine = new Set<string>();
       return (line) => hear(line, mine);
     },
-    judge(runs) {
+    lives: () => numbers.keys(),
+    judge(runs, found = new Map()) {
       inFlight = [...entered].filter((step) => !outcomes.has(step)).length; // before anybody goes on with them
       const byId = new Map(runs.map((run) => [run.row.runId, run]));
       if (byId.size !== runs.length) violation('a run is listed twice');
@@ -82,6 +91,10 @@ export function createOracle(violation: (line: string) => void): Oracle {
         if (last?.kind !== 'completed' || String(last.value) !== value)
           violation(`run ${run} was acknowledged as completed, and is not`);
       }
+      // The last one may have been asked for by a process that was killed before it heard.
+      for (const [life, number] of numbers)
+        if (found.get(life) !== number && found.get(life) !== number + 1)
+          violation(`process ${life} counted up to ${number}, and ${String(found.get(life))} is there`);
       for (const { row, journal } of runs) {
         const fences = journal.flatMap((entry) => (entry.kind === 'claimed' ? [entry.fence] : []));
         if (fences.some((fence, index) => index > 0 && fence <= fences[index - 1]!))
@@ -100,6 +113,7 @@ export function createOracle(violation: (line: string) => void): Oracle {
       events: events.size,
       'in flight': inFlight,
       swept,
+      numbers: [...numbers.values()].reduce((sum, number) => sum + number, 0),
     }),
   };
 }

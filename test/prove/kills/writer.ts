@@ -1,3 +1,4 @@
+import { writeSync } from 'node:fs';
 import { createFileStore } from '../../../adapters/file/store.js';
 import { createStepfast } from '../../../src/index.js';
 
@@ -10,10 +11,12 @@ import { createStepfast } from '../../../src/index.js';
  *   E run step       the function of this step is entered
  *   C run step value the commit that holds this step's outcome is on disk
  *   F run value      the run has completed
+ *   N life value     an increment of the number of this process is acknowledged
  */
 
 const [, , dir, life = '0', mode = 'one'] = process.argv;
-const say = (...words: readonly (string | number)[]) => void process.stdout.write(`${words.join(' ')}\n`);
+// Not `process.stdout`: where its reader is slow, that keeps lines in memory, and a kill loses them.
+const say = (...words: readonly (string | number)[]) => void writeSync(1, `${words.join(' ')}\n`);
 const STEPS = 3;
 
 const store = createFileStore({ dir: dir!, wait: mode === 'two' }, { compactAt: 30_000 });
@@ -50,5 +53,6 @@ for (let number = 0; ; number++) {
   say('S', run.id, key);
   const receipt = await stepfast.dispatch('go', `word-${key}`, { correlationKey: run.id, idempotencyKey: key });
   say('D', run.id, receipt.id, `word-${key}`);
+  say('N', life, await stepfast.state.increment(`life-${life}`));
   if (number % 3 === 2) await new Promise((resolve) => setTimeout(resolve, 1));
 }
