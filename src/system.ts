@@ -146,7 +146,8 @@ function stepContext(): Pick<Platform, 'inStep' | 'leaveStep' | 'outOfStep' | 'i
     leaveStep() {
       if (--all.inFlight === 0) context?.disable();
     },
-    outOfStep: (fn) => within(false, () => (context && all.inFlight ? context.run(undefined, fn) : fn())),
+    // It may be inside while none is in flight: since Node 24, what has begun there keeps its context when that is switched off.
+    outOfStep: (fn) => within(false, () => (context?.getStore() ? context.run(undefined, fn) : fn())),
     isInStep: () => isSync || (all.inFlight > 0 && context?.getStore() === mine),
   };
 }

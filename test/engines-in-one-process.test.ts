@@ -43,9 +43,12 @@ it('O1: a store is one engine’s: another is refused it, also when the first is
 });
 
 /** The core as a process loads it first, with every `AsyncLocalStorage` that it makes. */
-async function freshCore(use: (core: typeof import('../src/index.js'), made: readonly Counting[]) => Promise<void>) {
+async function freshCore(
+  use: (core: typeof import('../src/index.js'), made: readonly Counting[]) => Promise<void>,
+  Made = Counting,
+) {
   const made: Counting[] = [];
-  const Counted = class extends Counting {
+  const Counted = class extends Made {
     constructor() {
       super();
       made.push(this);
@@ -104,3 +107,30 @@ it('promises pay for R9 only while functions of steps are in flight', () =>
     expect([await run.status(), seen, made[0]!.isOn]).toEqual(['failed', [true, false, true], false]);
     await engine.close();
   }));
+
+/** Since Node 24, what was called keeps its context, however often the storage is switched off. */
+class Lasting extends Counting {
+  override disable(): void {
+    this.isOn = false;
+  }
+}
+
+it.each([
+  ['called', 'call'],
+  ['started', 'start'],
+] as const)('R9: a run that another has %s is outside of that step, whatever else is in flight by then', async (_, word) =>
+  freshCore(async (core) => {
+    const engine = core.createStepfast({ store: media.memory!()() });
+    let end: (() => void) | undefined;
+    engine.job('busy', ({ step }) => step.run('long', () => new Promise<void>((resolve) => (end = resolve))));
+    engine.job('child', async ({ step }) => {
+      await step.run('first', () => engine.start('busy').then(() => vi.waitUntil(() => end !== undefined)));
+      return Promise.all([step.run('left', () => 'left'), step.run('right', () => 'right')]);
+    });
+    engine.job('parent', ({ step }) => step[word]('child', undefined, { id: 'c' }).then(() => 'parent'));
+    await engine.start('parent');
+    const ended = () => engine.runs.get('c').then((run) => run?.result ?? run?.error?.message);
+    await expect.poll(ended).toEqual(['left', 'right']);
+    end!();
+    await engine.close();
+  }, Lasting));

@@ -328,16 +328,19 @@ describe('the function of a step', () => {
   function contexts() {
     const told: string[] = [];
     class AsyncLocalStorage {
+      #store: unknown;
       constructor() {
         told.push('made');
       }
       run(store: unknown, fn: () => unknown) {
         told.push(store ? 'inside' : 'outside');
+        this.#store = store;
         return fn();
       }
-      getStore = () => undefined;
+      getStore = () => this.#store;
       disable() {
         told.push('off');
+        this.#store = undefined;
       }
     }
     const getBuiltinModule = (name: string) => (name === 'node:async_hooks' ? { AsyncLocalStorage } : undefined);
