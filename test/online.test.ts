@@ -112,6 +112,41 @@ onEveryStore('when: online', (medium) => {
         await close(engine);
       });
 
+      it('F7, F8: what needs the network is undone with it: no attempt is begun while offline, however often it is opened', async () => {
+        const { w, net, close } = open();
+        net.network.isOnline = true;
+        const define: Define = (stepfast) => {
+          stepfast.job('charge', { maxInterruptions: 1 }, async ({ step }) => {
+            await step.run('local', () => 1, { undo: () => void w.log.push('local undone') });
+            const undo = () => void w.log.push(`refunded ${net.network.isOnline ? 'online' : 'offline'}`);
+            await step.run('charge', () => void w.log.push('charged'), {
+              when: 'online',
+              undo,
+              retry: { maxAttempts: 1 },
+            });
+            await step.waitForEvent('shipped');
+          });
+        };
+        let engine = net.engine(define);
+        await engine.start('charge', undefined, { id: 'r' });
+        await w.clock.idle();
+        net.set(false);
+        await engine.runs.cancel('r');
+        await w.clock.advance('1 day');
+        const timeline = await engine.runs.timeline('r');
+        for (let reloads = 0; reloads < 3; reloads++) engine = await net.reload(engine, define);
+        expect(w.log).toEqual(['charged']);
+        expect(await run(engine)).toMatchObject({ status: 'cancelled', undoing: true });
+        expect(await engine.runs.timeline('r')).toEqual(timeline);
+        net.set(true);
+        await w.clock.idle();
+        expect(w.log).toEqual(['charged', 'refunded online', 'local undone']);
+        expect((await run(engine)).undoing).toBeUndefined();
+        expect(w.errors).toEqual([]);
+        expect(net.network.wakes.size).toBe(1);
+        await close(engine);
+      });
+
       it('F8: a network that comes back while the run is being put to wait is not missed', async () => {
         const { w, net, close } = open();
         const store = w.store();

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { FatalError, type Stepfast } from '../src/index.js';
+import { FatalError, type StepContext, type Stepfast } from '../src/index.js';
 import { everyWay } from './crash-everywhere.js';
 import { fatal, kindsOf, logged } from './undo-kit.js';
 
@@ -24,6 +24,27 @@ everyWay('undo', (open) => {
     await engine.start('order');
     await w.clock.advance('1h');
     expect(w.log).toEqual(['a', 'charge 1', 'charge 2', 'undo charge undefined', 'undo A']);
+  });
+
+  it('F7: one that returned has done its work, though what it returned, or wrote, could not be kept: it is undone', async () => {
+    const losing: { readonly [why: string]: (context: StepContext) => unknown } = {
+      'no value': () => () => undefined,
+      'too large': () => 'x'.repeat(1_000),
+      'no number': ({ state }) => void state.increment('word'),
+    };
+    for (const [why, effect] of Object.entries(losing)) {
+      const w = open();
+      const define = (stepfast: Stepfast) =>
+        stepfast.job('order', async ({ step }) => {
+          const undo = ({ result }: { result?: unknown }) => void w.log.push(`undo charge ${result}`);
+          await step.run('charge', effect, { undo, retry: { maxAttempts: 1 } });
+        });
+      const engine = w.engine(define, { maxValueBytes: 500 });
+      await engine.state.set('word', 'none');
+      await engine.start('order', undefined, { id: 'r' });
+      await w.clock.advance('1h');
+      expect([(await engine.runs.get('r'))?.status, w.log], why).toEqual(['failed', ['undo charge undefined']]);
+    }
   });
 
   it('F7: nor of one that was cut off, by a crash or by close(): it is undone, whatever the next one comes to', async () => {

@@ -632,6 +632,18 @@ onEveryStore('idempotencyKey on dispatch', (medium) => {
     });
   });
 
+  it('E8: and for another run: what was sent to one is nothing that the other has', async () => {
+    const w = world(medium);
+    const engine = w.engine(waiter());
+    for (const id of ['r', 's']) await engine.start('waiter', undefined, { id });
+    const send = (runId?: string) => engine.dispatch('go', 1, { idempotencyKey: 'i', runId });
+    const first = await send('r');
+    for (const other of ['s', undefined]) await expect(send(other)).rejects.toThrow('for another run');
+    await w.clock.idle();
+    expect(await send('r')).toEqual({ ...first, deduplicated: true });
+    expect(await resultOf(engine, 's')).toBe('waiting');
+  });
+
   it('the key counts per name and correlation key', async () => {
     const w = world(medium);
     const engine = w.engine();

@@ -108,10 +108,12 @@ export function createDispatch({ platform, codec, commit, look }: DispatchHost) 
       throw new StepfastError(outcome.code, `${said} Nothing was stored.`, runId === undefined ? {} : { runId });
     }
     if (outcome.kind !== 'committed') throw lostBy(outcome, inner.run);
-    const { id, kind, resumed, payload: first = null, given: firstGiven = first } = outcome.events[0]!;
+    const { id, kind, resumed, payload: first = null, given: firstGiven = first, runId: firstTo } = outcome.events[0]!;
     const deduplicated = kind === 'deduplicated' && id !== ownId;
-    const isSame = async () => (await codec.isSame(firstGiven, given)) || codec.isSame(first, encoded);
-    if (deduplicated && !(await isSame())) throw conflict('idempotencyKey', idempotencyKey, ` (event "${name}")`);
+    const isSame = async () =>
+      firstTo === runId && ((await codec.isSame(firstGiven, given)) || codec.isSame(first, encoded));
+    if (deduplicated && !(await isSame()))
+      throw conflict('idempotencyKey', idempotencyKey, ` or for another run (event "${name}")`);
     if (resumed.length) look();
     return { id, deduplicated, resumed };
   };

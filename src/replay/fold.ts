@@ -144,14 +144,18 @@ export const fold = (digest: Digest, entry: JournalEntry): void => {
   }
 };
 
+/** Errors of an attempt that may have done all it was to do: given up waiting for; or returned, with what could not be kept. */
+const UNKNOWN_OUTCOMES = /^(STEP_TIMEOUT|NOT_SERIALIZABLE|VALUE_TOO_LARGE|NOT_A_NUMBER|STATE_CHANGED)$/;
+
 /**
- * What has failed has nothing to undo; of what was only given up waiting for, or cut off in the hands of an owner before (it
- * was set before the claim, and no failure has come since), nobody knows (spec F7).
+ * What has failed has nothing to undo; of those of unknown outcome, or cut off in the hands of an owner before (it was set
+ * before the claim, and no failure has come since), nobody knows (spec F7).
  */
 function failed(digest: Digest, key: string, { error }: EntryOf<'attempt-failed' | 'step-failed'>): void {
   const { undos, claimedAt } = digest;
   const undo = undos.get(key);
-  if (undo && (error.code === 'STEP_TIMEOUT' || undo.index < claimedAt)) undos.set(key, { ...undo, isUnknown: true });
+  if (undo && (UNKNOWN_OUTCOMES.test(`${error.code}`) || undo.index < claimedAt))
+    undos.set(key, { ...undo, isUnknown: true });
   else if (!undo?.isUnknown) undos.delete(key);
 }
 

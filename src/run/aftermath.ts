@@ -66,7 +66,7 @@ export interface AftermathOptions {
   /** The run is let go. */
   readonly going: { readonly promise: Promise<void>; isOver(): boolean };
   /** A suspect (spec F5) undoes with nothing else of its context in flight: it waits for its turn. */
-  readonly functions: Pick<Functions, 'stop' | 'takeTurn'>;
+  readonly functions: Pick<Functions, 'stop' | 'takeTurn' | 'watchNetwork'>;
   pump(): void;
   leave(reason?: unknown): void;
 }
@@ -159,6 +159,9 @@ export function createAftermath(options: AftermathOptions, stateAt: (now: number
     if (next && !(await upgrade(now))) return;
     next = followings(run, job, now)[0]; // by its present name
     if (next && !(await findUndo(next))) return;
+    const isHeldBack = next && isHeldBackUndo(next);
+    functions.watchNetwork(isHeldBack === true);
+    if (isHeldBack) return rest();
     if (next) await functions.takeTurn();
     if (going.isOver()) return;
     // Nothing is entered before the store has confirmed that it is ours to do, and has noted that it is under way.
@@ -185,6 +188,16 @@ export function createAftermath(options: AftermathOptions, stateAt: (now: number
     const draft = emptyDraft(clock.now());
     recorder.record(draft, entry);
     if (await commits.commit(draft, stateAt(draft.now))) run.isStirred = true;
+  };
+
+  /** What a step does only while there is a network, it takes back only then (spec F8). */
+  const isHeldBackUndo = ({ key }: Following) => run.undos.get(key)?.isOnline === true && !platform.isOnline();
+  /** Nothing of it is under way meanwhile: a crash from here on is not its fault. */
+  const rest = async () => {
+    run.nextAt = Infinity;
+    const at = clock.now();
+    if (run.isOwner && run.row.dueAt === 0)
+      await commits.commit(emptyDraft(at), { ...stateAt(at), dueAt: at, setAt: at });
   };
 
   /** Recorded, and told by the commit that begins to undo: a run that the code does not fit is left as it is. */

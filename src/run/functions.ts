@@ -6,7 +6,6 @@ import { beginAttempt, type Outcome } from './attempt.js';
 import type { DriverHost } from './host.js';
 import { refuseIncrements } from './increments.js';
 import type { Fact, LiveRun, Running } from './live-run.js';
-import { isOffline } from './questions.js';
 import { shareStep } from './shared-step.js';
 
 /*
@@ -124,8 +123,8 @@ export function createFunctions({ host, run, isGone, pump, stir, lost }: Functio
     }
   };
 
-  const watchNetwork = (isOnline: boolean) => {
-    if (!isOffline(run, isOnline)) return unwatch();
+  const watchNetwork = (isNeeded: boolean) => {
+    if (!isNeeded) return unwatch();
     const look = () => {
       if (platform.isOnline()) stir();
     };

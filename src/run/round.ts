@@ -9,7 +9,7 @@ import { type AftermathOptions, createAftermath, followings } from './aftermath.
 import { readEnds } from './children.js';
 import { type Functions, forgetGeneration } from './functions.js';
 import { type Draft, emptyDraft, type LiveRun } from './live-run.js';
-import { type Circumstances, isSameState, openWaits, shownIn, startable, stateOf } from './questions.js';
+import { type Circumstances, isOffline, isSameState, openWaits, shownIn, startable, stateOf } from './questions.js';
 import { isSetAside } from './upgrade.js';
 
 /*
@@ -140,7 +140,7 @@ export function createRound(options: RoundOptions): () => Promise<void> {
     run.facts = run.facts.filter((fact) => !draft.facts.has(fact));
     for (const ask of starting) if (ask.command.kind !== 'transaction') functions.enter(ask);
     for (const ask of starting) if (ask.command.kind === 'transaction' && !going.isOver()) await functions.share(ask);
-    functions.watchNetwork(isOnline);
+    functions.watchNetwork(isOffline(run, isOnline));
     if (draft.isReset) return begin(draft);
     if (run.digest.end) run.isStirred = true;
     else if (host.alwaysReplays && draft.entries.some(isOutcome)) pass.restart();

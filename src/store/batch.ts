@@ -137,6 +137,7 @@ export interface EventOutcome {
   /** Of the first event, when deduplicated, for the caller to compare. */
   readonly payload?: Json;
   readonly given?: Json;
+  readonly runId?: string;
 }
 
 /** What became of a batch. Anything but `committed` has changed nothing. */

@@ -10,9 +10,9 @@ export function* dispatch(scope: Scope, event: NewEvent, index: number): Work<Ev
   const pair = pairKey(event.name, event.key);
   const first = yield* findFirst(scope, event, pair);
   if (first) {
-    const { id, seq, acceptedAt, resumed, payload, given } = first;
+    const { id, seq, acceptedAt, resumed, payload, given, runId } = first;
     const told = { kind: 'deduplicated', id, seq, acceptedAt, resumed, payload } as const;
-    return given === undefined ? told : { ...told, given };
+    return { ...told, ...(given !== undefined && { given }), ...(runId !== undefined && { runId }) };
   }
   if (event.runId !== undefined) {
     const row = yield* scope.run(event.runId);
