@@ -738,6 +738,21 @@ describe('refusals', () => {
   });
 });
 
+it('V3: keyOf is not asked for what the library keeps in the state: to forget a person stops no schedule', async () => {
+  const asked: unknown[] = [];
+  const vault = new Map([['user:42', keyBytes(3)]]);
+  const keyOf = (subject: unknown) => {
+    asked.push(subject);
+    return 'user:42';
+  };
+  const sealed = await opened(undefined, { keyOf, keys: (keyId) => vault.get(keyId) });
+  await commit(sealed, { state: [set('stepfast:schedule:nightly', 'tick'), set('draft', 'own')] });
+  vault.clear();
+  expect(asked).toEqual([{ kind: 'state', key: 'draft' }]);
+  expect(await sealed.state('stepfast:schedule:nightly')).toMatchObject({ value: 'tick' });
+  await expect(sealed.state('draft')).rejects.toEqual(code('KEY_MISSING'));
+});
+
 it('Q2: what jobs say of their queues stays readable, for the transition looks for it', async () => {
   const medium = memoryMedium();
   const sealed = await opened(medium);

@@ -254,33 +254,25 @@ describe('a function', () => {
 });
 
 describe('the network', () => {
-  const waiting = () => {
-    const w = open();
-    const ask = w.ask('a', () => undefined, { isOnline: true });
-    w.run.asks.set(ask.key, ask);
-    return w;
-  };
   it('F8: is listened to as long as a step waits for it, by one listener', () => {
-    const w = waiting();
-    w.functions.watchNetwork(false);
-    w.functions.watchNetwork(false);
+    const w = open();
+    w.functions.watchNetwork(true);
+    w.functions.watchNetwork(true);
     expect([w.wakes.size, w.log]).toEqual([1, []]);
     for (const wake of w.wakes) wake();
     expect(w.log).toEqual([]); // woken, and still there is none
     w.isOnline = true;
     for (const wake of w.wakes) wake();
     expect(w.log).toEqual(['stir']);
-    w.run.asks.clear();
     w.functions.watchNetwork(false);
-    expect(w.wakes.size).toBe(0);
-    w.functions.watchNetwork(true);
+    w.functions.watchNetwork(false);
     expect([w.wakes.size, w.log]).toEqual([0, ['stir']]);
   });
 
   it('F8: that came back before anybody listened is seen at once; nobody listens for a run that has stopped', () => {
-    const w = waiting();
+    const w = open();
     w.isOnline = true;
-    w.functions.watchNetwork(false);
+    w.functions.watchNetwork(true);
     expect([w.log, w.wakes.size]).toEqual([['stir'], 1]);
     w.functions.stop(undefined);
     expect(w.wakes.size).toBe(0);

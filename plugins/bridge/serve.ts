@@ -66,6 +66,7 @@ const EVENTS = { leaving: 'beforeunload', away: 'pagehide', back: 'pageshow' } a
  * // in a worker
  * const stepfast = createStepfast({ store: indexedDBStore({ name: 'app' }) });
  * serveStepfast(stepfast, self);
+ * await stepfast.ready();
  */
 export function serveStepfast(stepfast: Stepfast, port: BridgePort, options: ServeOptions = {}): Serving {
   check(typeof stepfast?.dispatch === 'function', 'The engine', stepfast, 'what createStepfast returns');

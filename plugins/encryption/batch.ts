@@ -50,6 +50,8 @@ export function createSealing({ inner, ring, keyOf, letGo }: SealingOptions) {
 
   const isDefault = (keyId: string) => keyId === ring.current || ring.previous.includes(keyId);
   const keyIdFor = (subject: KeySubject): string | undefined => {
+    // What the library keeps belongs to nobody: forgotten with a person, it would take a schedule along.
+    if (subject.kind === 'state' && isOurs(subject.key)) return undefined;
     const keyId = keyOf?.(subject);
     if (keyId === undefined) return undefined;
     checkText(keyId, 'What keyOf returned', 'INVALID_OPTION');

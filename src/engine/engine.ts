@@ -26,7 +26,10 @@ export interface Stepfast {
   readonly job: DefineJob;
   /** Registers a job that was defined elsewhere. `replace`: for hot reload; without it `DUPLICATE_JOB` for a name that is taken. */
   register(job: AnyJob, options?: { readonly replace?: boolean }): void;
-  /** Opens the store and recovers what was left; any other call does so by itself. `STORE_LOCKED` where another process drives it. */
+  /**
+   * Opens the store and goes on with what was left. Call it at each load, with the jobs defined: these touch nothing by
+   * themselves; any other call opens the store as well. `STORE_LOCKED` where another process drives it.
+   */
   ready(): Promise<void>;
   /** Stops cleanly: runs are let go, the store is closed. */
   close(): Promise<void>;

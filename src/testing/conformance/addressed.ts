@@ -65,15 +65,18 @@ fact('an event for a run that has ended is refused and not kept', async ({ open 
   equal((await dispatch(store, 'e')).kind, 'accepted', 'a later event of that id');
 });
 
-fact('a repeat of an addressed event is recognised when its run has ended since, and told for whom it was', async ({ open }) => {
-  const store = await open();
-  await claimed(store, 'r');
-  const first = await dispatch(store, 'e', { runId: 'r', idempotencyKey: 'i' });
-  await commit(store, { run: { runId: 'r', fence: 1, append: [], state: ended() } });
-  const expected = { ...first, kind: 'deduplicated', payload: 'e', runId: 'r' };
-  equal(await dispatch(store, 'e', { runId: 'r' }), expected, 'the receipt');
-  equal(await dispatch(store, 'f', { runId: 's', idempotencyKey: 'i' }), expected, 'the receipt by key');
-});
+fact(
+  'a repeat of an addressed event is recognised when its run has ended since, and told for whom it was',
+  async ({ open }) => {
+    const store = await open();
+    await claimed(store, 'r');
+    const first = await dispatch(store, 'e', { runId: 'r', idempotencyKey: 'i' });
+    await commit(store, { run: { runId: 'r', fence: 1, append: [], state: ended() } });
+    const expected = { ...first, kind: 'deduplicated', payload: 'e', runId: 'r' };
+    equal(await dispatch(store, 'e', { runId: 'r' }), expected, 'the receipt');
+    equal(await dispatch(store, 'f', { runId: 's', idempotencyKey: 'i' }), expected, 'the receipt by key');
+  },
+);
 
 fact('hostile strings are names, keys and ids of events like any other', async ({ open }) => {
   const store = await open();
