@@ -46,11 +46,26 @@ const reportOf = async (promise: Promise<CrashReport>): Promise<CrashReport> => 
 };
 
 describe('crashEverywhere', () => {
+  it('R5: a flow that is blocked when nothing happens shows nothing, and is refused; one that waits says so', async () => {
+    const lost = defineJob('lost', ({ step }) => step.call('nobody'));
+    const { violations, crashes, status } = await reportOf(crashEverywhere(lost));
+    expect([violations.map(({ kind, crash }) => [kind, crash]), crashes, status]).toEqual([
+      [['broke', 'no crash']],
+      0,
+      'blocked',
+    ]);
+    expect(violations[0]!.message).toContain('job "lost": ');
+    const unsent = { payload: { total: 12 } };
+    expect((await crashEverywhere(defineJob('waits', ({ step }) => step.waitForEvent('go')))).status).toBe('waiting');
+    expect((await crashEverywhere(order, unsent)).status).toBe('failed');
+  });
+
   for (const [name, store] of Object.entries(media))
     it(`R1: a flow that is safe is found safe, and says which steps have to be (${name})`, async () => {
       const report = await crashEverywhere(order, scenario, { store });
       expect(report.commits).toBeGreaterThanOrEqual(5);
       expect(report).toEqual({
+        status: 'completed',
         commits: report.commits,
         crashes: 2 * report.commits,
         repeated: ['charge'],

@@ -1,9 +1,10 @@
 import type { AnyJob, Job } from '../door/job.js';
 import { StepfastError } from '../errors.js';
+import type { RunStatus } from '../run/inspect.js';
 import type { Batch } from '../store/batch.js';
 import type { Store } from '../store/store.js';
 import { check } from '../values/check.js';
-import { compare, type Death, failure, type PlayedOut, wordsOf } from './crash-report.js';
+import { compare, type Death, failure, neverGoesOn, type PlayedOut, wordsOf } from './crash-report.js';
 import { wrapStore } from './failing-store.js';
 import { checkPlay, checkScenario, PLAY, type PlayOptions, type Scenario } from './scenario.js';
 import { type App, createStage, openApp, type Played, type Stage } from './stage.js';
@@ -33,6 +34,11 @@ export interface CrashViolation {
 }
 
 export interface CrashReport {
+  /**
+   * How the run stands when nothing happens: `waiting` for an event that the scenario does not send is no end of it. Absent where
+   * it could not be told.
+   */
+  readonly status?: RunStatus | undefined;
   /** Commits of the flow when nothing happens. */
   readonly commits: number;
   /** How often it was played with a crash, or with two. */
@@ -58,6 +64,11 @@ function outcomeOf({ snapshot, others }: Played): string {
     return textOf([job, status, result, code, name, message, step, waits]);
   };
   return [of(snapshot), ...others.map(of).sort()].join('\n');
+}
+
+function standOf({ snapshot, others }: Played): Pick<PlayedOut, 'status' | 'blocked'> {
+  const still = [snapshot, ...others].find(({ status }) => status === 'blocked');
+  return { status: snapshot.status, blocked: still && `job "${still.job}": ${still.error?.message}` };
 }
 
 /** One life of the app, which ends around a commit, or when nothing happens any more. */
@@ -134,7 +145,7 @@ async function playThrough(
       if ('broke' in ended) return { ...seen, outcome: '', effects: '', broke: ended.broke };
       try {
         const effects = scenario.effects ? textOf(await scenario.effects()) : '';
-        return { ...seen, outcome: outcomeOf(ended.played), effects };
+        return { ...seen, ...standOf(ended.played), outcome: outcomeOf(ended.played), effects };
       } catch (broke) {
         return { ...seen, outcome: '', effects: '', broke };
       }
@@ -158,7 +169,7 @@ const deathsIn = (commits: number): Death[] =>
  *
  * @param scenario What the flow is given. A function is called for each play: make there what stands in for the outside
  * world, so that every play finds it new.
- * @returns What was tried. @throws {StepfastError} `NOT_CRASH_SAFE`: every violation in words, the report as `data`. What
+ * @returns What was tried, and how the flow stands when nothing happens: look at its `status`. @throws {StepfastError} `NOT_CRASH_SAFE`: every violation in words, the report as `data`. What
  * `testRun` throws, if the first play, in which nothing happens, can not be made.
  * @example
  * await crashEverywhere(order, () => {
@@ -205,13 +216,15 @@ export async function crashEverywhere<Payload, Result, Input>(
     for (const name of found.repeated) repeated.add(name);
     return found.commits;
   };
-  await judge([], reference.broke ? reference : undefined);
+  if (reference.blocked !== undefined) violations.push(neverGoesOn(reference.blocked));
+  else await judge([], reference.broke ? reference : undefined);
   const isSteady = !violations.length;
   for (const first of isSteady ? deathsIn(reference.commits) : []) {
     const commits = await crash([first]);
     for (const second of double ? deathsIn(commits) : []) await crash([first, second]);
   }
-  const report: CrashReport = { commits: reference.commits, crashes, repeated: [...repeated], violations };
+  const { commits, status } = reference;
+  const report: CrashReport = { status, commits, crashes, repeated: [...repeated], violations };
   if (violations.length) throw failure(report);
   return report;
 }

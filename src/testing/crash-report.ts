@@ -1,4 +1,5 @@
 import { StepfastError } from '../errors.js';
+import type { RunStatus } from '../run/inspect.js';
 import type { CrashReport, CrashViolation } from './crash-everywhere.js';
 import { type Entering, wordsFor } from './fakes.js';
 import type { Blame } from './witness.js';
@@ -18,6 +19,10 @@ export interface Death {
 export interface PlayedOut {
   readonly outcome: string;
   readonly effects: string;
+  /** How the run stands in the end, where it came to one. */
+  readonly status?: RunStatus;
+  /** Why a run of it is blocked. */
+  readonly blocked?: string | undefined;
   /** Commits of the last life. */
   readonly commits: number;
   /** How many of the deaths it came to. */
@@ -103,6 +108,13 @@ export function compare(reference: PlayedOut, found: PlayedOut, crash: string): 
   }
   return violations;
 }
+
+/** What never goes on when nothing happens shows nothing by going on as little after a crash. */
+export const neverGoesOn = (blocked: string): CrashViolation => ({
+  crash: wordsOf([]),
+  kind: 'broke',
+  message: `The flow is blocked, though nothing happened to it: ${blocked}`,
+});
 
 const SHOWN = 10;
 
