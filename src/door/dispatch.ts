@@ -110,10 +110,10 @@ export function createDispatch({ platform, codec, commit, look }: DispatchHost) 
     if (outcome.kind !== 'committed') throw lostBy(outcome, inner.run);
     const { id, kind, resumed, payload: first = null, given: firstGiven = first, runId: firstTo } = outcome.events[0]!;
     const deduplicated = kind === 'deduplicated' && id !== ownId;
-    const isSame = async () =>
-      firstTo === runId && ((await codec.isSame(firstGiven, given)) || codec.isSame(first, encoded));
+    const isThere = firstTo === runId;
+    const isSame = async () => isThere && ((await codec.isSame(firstGiven, given)) || codec.isSame(first, encoded));
     if (deduplicated && !(await isSame()))
-      throw conflict('idempotencyKey', idempotencyKey, ` or for another run (event "${name}")`);
+      throw conflict('idempotencyKey', idempotencyKey, `${isThere ? '' : ' or for another run'} (event "${name}")`);
     if (resumed.length) look();
     return { id, deduplicated, resumed };
   };
