@@ -267,6 +267,12 @@ describe('undoing', () => {
     ]);
   });
 
+  it('F7: what has returned, and could not be kept, may have done all it was to do', () => {
+    for (const code of ['NOT_SERIALIZABLE', 'VALUE_TOO_LARGE', 'NOT_A_NUMBER', 'STATE_CHANGED'])
+      expect(undosLeft(digest(undoSet('a'), failed('a', code))), code).toEqual([key('a')]);
+    expect(undosLeft(digest(undoSet('a'), failed('a', 'STEP_FAILED')))).toEqual([]);
+  });
+
   it('F7: nor of an attempt that the owner before had entered, whatever comes of the next one', () => {
     const released: Given = { kind: 'released' };
     for (const taken of [[interrupted], [released, claimed()], [claimed()]]) {

@@ -115,7 +115,9 @@ everyWay('onFailed', (open) => {
     await after.ready();
     await w.clock.advance('1h');
     expect(at.map((each) => each - began)).toEqual([0, 60_000, 120_000]);
-    expect(w.errors.map(String)).toEqual(['Error: refused 3']);
+    expect(w.errors.map(String)).toEqual([
+      expect.stringMatching(/onFailed of job "order" failed for good at attempt 3: refused 3/),
+    ]);
     expect(await after.runs.get('o')).not.toHaveProperty('undoing');
     expect(await timelineOf(after, 'o')).toContain('undo-failed stepfast:onFailed');
   });

@@ -86,7 +86,10 @@ everyWay('undos that fail', (open) => {
     const run = await engine.start('order');
     await w.clock.advance('1h');
     expect(w.log).toEqual(['undo c', 'undo b 1', 'undo b 2', 'undo a']);
-    expect(w.errors).toMatchObject([{ message: 'it is stuck' }]);
+    const cause = expect.objectContaining({ message: 'it is stuck' });
+    expect(w.errors).toMatchObject([
+      { code: 'STEP_FAILED', job: 'order', step: 'b', runId: expect.any(String), cause },
+    ]);
     const snapshot = await engine.runs.get(run.id);
     expect(snapshot).toMatchObject({ status: 'failed', error: { step: 'd' } });
     expect(snapshot).not.toHaveProperty('undoing');

@@ -465,6 +465,6 @@ everyWay('undo', (open) => {
     await w.clock.advance('1h');
     expect(w.log).toEqual([]);
     expect(await kindsOf(engine, run.id, /undo-failed/)).toEqual(['undo-failed a']);
-    expect(w.errors).toMatchObject([{ code: 'NESTED_STEP' }]);
+    expect(w.errors).toMatchObject([{ step: 'a', cause: { code: 'NESTED_STEP' } }]);
   });
 });

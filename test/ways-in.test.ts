@@ -408,6 +408,23 @@ describe('a dispatch', () => {
     await expect(dispatch('none', null, key)).rejects.toEqual(saying('IDEMPOTENCY_CONFLICT', '"k"'));
   });
 
+  it('E8: nor is what was sent to one run, or to all, the same as what is sent to another', async () => {
+    const { dispatch, store } = ways();
+    await store.commit({ now, starts: ['r', 's'].map((runId) => newRun({ runId }) as never) });
+    for (const [name, first, others] of [
+      ['to r', 'r', ['s', undefined]],
+      ['to all', undefined, ['r']],
+    ] as const) {
+      const to = (runId?: string) => dispatch(name, 'x', { idempotencyKey: 'k', runId });
+      await to(first);
+      for (const other of others)
+        await expect(to(other)).rejects.toEqual(
+          saying('IDEMPOTENCY_CONFLICT', `with another payload or for another run (event "${name}")`),
+        );
+      expect(await to(first)).toMatchObject({ deduplicated: true });
+    }
+  });
+
   it('R2: by an id of its own is the same dispatch, whatever the payload', async () => {
     const { dispatch } = ways();
     for (const payload of [1, 2])

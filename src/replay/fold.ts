@@ -145,7 +145,9 @@ export const fold = (digest: Digest, entry: JournalEntry): void => {
 };
 
 /** Errors of an attempt that may have done all it was to do: given up waiting for; or returned, with what could not be kept. */
-const UNKNOWN_OUTCOMES = /^(STEP_TIMEOUT|NOT_SERIALIZABLE|VALUE_TOO_LARGE|NOT_A_NUMBER|STATE_CHANGED)$/;
+const UNKNOWN_OUTCOMES = new Set<unknown>(
+  'STEP_TIMEOUT NOT_SERIALIZABLE VALUE_TOO_LARGE NOT_A_NUMBER STATE_CHANGED'.split(' '),
+);
 
 /**
  * What has failed has nothing to undo; of those of unknown outcome, or cut off in the hands of an owner before (it was set
@@ -154,7 +156,7 @@ const UNKNOWN_OUTCOMES = /^(STEP_TIMEOUT|NOT_SERIALIZABLE|VALUE_TOO_LARGE|NOT_A_
 function failed(digest: Digest, key: string, { error }: EntryOf<'attempt-failed' | 'step-failed'>): void {
   const { undos, claimedAt } = digest;
   const undo = undos.get(key);
-  if (undo && (UNKNOWN_OUTCOMES.test(`${error.code}`) || undo.index < claimedAt))
+  if (undo && (UNKNOWN_OUTCOMES.has(error.code) || undo.index < claimedAt))
     undos.set(key, { ...undo, isUnknown: true });
   else if (!undo?.isUnknown) undos.delete(key);
 }

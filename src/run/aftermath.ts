@@ -1,5 +1,5 @@
 import type { AnyJob } from '../door/job.js';
-import { StepfastError } from '../errors.js';
+import { StepError, StepfastError } from '../errors.js';
 import { LIMITS } from '../limits.js';
 import type { Platform } from '../platform.js';
 import type { FunctionCommand } from '../replay/command.js';
@@ -101,9 +101,15 @@ async function follow(
   const error = codec.encodeError(outcome.error);
   const delayMs = recorder.retryDelay(outcome.error, command?.retry, (digest.undoFailures.get(key)?.count ?? 0) + 1);
   if (delayMs !== undefined) return { kind: 'undo-attempt-failed', at, id, attempt, error, retryAt: at + delayMs };
-  report(outcome.error);
+  const { runId } = run.row;
+  const place = { runId, job: job.name, ...(key !== TOLD_KEY && { step: id[0] }) };
+  const said = `${wordsFor(key, id, job)} failed for good at attempt ${attempt}: ${error.message}`;
+  report(new StepError('STEP_FAILED', said, place, { cause: outcome.error }));
   return { kind: 'undo-failed', at, id, attempt, error };
 }
+
+const wordsFor = (key: string, [name]: Identity, job: AnyJob) =>
+  key === TOLD_KEY ? `onFailed of job "${job.name}"` : `The undo of step "${name}"`;
 
 async function tell({ row, digest }: LiveRun, job: AnyJob, codec: Codec, signal: AbortSignal) {
   const { runId: id, createdAt, tags = [] } = row;
@@ -222,8 +228,7 @@ export function createAftermath(options: AftermathOptions, stateAt: (now: number
   };
 
   const givenUp = ({ key, id }: Following, at: number): Followed => {
-    const what = key === TOLD_KEY ? `onFailed of job "${job.name}"` : `The undo of step "${id[0]}"`;
-    const said = `${what} was interrupted too often without an end. It is given up; find what crashes.`;
+    const said = `${wordsFor(key, id, job)} was interrupted too often without an end. It is given up; find what crashes.`;
     const error = new StepfastError('CRASH_LOOP', said, { runId: run.row.runId, job: job.name, step: id[0] });
     report(error);
     return { kind: 'undo-failed', at, id, attempt: 1, error: codec.encodeError(error) };
