@@ -176,7 +176,11 @@ describe('steps are undone', () => {
       expect(entriesOf(h, /^undo-failed$/)).toMatchObject([
         { id: ['a', 1], attempt: attempts, error: { message: `no ${attempts}` } },
       ]);
-      expect(h.errors).toMatchObject([{ runId: 'r', job: 'job', step: 'a', cause: new Error(`no ${attempts}`) }]);
+      const place = { code: 'STEP_FAILED', runId: 'r', job: 'job', step: 'a', cause: new Error(`no ${attempts}`) };
+      expect(h.errors).toMatchObject([place]);
+      expect(String(h.errors[0])).toContain(
+        `The undo of step "a" failed for good at attempt ${attempts}: no ${attempts}`,
+      );
       expect(isOver(h)).toBe(true);
       await soon(engine.close());
     }
@@ -249,7 +253,14 @@ describe('onFailed', () => {
     expect(entriesOf(h, /^undo-attempt-failed$/)).toMatchObject([{ attempt: 1, error: { message: 'not yet' } }]);
     isBad = false;
     await h.advance(1_000);
-    expect([log.length, isOver(h)]).toEqual([2, true]);
+    expect([log.length, isOver(h), h.errors]).toEqual([2, true, []]);
+    isBad = true;
+    await engine.start('job', 'fails', { id: 's' });
+    for (let times = 0; times < 3; times++) await h.advance(1_000);
+    expect(log).toHaveLength(5);
+    expect(h.errors).toMatchObject([{ code: 'STEP_FAILED', runId: 's', job: 'job', cause: { message: 'not yet' } }]);
+    expect(String(h.errors[0])).toContain('onFailed of job "job" failed for good at attempt 3: not yet');
+    expect(h.errors[0]).not.toHaveProperty('step');
     await soon(engine.close());
   });
 });
@@ -323,6 +334,46 @@ describe('what is noted of it', () => {
     await settle();
     expect(entriesOf(h, /^claimed$/).at(-1)).toMatchObject({ interrupted: true });
     expect(entriesOf(h, /^undone$/)).toMatchObject([{ attempt: 3 }]);
+    await soon(second.close());
+  });
+
+  it('F8: one that needs the network waits for it, in one commit: nothing of it is under way, and who dies then is not blamed', async () => {
+    const h = hands();
+    const log: string[] = [];
+    const undo = { undo: () => void log.push(`undone ${h.isOnline ? 'online' : 'offline'}`) };
+    const define = (stepfast: Stepfast) =>
+      stepfast.job('job', { onFailed: () => void log.push('told') }, async ({ step }) => {
+        await step.run('a', () => 1, { ...undo, when: 'online' });
+        await step.run('b', () => void (h.isOnline = false), undo);
+        await step.run('c', fatal);
+      });
+    const first = h.engine(define);
+    await first.start('job', undefined, { id: 'r' });
+    await settle();
+    expect(log).toEqual(['undone offline']); // what needs no network is taken back without it
+    const at = h.clock.now();
+    expect(h.row('r')).toMatchObject({
+      status: 'failed',
+      undoing: true,
+      owner: expect.any(String),
+      dueAt: at,
+      setAt: at,
+    });
+    const commits = first.own.batches.length;
+    h.wake();
+    await h.advance(60_000);
+    expect([first.own.batches.length, h.row('r')!.dueAt]).toEqual([commits, at]);
+    first.own.abandon!();
+    const second = h.engine(define);
+    await second.ready();
+    await h.advance(60_000);
+    expect(second.own.batches.filter(({ run }) => run)).toEqual([]);
+    h.isOnline = true;
+    h.wake();
+    await settle();
+    expect(log).toEqual(['undone offline', 'undone online', 'told']);
+    expect(entriesOf(h, /^claimed$/).at(-1)).not.toHaveProperty('interrupted');
+    expect([isOver(h), h.errors]).toEqual([true, []]);
     await soon(second.close());
   });
 
