@@ -53,7 +53,8 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
     // An owner that lives may have gone on since its journal was read: its fence alone does not tell.
     const length = run.isOwner ? undefined : row.length;
     const change = { runId, fence: row.fence, length, raise, reset, append, state, takes, unless };
-    if (state.slot !== undefined) Object.assign(change, host.limits(row.queue));
+    // Only who takes a slot is held to what its queue allows.
+    if (state.slot !== undefined && state.slot !== row.slot) Object.assign(change, host.limits(row.queue));
     const parts = draft.state.length ? { state: draft.state } : undefined;
     const at = clock.now();
     let outcome: CommitOutcome;
