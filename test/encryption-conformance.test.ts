@@ -15,6 +15,12 @@ const plugins = {
   'a key of each run': () => encryption({ key: bytes(1), indexKey: bytes(2), keyOf, keys: async () => bytes(3) }),
 };
 
+/** Around a store of which each is asked this, and above which nobody has a name that the plug-in has not marked. */
+const skip = {
+  'E4: an event that has not gone through the plug-in that has written a run is not for that run, nor the other way round':
+    'here everything goes through the plug-in',
+};
+
 for (const [kind, medium] of Object.entries(media))
   for (const [keys, plugin] of Object.entries(plugins)) {
     if (kind !== 'memory' && keys !== 'one key') continue; // what differs is above the stores
@@ -22,5 +28,5 @@ for (const [kind, medium] of Object.entries(media))
       const open = medium();
       return () => plugin().store!(open());
     };
-    storeConformance(`encrypted ${kind} (${keys})`, freshMedium, { describe, it });
+    storeConformance(`encrypted ${kind} (${keys})`, freshMedium, { describe, it, skip });
   }

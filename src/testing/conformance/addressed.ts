@@ -7,6 +7,7 @@ import {
   ended,
   ids,
   newEvent,
+  newRun,
   openWait,
   refused,
   rowOf,
@@ -64,6 +65,27 @@ fact('an event for a run that has ended is refused and not kept', async ({ open 
   }
   equal((await dispatch(store, 'e')).kind, 'accepted', 'a later event of that id');
 });
+
+fact(
+  'E4: an event that has not gone through the plug-in that has written a run is not for that run, nor the other way round',
+  async ({ open }) => {
+    const store = await open();
+    const sealed = 'stepfast:sealed:';
+    await commit(store, { starts: [newRun('sealed', { job: `${sealed}job` }), newRun('plain')] });
+    for (const [runId, name] of [
+      ['sealed', 'event'],
+      ['plain', `${sealed}event`],
+    ] as const) {
+      const outcome = await refused(store, { events: [newEvent('e', { runId, name })] }, 'refused');
+      equal(outcome, { kind: 'refused', code: 'RUN_NOT_FOUND', index: 0 }, `the outcome for the ${runId} one`);
+    }
+    for (const [runId, name] of [
+      ['sealed', `${sealed}event`],
+      ['plain', 'event'],
+    ] as const)
+      equal((await dispatch(store, runId, { runId, name })).kind, 'accepted', `its own event for the ${runId} one`);
+  },
+);
 
 fact(
   'a repeat of an addressed event is recognised when its run has ended since, and told for whom it was',

@@ -13,6 +13,7 @@ import {
   running,
   start,
   stepped,
+  waiting,
 } from './env.js';
 import { check, equal, range } from './kit.js';
 
@@ -93,6 +94,27 @@ fact('any context cancels a run that somebody else drives', async ({ open, openO
   const { row, journal } = await load(store, 'r');
   equal([row.status, row.fence, journal.at(-1)], ['cancelled', 2, cancelled], 'the run');
 });
+
+fact(
+  'F9: a change from outside leaves the version and the start of a run as they are, whatever it was told of them',
+  async ({ open, openOther }) => {
+    const store = await open();
+    const other = await openOther();
+    await start(store, 'begun');
+    await commit(store, { run: claim('begun', 0, 'a', { state: running('a', { version: 3, startedAt: now - 7 }) }) });
+    await start(store, 'new', { version: 2 });
+    const stale = [{ version: 1 }, { version: 9, startedAt: now + 7 }];
+    const told = async (runId: string) => {
+      const { version, startedAt } = await rowOf(store, runId);
+      return [version, startedAt];
+    };
+    for (const state of [...stale.map((each) => ({ ...waiting([]), ...each })), { ...ended('cancelled'), ...stale[1] }])
+      for (const runId of ['begun', 'new']) {
+        await commit(other, { run: { runId, fence: 'any', append: [cancelled], state } });
+        equal(await told(runId), runId === 'new' ? [2, undefined] : [3, now - 7], `"${runId}", ${state.status}`);
+      }
+  },
+);
 
 fact('the owner of a run that somebody else cancelled is fenced', async ({ open, openOther }) => {
   const store = await open();
