@@ -148,6 +148,33 @@ fact('pages of a narrowed list are full', async ({ open }) => {
   );
 });
 
+fact(
+  'every page of a list is narrowed as the first is: by status, by job, by tag, and by all of them',
+  async ({ open }) => {
+    const store = await open();
+    for (const index of range(24)) {
+      const [runId, job] = [`r${index}`, index & 1 ? 'job' : 'other'];
+      await start(store, runId, { job, ...(index & 2 && { tags: ['t', 'u'] }) });
+      if (index & 4) await commit(store, { run: claim(runId, 0, 'a', { state: ended('failed') }) });
+    }
+    const fitting = (mask: number) => range(24).filter((index) => (index & mask) === mask);
+    const narrowings: readonly (readonly [number, Partial<ListQuery>])[] = [
+      [1, { job: 'job' }],
+      [2, { tag: 't' }],
+      [4, { status: 'failed' }],
+      [4, { status: ['failed', 'completed'] }],
+      [7, { job: 'job', tag: 'u', status: 'failed' }],
+    ];
+    for (const [mask, query] of narrowings) {
+      const all = fitting(mask)
+        .map((index) => `r${index}`)
+        .reverse();
+      const expected = range(Math.ceil(all.length / 2)).map((index) => all.slice(2 * index, 2 * index + 2));
+      equal(await pages(store, { limit: 2, ...query }), expected, `the pages of ${JSON.stringify(query)}`);
+    }
+  },
+);
+
 fact('the next page stays where it is when runs are added', async ({ open, openOther }) => {
   const [store, other] = [await open(), await openOther()];
   for (const index of range(4)) await start(store, `r${index}`);

@@ -1,4 +1,6 @@
+import type { NewRun } from '../../store/batch.js';
 import { stampOf } from '../../store/due.js';
+import type { RunState } from '../../store/rows.js';
 import type { Store } from '../../store/store.js';
 import {
   caseGroup,
@@ -9,6 +11,8 @@ import {
   due,
   dueIds,
   end,
+  newEvent,
+  newRun,
   now,
   openWait,
   rowOf,
@@ -85,6 +89,70 @@ fact('Q2: a page of due work is filled from the greatest priority on', async ({ 
     [7, [...high, 'none 0', 'none 1', 'none 2', 'low 0']],
   ] as const)
     equal(dueIds(await due(store, { limit })), expected, `with a limit of ${limit}`);
+});
+
+fact(
+  'Q2: within a priority what is timed goes before what is queued, woken or backs off, on every page',
+  async ({ open }) => {
+    const store = await open();
+    const states: { readonly [kind: string]: Partial<RunState> } = {
+      timed: { status: 'sleeping' },
+      queued: { status: 'queued' },
+      'backs off': { status: 'retrying', setAt: now - 900 },
+      deadline: { status: 'waiting' },
+      woken: { status: 'waiting', waits: [openWait()] },
+    };
+    for (const [kind, state] of Object.entries(states))
+      for (const priority of [undefined, 2, -1])
+        for (const age of [5, 50]) {
+          // The older of a lane is created last: its instant goes first.
+          const runId = `${kind} ${priority ?? 0} ${age}`;
+          const dueAt = now - age * 10 - Object.keys(states).indexOf(kind);
+          const { waits = [] } = state;
+          await start(store, runId, {
+            dueAt,
+            ...(priority !== undefined && { priority }),
+            state: { version: 1, dueAt, status: 'queued', ...state, waits },
+          });
+        }
+    await commit(store, { now: now - 700, events: [newEvent('e')] });
+    const [timed, others] = [
+      ['deadline', 'timed'],
+      ['backs off', 'queued'],
+    ];
+    const lane = (priority: number) => [
+      ...[50, 5].flatMap((age) => timed.map((kind) => `${kind} ${priority} ${age}`)),
+      ...[5, 50].map((age) => `woken ${priority} ${age}`),
+      ...[50, 5].flatMap((age) => others.map((kind) => `${kind} ${priority} ${age}`)),
+    ];
+    const expected = [2, 0, -1].flatMap(lane);
+    equal(dueIds(await due(store)), expected, 'all of them');
+    for (const limit of [1, 3, 5, 8, 13, 29])
+      equal(dueIds(await due(store, { limit })), expected.slice(0, limit), `with a limit of ${limit}`);
+    const skip = new Map<string, string>();
+    for (let index = 0; index < expected.length; index += 7) {
+      const { runs } = await due(store, { limit: 7, skip });
+      equal(
+        dueIds({ runs, foreign: false }),
+        expected.slice(index, index + 7),
+        `the page after ${index} that are skipped`,
+      );
+      for (const { row } of runs) skip.set(row.runId, stampOf(row));
+    }
+  },
+);
+
+fact('Q2: lanes of many runs come one after the other', async ({ open }) => {
+  const store = await open();
+  const of = (lane: string, over: Partial<NewRun>) =>
+    range(100).map((index) => newRun(`${lane} ${index}`, { dueAt: now - 500 + index, ...over }));
+  const state = (index: number): RunState => ({ status: 'sleeping', version: 1, waits: [], dueAt: now - index });
+  const timed = of('timed', {}).map((run, index) => ({ ...run, state: state(index) }));
+  const lanes = [of('low', { priority: -1 }), of('queued', {}), timed.reverse(), of('high', { priority: 1 })];
+  for (const starts of lanes) await commit(store, { starts });
+  const expected = lanes.reverse().flatMap((runs) => runs.map(({ runId }) => runId));
+  for (const limit of [99, 101, 170, 250, 400])
+    equal(dueIds(await due(store, { limit })), expected.slice(0, limit), `with a limit of ${limit}`);
 });
 
 fact('Q2: the next instant is the least over all priorities', async ({ open }) => {

@@ -38,6 +38,9 @@ const taker = (store: Store, prefix = 'r') => {
   };
 };
 
+const lanes = (...value: readonly { readonly [option: string]: Json }[]) =>
+  ({ kind: 'set', key: 'stepfast:lanes', value }) as const;
+
 fact('Q2: a queue gives out no more slots within a time than its rate allows', async ({ open }) => {
   const store = await open();
   const taken = taker(store);
@@ -62,6 +65,28 @@ fact('Q2: the time of a rate slides: each slot counts for as long, from its own 
   equal(await taken(2, now + 9000), 'committed', 'long afterwards');
   equal(await taken(2, now + 9000), 'committed', 'a second one long afterwards');
   equal(await taken(2, now + 9000), now + 10_000, 'a third one long afterwards');
+});
+
+fact('Q2: a rate counts within the time that it names, short or long', async ({ open }) => {
+  const store = await open();
+  for (const perMs of [1, 50, 60_000, 30 * 86_400_000]) {
+    const slot = `queue ${perMs}`;
+    const rate = { limit: 1, perMs };
+    const taken = async (runId: string, at: number, over: Partial<RunChange> = { rate }) => {
+      await start(store, runId);
+      const run = claim(runId, 0, 'a', { state: running('a', { slot }), ...over });
+      const outcome = await store.commit({ now: at, run });
+      return outcome.kind === 'no-slot' ? outcome.retryAt : outcome.kind;
+    };
+    equal(await taken(`first ${perMs}`, now), 'committed', `the first within ${perMs} ms`);
+    equal(await taken(`early ${perMs}`, now + perMs - 1), now + perMs, `one too early within ${perMs} ms`);
+    equal(await taken(`next ${perMs}`, now + perMs), 'committed', `the next within ${perMs} ms`);
+    await commit(store, { state: [lanes({ job: 'job', queue: slot, rate })] });
+    const unknowing = { defaultConcurrency: 8 };
+    const at = now + 2 * perMs;
+    equal(await taken(`unknowing ${perMs}`, at - 1, unknowing), at, `one that is told of ${perMs} ms, too early`);
+    equal(await taken(`unknowing next ${perMs}`, at, unknowing), 'committed', `one that is told of ${perMs} ms`);
+  }
 });
 
 fact('Q2: what was refused does not count against the rate', async ({ open }) => {
@@ -161,9 +186,6 @@ fact('Q2: a rate is still kept when the store is opened again', async ({ open })
   equal(await takenAgain(1, now + 1), now + perMs, 'the second');
   equal(await takenAgain(1, now + perMs), 'committed', 'the third');
 });
-
-const lanes = (...value: readonly { readonly [option: string]: Json }[]) =>
-  ({ kind: 'set', key: 'stepfast:lanes', value }) as const;
 
 fact('Q2: who does not know what a queue allows keeps to what is said of it', async ({ open }) => {
   const store = await open();
