@@ -1,3 +1,5 @@
+import { type ErrorCode, isStepfastError } from '../../errors.js';
+
 /*
  * What the conformance cases are written with: assertions of their own, so that they run in a page as well as under
  * any test runner.
@@ -43,8 +45,8 @@ export function equal(actual: unknown, expected: unknown, what: string): void {
   if (found !== undefined) throw new Error(`${what}: ${found}`);
 }
 
-/** Throws unless the promise rejects with this code. */
-export async function rejects(promise: Promise<unknown>, code: string, what: string): Promise<void> {
+/** Throws unless the promise rejects with this code, as engines look for it: in a `StepfastError`, of whichever copy. */
+export async function rejects(promise: Promise<unknown>, code: ErrorCode, what: string): Promise<void> {
   let found: unknown;
   try {
     await promise;
@@ -53,6 +55,7 @@ export async function rejects(promise: Promise<unknown>, code: string, what: str
   }
   check(found instanceof Error, `${what}: expected a rejection with ${code}, but it resolved`);
   equal((found as Error & { code?: unknown }).code, code, `${what} (rejected with ${found.message})`);
+  check(isStepfastError(found, code), `${what}: rejected with no StepfastError, but with ${found}`);
 }
 
 /** Looks again and again until `look` gives something: for what a store does in the background, such as hints. */

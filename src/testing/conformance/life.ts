@@ -287,8 +287,11 @@ fact(
     await start(store, 'r');
     store.abandon!();
     await rejects(store.commit({ now }), 'CLOSED', 'commit');
+    await rejects(due(store), 'CLOSED', 'due');
     await rejects(store.load('r'), 'CLOSED', 'load');
+    await rejects(store.list({ limit: 1 }), 'CLOSED', 'list');
     await rejects(store.state('k'), 'CLOSED', 'state');
+    await rejects(store.open({ owner: 'a', now, leaseMs, mode: 'drive', onError: () => undefined }), 'CLOSED', 'open');
   },
   { abandons: true },
 );

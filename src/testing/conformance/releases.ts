@@ -1,5 +1,23 @@
+import type { Batch } from '../../store/batch.js';
 import { FORMAT_VERSION } from '../../store/journal.js';
-import { caseGroup, claim, commit, due, dueIds, load, newRun, now, running, start } from './env.js';
+import {
+  cancel,
+  cancelling,
+  caseGroup,
+  claim,
+  commit,
+  deletion,
+  due,
+  dueIds,
+  eventsOf,
+  leaseMs,
+  load,
+  newEvent,
+  newRun,
+  now,
+  running,
+  start,
+} from './env.js';
 import { equal, rejects } from './kit.js';
 
 const { cases, fact } = caseGroup('two releases');
@@ -29,6 +47,33 @@ fact(
     equal((await load(old, 'r')).row.fence, 1, 'the fence when the newer one has claimed the run');
   },
 );
+
+fact('whatever is in a commit of an older release, alone or with others, it is refused', async ({ open }) => {
+  const old = await open('use', 'old', older);
+  for (const runId of ['r', 'ended']) await start(old, runId);
+  await cancel(old, 'ended');
+  const young = await open('drive', 'young', newer);
+  const before = await load(young, 'r');
+  const parts: { readonly [part: string]: Partial<Batch> } = {
+    nothing: {},
+    'a change from outside': { run: cancelling('r') },
+    'a write to the state': { state: [{ kind: 'set', key: 'k', value: 1 }] },
+    'a start': { starts: [newRun('s')] },
+    'an event': { events: [newEvent('e')] },
+    'a deletion': { deletes: [deletion('ended')] },
+  };
+  for (const [part, batch] of Object.entries(parts))
+    await rejects(old.commit({ now, ...batch }), 'STORE_TOO_NEW', part);
+  equal(
+    [await load(young, 'r'), await young.load('s'), await young.state('k')],
+    [before, undefined, undefined],
+    'what is kept',
+  );
+  equal([(await load(young, 'ended')).row.status, await eventsOf(young)], ['cancelled', []], 'what is left');
+  await young.close();
+  const opening = { owner: 'old', now, leaseMs, mode: 'drive', onError: () => undefined, ...older } as const;
+  await rejects(old.open(opening), 'STORE_TOO_NEW', 'opening again to drive');
+});
 
 fact(
   'an older release that drives is stopped at its next commit',
