@@ -15,7 +15,7 @@ import type { EventRow, RunRow, StateRow, StoredRun, StoredStatus } from './rows
  * S5. `seq` numbers what a store accepts (runs and events) in commit order; `acceptedAt` is the `now` of the commit.
  * S6. A store keeps no live reference: what it returns and what it was given share no mutable object with it. Values come back
  *     with the keys of their objects in the order they had: what is shared within a value is told by counting (codec.ts, C2).
- * S7. Hints of `watch` may be lost, doubled or late; truth is always read again.
+ * S7. Hints of `watch` may be lost, doubled or late; truth is always read again. None is early: what it tells of can be read.
  * S8. A commit whose promise rejects may or may not have happened (a lost response); one that resolves with anything
  *     but `committed` has changed nothing.
  * S9. The end of a run and the wait for it read and write the same rows, as S3: neither can miss the other.
@@ -106,7 +106,10 @@ export interface OpenOptions {
 export interface StoreCapabilities {
   /** Whether what was acknowledged outlives the process (`process`), or power loss (`power`), or neither. */
   readonly durability: 'none' | 'process' | 'power';
-  /** How many contexts may drive runs of this store at once. */
+  /**
+   * How many contexts may drive runs of this store at once. `one`: while one does, `open` of another to drive is refused with
+   * `STORE_LOCKED`, and so is a claim.
+   */
   readonly owners: 'one' | 'many';
   /** Values may hold `Blob` and `File`. */
   readonly blobs: boolean;

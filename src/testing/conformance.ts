@@ -2,6 +2,7 @@ import type { Store } from '../store/store.js';
 import { check as checkGiven } from '../values/check.js';
 import { addressed } from './conformance/addressed.js';
 import { atomicity } from './conformance/atomicity.js';
+import { capabilities } from './conformance/capabilities.js';
 import { cascades } from './conformance/cascades.js';
 import { children } from './conformance/children.js';
 import { awaitingBatches } from './conformance/children-batches.js';
@@ -12,6 +13,7 @@ import { dueWork } from './conformance/due.js';
 import { type ConformanceCase, type ConformanceEnv, leaseMs, type Medium, now } from './conformance/env.js';
 import { events } from './conformance/events.js';
 import { fences } from './conformance/fences.js';
+import { hints } from './conformance/hints.js';
 import { check } from './conformance/kit.js';
 import { life } from './conformance/life.js';
 import { lists } from './conformance/list.js';
@@ -72,7 +74,9 @@ export const conformanceCases: readonly ConformanceCase[] = [
   ...wholes,
   ...lists,
   ...life,
+  ...hints,
   ...releases,
+  ...capabilities,
 ];
 
 /** Why a store is not asked for some cases, by the name of the case. */
@@ -108,18 +112,22 @@ async function runCase(one: ConformanceCase, freshMedium: FreshMedium): Promise<
       : one.abandons && !first.abandon
         ? 'this store has no abandon()'
         : undefined;
-  const open: ConformanceEnv['open'] = async (mode = 'drive', owner = 'a', options = {}) => {
+  const unopened = (): Store => {
     const store = first ?? medium();
     first = undefined;
-    const onError = (error: unknown) => void background.push(error);
     opened.push(store); // also one that could not be opened has something to let go of
+    return store;
+  };
+  const open: ConformanceEnv['open'] = async (mode = 'drive', owner = 'a', options = {}) => {
+    const store = unopened();
+    const onError = (error: unknown) => void background.push(error);
     await store.open({ owner, now, leaseMs, mode, onError, ...options });
     return store;
   };
   const background: unknown[] = [];
   const openOther: ConformanceEnv['openOther'] = (owner = 'b') => open(owners === 'many' ? 'drive' : 'use', owner);
   try {
-    if (reason === undefined) await one.run({ now, owners, open, openOther });
+    if (reason === undefined) await one.run({ now, owners, open, openOther, unopened });
     // A store that had to report something in the background of a case that provokes nothing is not well.
     if (background.length) throw background[0];
   } finally {

@@ -35,6 +35,8 @@ export interface ConformanceEnv {
   open(mode?: OpenOptions['mode'], owner?: string, options?: Partial<OpenOptions>): Promise<Store>;
   /** Opens a second context: a driver where the store allows several, else one that only uses the store. */
   openOther(owner?: string): Promise<Store>;
+  /** Another context on the medium of the case, which the case itself opens. */
+  unopened(): Store;
 }
 
 /** One fact about stores. */
