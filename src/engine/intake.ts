@@ -35,6 +35,8 @@ interface IntakeOptions {
   readonly owner: string;
   /** What is taken up is put here. */
   readonly drivers: Map<string, Driver>;
+  /** Those that no look would find, as their rows stand in the store, or that are at work. */
+  readonly held: ReadonlySet<Driver>;
   readonly unfit: Unfit;
   readonly lanes: Lanes;
   readonly alarm: Alarm;
@@ -50,7 +52,7 @@ interface IntakeOptions {
 }
 
 export function createIntake(options: IntakeOptions) {
-  const { platform, store, jobs, owner, drivers, unfit, lanes, alarm, report } = options;
+  const { platform, store, jobs, owner, drivers, held, unfit, lanes, alarm, report } = options;
   const { clock } = platform;
   let isClosed = false;
   /** The store has been opened for driving. */
@@ -82,13 +84,17 @@ export function createIntake(options: IntakeOptions) {
     return journal ? { row, journal } : store.load(row.runId);
   };
 
+  const oldestAtRest = (): Driver | undefined => {
+    for (const driver of drivers.values()) if (!held.has(driver)) return driver;
+    return undefined;
+  };
   const takeUp = ({ row, offers, interrupted }: DueRun, stored: StoredRun | undefined) => {
     const job = jobs.get(row.job);
     if (!job || !stored || stored.row.fence !== row.fence || isClosed || drivers.has(row.runId)) return;
     if (unfit.isStill(stored)) return;
     // Gone on with meanwhile: the events that came with it are those for the waits that it had.
     if (stored.row.length !== row.length) return look();
-    if (drivers.size >= LIMITS.resident) [...drivers.values()].find((driver) => !driver.isHeld())?.leave();
+    if (drivers.size >= LIMITS.resident) oldestAtRest()?.leave();
     const driver = options.create(job, stored, { offers, interrupted });
     drivers.set(row.runId, driver);
     void driver.pump();
@@ -110,10 +116,10 @@ export function createIntake(options: IntakeOptions) {
   /** What the store would find, and a look is not to: what is being taken up here has not been claimed yet. */
   const leaveOut = (): ReadonlyMap<string, string> => {
     const skip = new Map([...unfit.skip, ...returning]);
-    for (const driver of drivers.values()) {
+    for (const driver of held) {
       const row = driver.row();
       // The store leaves what it sees held by us, unless somebody has woken it.
-      if (!driver.isHeld() || !(row.woken || !isHeldBy(row, owner))) continue;
+      if (!row.woken && isHeldBy(row, owner)) continue;
       skip.set(driver.runId, stampOf(row));
       if (row.woken) leftOut.add(driver.runId);
     }
@@ -153,7 +159,7 @@ export function createIntake(options: IntakeOptions) {
     await tell();
     const versions = Object.fromEntries([...jobs].map(([name, job]) => [name, job.options.version ?? 1]));
     const filled = lanes.full();
-    const slots = slotsOf(lanes, drivers.values());
+    const slots = slotsOf(lanes, held);
     const query = { now: clock.now(), owner, jobs: versions, limit: PAGE, graceMs: GRACE_MS };
     const page = await store.due({ ...query, skip: leaveOut(), full: slots.full });
     if (isClosed) return;
@@ -173,7 +179,7 @@ export function createIntake(options: IntakeOptions) {
     hasMore = isPage || slots.isAnyFull();
     if ((isPage && slots.mayHaveRoom()) || (isFreed && hasMore)) looks.again();
     let next = page.nextDueAt ?? Infinity;
-    for (const driver of drivers.values()) next = Math.min(next, driver.timerAt());
+    for (const driver of held) next = Math.min(next, driver.timerAt());
     // An earlier timer has replaced that one. Also of a queue that is no longer full: it was when the store was asked.
     for (const until of [...filled.values(), ...lanes.full().values()]) next = Math.min(next, until);
     alarm.lookEnds(page.foreign ? Math.min(next, clock.now() + LIVENESS_MS) : next);

@@ -52,19 +52,21 @@ export function createScheduler(options: SchedulerOptions) {
   const { platform, store, jobs, report } = options;
   const { clock } = platform;
   const drivers = new Map<string, Driver>();
+  /** Those of which a look has to know: the others wait, as their rows say, and may be many. */
+  const held = new Set<Driver>();
   const unfit = createUnfit(jobs, clock.now);
   const lanes = createLanes(jobs, clock);
   /** Driven by code that was replaced since: they are let go of as soon as they rest. */
   const replaced = new Set<string>();
   const alarm = createAlarm(clock, () => {
     const now = clock.now();
-    for (const driver of drivers.values()) if (driver.timerAt() <= now) void driver.pump();
+    for (const driver of held) if (driver.timerAt() <= now) void driver.pump();
     look();
   });
   const turns = createTurns();
   const intake = createIntake({
     ...options,
-    ...{ drivers, unfit, lanes, alarm },
+    ...{ drivers, held, unfit, lanes, alarm },
     create: (...given) => createDriver(host, ...given),
     commit: (change) => host.commit(change),
     rested: () => sweep.poke(),
@@ -80,7 +82,7 @@ export function createScheduler(options: SchedulerOptions) {
 
   const sweep = createSweep({
     ...options,
-    isIdle: () => !intake.isLooking() && ![...drivers.values()].some((driver) => driver.isActive()),
+    isIdle: () => !intake.isLooking() && ![...held].some((driver) => driver.isActive()),
   });
 
   const freed = () => {
@@ -125,7 +127,9 @@ export function createScheduler(options: SchedulerOptions) {
     },
     enter: turns.take,
     limits: lanes.limits,
+    works: (driver) => void held.add(driver),
     rests(driver) {
+      if (!driver.isHeld()) held.delete(driver);
       alarm.ring(driver.nextAt());
       if (!driver.isActive()) {
         unfit.fits(driver.runId);
@@ -136,6 +140,7 @@ export function createScheduler(options: SchedulerOptions) {
     },
     gone(driver, why) {
       drivers.delete(driver.runId);
+      held.delete(driver);
       if (why) unfit.forget(driver.runId);
       replaced.delete(driver.runId);
       intake.shows(driver);

@@ -125,6 +125,7 @@ export function createDriver(host: DriverHost, job: AnyJob, stored: StoredRun, d
 
   const rounds = async (): Promise<void> => {
     isPumping = true;
+    host.works(driver);
     const release = clock.hold?.();
     try {
       do {

@@ -40,6 +40,8 @@ export interface DriverHost {
   changed(runId: string, row?: RunRow): void;
   /** What functions return after their run was ended from outside. */
   readonly late: { keep(runId: string, late: Late): void; take(runId: string): Late; clear(): void };
+  /** The driver begins a round. */
+  works(driver: Driver): void;
   /** The driver rests until its `nextAt`. */
   rests(driver: Driver): void;
   /** `no-slot`: its queue is full, though not by runs of this engine. `lost`: another context has, or had, the run. */
