@@ -255,6 +255,23 @@ it('D8, O3: nor where the log was compacted in between; what was answered is for
   await next.close();
 });
 
+it('D8, O3: nor where the log is damaged, so that its sender writes it anew before it commits by itself', async () => {
+  const dir = freshDir();
+  const owner = await mute(dir);
+  await committed(owner, startOf('damaged'));
+  const { store: guest } = await openStore({ dir }, 'use');
+  const outcome = committed(guest, increment);
+  await expect.poll(async () => (await owner.state('n'))?.value, { timeout: 10_000 }).toBe(1);
+  owner.abandon!();
+  const [segment] = readdirSync(join(dir, 'log'));
+  const log = readFileSync(join(dir, 'log', segment!), 'utf8');
+  writeFileSync(join(dir, 'log', segment!), log.replace('"runId":"damaged"', '"runId":"dAmaged"'));
+  expect((await outcome).state).toEqual([{ value: 1 }]);
+  expect((await guest.state('n'))?.value).toBe(1);
+  expect(readdirSync(join(dir, 'inbox'))).toEqual([]);
+  await guest.close();
+});
+
 it('answers whose senders have died are swept while their owner lives', async () => {
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
   const dir = freshDir();
