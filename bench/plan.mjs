@@ -61,7 +61,7 @@ export function workloads({ quick, full, peers = {} }) {
       title: `${quick ? 100 : 500} onboardings: 2 steps, an event, 1 step`,
       workload: 'W3',
       engines: [...FILE, ...MEMORY, ...peersOf('W3')],
-      options: { runs: quick ? 100 : 500, singles: quick ? 30 : 100, ...with100 },
+      options: { runs: quick ? 100 : 500, singles: quick ? 30 : 50, ...with100 },
       figures: [
         ms('W3 total', ({ totalMs }) => totalMs),
         ms('W3 event to step p50', ({ latencyP50 }) => latencyP50),

@@ -4,7 +4,8 @@ import { transition } from '../../src/store/transition.js';
 import type { Archive } from './archive.js';
 import { notSerializable, type Prepared } from './batch.js';
 import { storeError } from './files.js';
-import type { Image } from './image.js';
+import { type Image, MOST_ASKED } from './image.js';
+import { isAsked } from './inbox.js';
 import { type Adopted, adopt, readsOf, removalsOf } from './reads.js';
 import { stage } from './stage.js';
 
@@ -75,5 +76,12 @@ export async function decide(
     } catch (error) {
       waiting.reject(notSerializable(error) ?? storeError(error, 'reading', dir));
     }
+  if (image.asked.size > image.mostAsked) forgetAnswered(dir, image);
   return { text, changed, deleted, answered };
+}
+
+/** A request that is not in the inbox any more is answered, and not asked for again. */
+function forgetAnswered(dir: string, image: Image): void {
+  for (const id of image.asked.keys()) if (!isAsked(dir, id)) image.asked.delete(id);
+  image.mostAsked = Math.max(MOST_ASKED, 2 * image.asked.size);
 }

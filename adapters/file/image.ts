@@ -41,8 +41,10 @@ export interface Image {
   /** Number of the last record that wrote a key of the shared state. */
   readonly stateRecords: Map<string, number>;
   readonly lostState: Map<string, LostValue>;
-  /** What was decided of the latest requests that wrote shared state, by their names (inbox.ts). */
+  /** What was decided of requests that wrote shared state, by their names (inbox.ts): their outcome, whoever is asked again. */
   readonly asked: Map<string, Asked[1]>;
+  /** Above that, those that are answered are forgotten (decide.ts). */
+  mostAsked: number;
   readonly quarantined: Map<string, Damage>;
   readonly quarantinedKeys: Map<string, string>;
   /** Of runs, made out in damaged records. */
@@ -66,6 +68,9 @@ export interface Image {
 
 export const segmentName = (segment: number): string => `${String(segment).padStart(8, '0')}.jsonl`;
 
+/** About as many as wait in the inbox at a time, of a dozen processes (guest.ts). */
+export const MOST_ASKED = 1_024;
+
 export const emptyImage = (segment: number, file: string, after?: Image): Image => ({
   segment,
   file,
@@ -75,6 +80,7 @@ export const emptyImage = (segment: number, file: string, after?: Image): Image 
   stateRecords: new Map(),
   lostState: new Map(),
   asked: new Map(),
+  mostAsked: MOST_ASKED,
   quarantined: new Map(),
   quarantinedKeys: new Map(),
   keyHints: new Map(),
@@ -129,15 +135,6 @@ export function remember(image: Image, header: Pick<Header, 'n' | 'f' | 'runs' |
   image.head = head;
   image.recent.push({ runs: header.runs.map(([runId]) => runId), keys: header.keys ?? [] });
   if (image.recent.length > WITNESSES[1]) image.recent.shift();
-}
-
-/** So many are remembered: more than wait in the inbox at a time, of a dozen processes (guest.ts). */
-const MAX_ASKED = 1_024;
-
-/** What was decided of a request is its outcome, whoever is asked for it again. */
-export function noteAsked({ asked }: Image, [id, outcome]: Asked): void {
-  asked.set(id, outcome);
-  if (asked.size > MAX_ASKED) asked.delete(asked.keys().next().value!);
 }
 
 /** Number of the last record of a run; it goes on when the id of a deleted run is used again. */
@@ -220,7 +217,7 @@ export function accept(image: Image, header: Header, head: string, state: Record
   for (const seq of state.drops ?? []) image.tables.dropEvent(seq);
   for (const row of state.shared ?? []) keepState(image, row.key, row, n);
   for (const key of state.unset ?? []) keepState(image, key, undefined, n);
-  for (const each of state.asked ?? []) noteAsked(image, each);
+  for (const [id, outcome] of state.asked ?? []) image.asked.set(id, outcome);
   if (state.clock) image.tables.lastClock = state.clock;
   if (state.snapshot) {
     image.snapshotEnd = n + state.snapshot.records;

@@ -1,7 +1,7 @@
 import type { JournalEntry } from '../../src/store/journal.js';
 import type { StateRow } from '../../src/store/rows.js';
 import type { Writes } from '../../src/store/transition/scope.js';
-import { extend, type Image, noteAsked, remember, remove, revisionOf } from './image.js';
+import { extend, type Image, remember, remove, revisionOf } from './image.js';
 import { type Asked, encodeRecord, marksOf, type RecordState, type Removal, WITNESSES } from './record.js';
 import { noteState } from './shared.js';
 
@@ -43,7 +43,7 @@ export function stage(
   for (const [index, removal] of removals.entries())
     remove(image, { ...removal, revision: pairs[runs.length + index]![1], n });
   for (const key of writes.state.keys()) noteState(image, key, n);
-  if (asked) noteAsked(image, asked);
+  if (asked) image.asked.set(...asked);
   remember(image, header, head);
   image.length = to;
   return line;

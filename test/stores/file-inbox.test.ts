@@ -255,6 +255,22 @@ it('D8, O3: nor where the log was compacted in between; what was answered is for
   await next.close();
 });
 
+it('D8, O3: nor where more are decided without an answer than are remembered for long', async () => {
+  const dir = freshDir();
+  const guests = await Promise.all(Array.from({ length: 17 }, async () => (await openStore({ dir }, 'use')).store));
+  const owner = await mute(dir);
+  const outcomes = Promise.all(
+    guests.flatMap((guest) => Array.from({ length: 64 }, () => committed(guest, increment))),
+  );
+  await expect.poll(async () => (await owner.state('n'))?.value, { timeout: 20_000 }).toBe(1_088);
+  owner.abandon!();
+  const { store: next } = await openStore({ dir, wait: true });
+  const counted = (await outcomes).map(({ state }) => (state[0] as { value: number }).value);
+  expect(new Set(counted)).toEqual(new Set(Array.from({ length: 1_088 }, (_, index) => index + 1)));
+  expect((await next.state('n'))?.value).toBe(1_088);
+  await Promise.all([next, ...guests].map((store) => store.close()));
+}, 60_000);
+
 it('D8, O3: nor where the log is damaged, so that its sender writes it anew before it commits by itself', async () => {
   const dir = freshDir();
   const owner = await mute(dir);
