@@ -35,6 +35,40 @@ describe('whose a run is', () => {
     await soon(engine.close());
   });
 
+  it('O1, Q2: a run that its owner could not go on with for want of a slot is taken by nobody once it does, though the other has found it before', async () => {
+    const h = hands();
+    const log: string[] = [];
+    const busy = gate<void>();
+    const define = (name: string) => (stepfast: Stepfast) => {
+      stepfast.job<boolean>('job', { queue: { name: 'q', concurrency: 1 } }, async ({ payload, step }) => {
+        if (payload) return step.run('busy', () => busy.promise);
+        return step.run('a', ({ attempt }) => {
+          log.push(`${name} ${attempt}`);
+          return attempt === 1 ? Promise.reject(new Error('no')) : never();
+        });
+      });
+    };
+    const first = h.engine(define('first'));
+    await first.start('job', false, { id: 'r' });
+    await settle();
+    await first.start('job', true, { id: 'busy' });
+    await settle();
+    await h.advance(10_000); // its second attempt is due for long, and has no slot
+    expect(log).toEqual(['first 1']);
+    const second = h.engine(define('second'));
+    const claim = holds(second.own, ({ run }) => run?.runId === 'r' && run.raise === true, false);
+    await second.ready();
+    await settle();
+    expect(claim.isHeld).toBe(true);
+    busy.open();
+    await settle();
+    expect(log).toEqual(['first 1', 'first 2']);
+    claim.answer();
+    await settle();
+    expect([log, h.row('r')!.fence]).toEqual([['first 1', 'first 2'], 1]);
+    for (const each of [first, second]) each.own.abandon!();
+  });
+
   it('F5: a confirmation that comes late itself is asked for again; one that is refused enters nothing', async () => {
     for (const isLost of [false, true]) {
       const h = hands();

@@ -3,7 +3,7 @@ import type { StepfastError } from '../errors.js';
 import { LIMITS } from '../limits.js';
 import { digestOf, extend } from '../replay/digest.js';
 import type { CommitOutcome, RunChange } from '../store/batch.js';
-import { isDue, isLeftOver } from '../store/due.js';
+import { isAtWork, isDue, isLeftOver } from '../store/due.js';
 import type { JournalEntry } from '../store/journal.js';
 import type { RunRow, RunState } from '../store/rows.js';
 import { rowWith } from '../store/transition/scope.js';
@@ -52,7 +52,9 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
     const raise = run.isOwner && !reset ? undefined : true;
     // An owner that lives may have gone on since its journal was read: its fence alone does not tell.
     const length = run.isOwner ? undefined : row.length;
-    const change = { runId, fence: row.fence, length, raise, reset, append, state, takes, unless };
+    // Left alone for long by an owner that lives, it may be gone on with by now, and nothing is written of a step that is entered.
+    const resting = run.isOwner || isAtWork(row) ? undefined : true;
+    const change = { runId, fence: row.fence, length, resting, raise, reset, append, state, takes, unless };
     // Only who takes a slot is held to what its queue allows.
     if (state.slot !== undefined && state.slot !== row.slot) Object.assign(change, host.limits(row.queue));
     const parts = draft.state.length ? { state: draft.state } : undefined;

@@ -49,6 +49,8 @@ export interface RunChange {
   readonly fence: number | 'any';
   /** Refuse (`fenced`) when the journal has another length: a claim must have read all that the owner before wrote. */
   readonly length?: number;
+  /** Refuse (`fenced`) when somebody is at work on it by now: a claim has found it at rest, and neither fence nor length tells. */
+  readonly resting?: true;
   /** Raises the fence by one (claim, cancel, retry of an ended run). */
   readonly raise?: true;
   /** `append` becomes the whole journal: what was there is gone. */

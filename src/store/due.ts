@@ -33,7 +33,8 @@ export const isDue = (row: RunRow, now: number): boolean =>
 /** Whether this owner is at the run, and no look of its own has to find it. */
 export const isHeldBy = (row: RunRow, owner: string): boolean => row.owner === owner && isAtWork(row);
 
-const isAtWork = ({ status, unsettled, undoing }: RunRow) => status === 'running' || !!unsettled || !!undoing;
+/** Its owner has something of it under way: nobody else takes it up while that one lives. */
+export const isAtWork = ({ status, unsettled, undoing }: RunRow) => status === 'running' || !!unsettled || !!undoing;
 
 /** Ended from outside, and not taken up since: the owner that it names is to undo its steps, and does not hold it (spec F9). */
 export const isLeftOver = ({ undoing, woken }: RunRow): boolean => !!undoing && !!woken;

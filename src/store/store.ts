@@ -8,7 +8,8 @@ import type { EventRow, RunRow, StateRow, StoredRun, StoredStatus } from './rows
  *
  * S1. A commit is atomic, and durable (as far as the store's `durability` promises) when its promise resolves.
  * S2. The journal and row of a run change only in a commit that names its present fence (`fence: 'any'` is for
- *     cancelling from any context, and is refused once the run has ended). A claim raises the fence by one.
+ *     cancelling from any context, and is refused once the run has ended). A claim raises the fence by one, and finds the run as
+ *     it was read (`length`, `resting`), or is refused.
  * S3. `commit` of a wait and `commit` of an event read and write the same records, so whichever comes second sees the
  *     first: the wait is offered the event, or the event wakes the wait. No clock, lock or message takes part.
  * S4. An event is never written into a journal by the store: it wakes runs, and their owner takes it.

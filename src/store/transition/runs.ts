@@ -1,4 +1,5 @@
 import type { CommitOutcome, RunChange } from '../batch.js';
+import { isAtWork } from '../due.js';
 import type { EventRow, OpenWait, RunRow, RunState } from '../rows.js';
 import { holderOf, mayTake, offersFor, rowWith, type Scope, storedEvents } from './scope.js';
 import { laneOf, takeRate } from './state.js';
@@ -18,7 +19,7 @@ export function* changeRun(scope: Scope, run: RunChange): Work<CommitOutcome | C
   if (!row) return { kind: 'fenced', fence: 0 };
   if (run.fence === 'any') {
     if (row.endedAt !== undefined) return { kind: 'ended', status: row.status };
-  } else if (row.fence !== run.fence || row.length !== (run.length ?? row.length))
+  } else if (row.fence !== run.fence || row.length !== (run.length ?? row.length) || (run.resting && isAtWork(row)))
     return { kind: 'fenced', fence: row.fence };
   const fence = row.fence + (run.raise ? 1 : 0);
   const { state } = run;

@@ -1,4 +1,5 @@
 import type { CommitOutcome } from '../../store/batch.js';
+import type { RunState } from '../../store/rows.js';
 import {
   caseGroup,
   claim,
@@ -64,6 +65,26 @@ fact(
       2,
       'the fence of one that has read it all',
     );
+  },
+);
+
+fact(
+  'O1: a claim of a run that was found at rest is refused once its owner is at work, though that has written nothing to its journal',
+  async ({ open }) => {
+    const store = await open();
+    for (const [runId, state] of [
+      ['running', running()],
+      ['unsettled', waiting([], { unsettled: true, dueAt: now })],
+    ] as const) {
+      await claimed(store, runId);
+      const { length } = (await load(store, runId)).row;
+      const to = (state: RunState) => commit(store, { run: { runId, fence: 1, append: [], state } });
+      const found = claim(runId, 1, 'b', { length, resting: true });
+      await to(state);
+      equal(await refused(store, { run: found }, 'fenced'), { kind: 'fenced', fence: 1 }, 'the outcome');
+      await to(waiting([]));
+      equal((await commit(store, { run: found })).fence, 2, 'the fence of one that finds it at rest still');
+    }
   },
 );
 

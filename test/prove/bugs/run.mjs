@@ -108,6 +108,13 @@ export const runFaults = [
     by: ['test/wait-for-event.test.ts', 'test/step-state.test.ts', 'test/races.test.ts'],
   },
   {
+    name: 'what was found at rest is claimed though its owner is at work by now',
+    file: 'src/run/commits.ts',
+    find: 'const resting = run.isOwner || isAtWork(row) ? undefined : true;',
+    instead: 'const resting = undefined;',
+    by: ['test/commit-owners.test.ts'],
+  },
+  {
     name: 'functions are entered without a fresh word of the store',
     file: 'src/run/round.ts',
     find: '    if (starting.length && !isFresh() && !(await isConfirmed())) return;\n',
