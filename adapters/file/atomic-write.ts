@@ -68,12 +68,12 @@ export async function replaceFile(
 const SWEEP_AGE_MS = 60_000;
 
 /** Whether nobody can be about to finish an unfinished file: a young one may be a living contender's. */
-export function isOld(path: string): boolean {
+export function isOld(path: string, ageMs = SWEEP_AGE_MS): boolean {
   const found = fs.lstatSync(path, { throwIfNoEntry: false });
-  return found !== undefined && Date.now() - found.mtimeMs > SWEEP_AGE_MS;
+  return found !== undefined && Date.now() - found.mtimeMs > ageMs;
 }
 
-/** Removes a temporary file that a dead process left. */
-export async function sweep(disk: Disk, path: string): Promise<void> {
-  if (isOld(path)) await removeFile(disk, path);
+/** Removes a file that a dead process left, once it is old enough. */
+export async function sweep(disk: Disk, path: string, ageMs?: number): Promise<void> {
+  if (isOld(path, ageMs)) await removeFile(disk, path);
 }

@@ -1,11 +1,12 @@
+import { StepfastError } from '../../src/errors.js';
 import type { CommitOutcome } from '../../src/store/batch.js';
 import type { Writes } from '../../src/store/transition/scope.js';
 import { transition } from '../../src/store/transition.js';
 import type { Archive } from './archive.js';
 import { notSerializable, type Prepared } from './batch.js';
 import { storeError } from './files.js';
-import { type Image, MOST_ASKED } from './image.js';
-import { isAsked } from './inbox.js';
+import { type Image, MOST_DECIDED } from './image.js';
+import { askedIn, isAsked } from './inbox.js';
 import { type Adopted, adopt, readsOf, removalsOf } from './reads.js';
 import { stage } from './stage.js';
 
@@ -16,8 +17,8 @@ import { stage } from './stage.js';
 export interface Waiting extends Prepared {
   /** Sent by another process. */
   readonly isForeign?: true;
-  /** Its request in the inbox: what was decided of that once is its outcome. */
-  readonly asked?: string | undefined;
+  /** The name of its request in the inbox: what was decided of that once is its outcome. */
+  readonly request?: string | undefined;
   readonly resolve: (outcome: CommitOutcome) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -53,8 +54,9 @@ export async function decide(
   let text = '';
   for (const waiting of group)
     try {
-      const { batch, texts, asked } = waiting;
-      const before = image.asked.get(asked ?? '');
+      const { batch, texts, request } = waiting;
+      if (waiting.isForeign && request !== undefined && !isAsked(dir, request)) throw takenBack();
+      const before = request === undefined ? undefined : image.decided.get(request);
       if (before) {
         answered.push([waiting, before]);
         continue;
@@ -64,8 +66,8 @@ export async function decide(
       if (outcome.kind === 'committed' && hasAny(writes)) {
         adopt(writes, image, adopted);
         const removals = removalsOf(writes, image, adopted);
-        const isOnce = asked !== undefined && batch.state?.length;
-        const staged = { writes, removals, texts, asked: isOnce ? ([asked, outcome] as const) : undefined };
+        const isRecorded = request !== undefined && batch.state?.length;
+        const staged = { writes, removals, texts, asked: isRecorded ? ([request, outcome] as const) : undefined };
         text += stage(image, staged, fence, first);
         deleted.push(...writes.deletes);
         const isOwn = !waiting.isForeign;
@@ -76,12 +78,16 @@ export async function decide(
     } catch (error) {
       waiting.reject(notSerializable(error) ?? storeError(error, 'reading', dir));
     }
-  if (image.asked.size > image.mostAsked) forgetAnswered(dir, image);
+  if (image.decided.size > image.mostDecided) forgetAnswered(dir, image);
   return { text, changed, deleted, answered };
 }
 
-/** A request that is not in the inbox any more is answered, and not asked for again. */
+/** Its sender commits it itself, or waits for it no more. */
+const takenBack = () => new StepfastError('CLOSED', 'The request was taken back by the process that sent it.');
+
+/** A request that is not in the inbox any more is never decided again (guest.ts, U5). */
 function forgetAnswered(dir: string, image: Image): void {
-  for (const id of image.asked.keys()) if (!isAsked(dir, id)) image.asked.delete(id);
-  image.mostAsked = Math.max(MOST_ASKED, 2 * image.asked.size);
+  const asked = askedIn(dir);
+  for (const id of image.decided.keys()) if (!asked.has(id)) image.decided.delete(id);
+  image.mostDecided = Math.max(MOST_DECIDED, 2 * image.decided.size);
 }

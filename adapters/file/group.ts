@@ -7,7 +7,7 @@ import type { Waiting } from './decide.js';
  */
 
 export interface Group {
-  add(prepared: Prepared, foreign?: Pick<Waiting, 'isForeign' | 'asked'>): Promise<CommitOutcome>;
+  add(prepared: Prepared, foreign?: Pick<Waiting, 'isForeign' | 'request'>): Promise<CommitOutcome>;
   /** Refuses what has not been begun. */
   drop(error: Error): void;
 }

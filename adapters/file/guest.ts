@@ -5,7 +5,7 @@ import type { RunRow } from '../../src/store/rows.js';
 import { prepare } from './batch.js';
 import type { Disk } from './disk.js';
 import { storeError } from './files.js';
-import { answered, isKnown, type Request, requestNames, send, withdraw } from './inbox.js';
+import { answered, isAsked, isKnown, type Request, requestNames, send, withdraw } from './inbox.js';
 import { type Acquired, type Holder, type Lock, livingHolder } from './lock.js';
 import type { Owner } from './owner.js';
 
@@ -19,13 +19,16 @@ import type { Owner } from './owner.js';
  * U3. They are committed in the order of the calls (inbox.ts, B1). While an earlier one waits for its answer, a commit is
  *     asked for as well, though the lock be free by now; what has to be tried again waits until the earlier ones are over.
  * U4. What only a driver may do (claim a run, go on with one) is refused, here and again by the owner that is asked.
+ * U5. Where neither request nor answer is there any more (the sender stood still for so long that its answer was swept), nobody
+ *     can tell what came of it. Ids make asking again harmless; a change of the shared state is not asked for again, for it
+ *     would count twice: the call rejects (spec D8, and S8 in store.ts).
  */
 
 /**
  * So many of one process wait in the inbox at a time. Each looks for its answer whenever one comes (3,000 at once: 12 s),
  * and only a short folder is sure to be listed in one go, so that no request is seen without those before it.
  */
-const MAX_ASKED = 64;
+const MAX_REQUESTS = 64;
 
 export interface GuestOptions {
   readonly disk: Disk;
@@ -62,6 +65,17 @@ export const lockedBy = (dir: string, { pid, host }: Holder): StepfastError =>
 const isCommand = ({ fence, append }: RunChange): boolean =>
   fence === 'any' || append.some(({ kind }) => kind === 'retried');
 
+/** Rejects for a batch of which nobody can tell whether it was committed, where committing it again would do more. */
+function assertRepeatable({ state }: Batch): void {
+  const [change] = state ?? [];
+  if (!change) return;
+  throw new StepfastError(
+    'STORE_UNAVAILABLE',
+    `This process stood still for so long that the answer to its request is gone: the change of "${change.key}" may or may not ` +
+      'have happened. Read what is there before you repeat it.',
+  );
+}
+
 export function createGuest(options: GuestOptions): Guest {
   const { disk, dir, alone, assertOpen, rowOf, take, own, disown, tell } = options;
   const holder = () => livingHolder(disk, join(dir(), 'lock'));
@@ -78,27 +92,36 @@ export function createGuest(options: GuestOptions): Guest {
     );
   };
 
-  const commitBy = async (owner: Owner, batch: Batch, asked?: string): Promise<CommitOutcome> => {
+  const commitBy = async (owner: Owner, batch: Batch, request?: string): Promise<CommitOutcome> => {
     const { promise, resolve, reject } = settleable<CommitOutcome>();
     promise.catch(() => undefined); // heard below, when the flush is over
-    tell(await owner.flush([{ ...prepare(batch), resolve, reject, asked }]));
+    tell(await owner.flush([{ ...prepare(batch), resolve, reject, request }]));
     return promise;
+  };
+
+  /** Takes a request back, to commit it here, unless it is answered. */
+  const takeBack = async ({ id, batch }: Request): Promise<CommitOutcome | undefined> => {
+    const isThere = isAsked(dir(), id);
+    const said = await withdraw(disk, dir(), id);
+    if (!said && !isThere) assertRepeatable(batch);
+    return said;
   };
 
   /**
    * `undefined`: somebody else holds the lock.
    *
-   * @param asked Under this id it stands in the inbox, and keeps its place there for whoever owns the folder next.
+   * @param request So it stands in the inbox, and keeps its place there for whoever owns the folder next.
    */
-  const commitUnderLock = async (batch: Batch, asked?: string): Promise<CommitOutcome | undefined> => {
-    const said = async () => (asked === undefined ? undefined : withdraw(disk, dir(), asked));
+  const commitUnderLock = async (batch: Batch, request?: Request): Promise<CommitOutcome | undefined> => {
+    const commitAs = async (owner: Owner) =>
+      (request && (await takeBack(request))) ?? commitBy(owner, batch, request?.id);
     const mine = options.owner();
-    if (mine) return (await said()) ?? commitBy(mine, batch, asked);
+    if (mine) return commitAs(mine);
     const taken = await take();
     if (taken.kind === 'held') return undefined;
     const owner = await own(taken.lock);
     try {
-      const outcome = (await said()) ?? (await commitBy(owner, batch, asked));
+      const outcome = await commitAs(owner);
       await owner.sweep(() => true); // nobody else would before the next driver comes
       return outcome;
     } finally {
@@ -113,7 +136,7 @@ export function createGuest(options: GuestOptions): Guest {
   const overs: Promise<unknown>[] = [];
 
   const commit = async (batch: Batch, earlier: Promise<unknown> | undefined): Promise<CommitOutcome> => {
-    if (overs.length >= MAX_ASKED) await overs.shift();
+    if (overs.length >= MAX_REQUESTS) await overs.shift();
     await refuseClaim(batch);
     const request = { id: nextName(), v: options.format(), batch };
     const done = await alone(async () => {
@@ -142,9 +165,10 @@ export function createGuest(options: GuestOptions): Guest {
       if (said) return said;
       await earlier;
       const done = await alone(async () => {
-        const outcome = await commitUnderLock(request.batch, request.id);
-        if (!outcome && !isKnown(dir(), request.id)) await send(disk, dir(), request); // its answer is lost
-        return outcome;
+        const outcome = await commitUnderLock(request.batch, request);
+        if (outcome || isKnown(dir(), request.id)) return outcome;
+        assertRepeatable(request.batch);
+        return send(disk, dir(), request).then(() => undefined);
       });
       if (done) return done;
     }

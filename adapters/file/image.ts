@@ -42,9 +42,9 @@ export interface Image {
   readonly stateRecords: Map<string, number>;
   readonly lostState: Map<string, LostValue>;
   /** What was decided of requests that wrote shared state, by their names (inbox.ts): their outcome, whoever is asked again. */
-  readonly asked: Map<string, Asked[1]>;
+  readonly decided: Map<string, Asked[1]>;
   /** Above that, those that are answered are forgotten (decide.ts). */
-  mostAsked: number;
+  mostDecided: number;
   readonly quarantined: Map<string, Damage>;
   readonly quarantinedKeys: Map<string, string>;
   /** Of runs, made out in damaged records. */
@@ -69,7 +69,7 @@ export interface Image {
 export const segmentName = (segment: number): string => `${String(segment).padStart(8, '0')}.jsonl`;
 
 /** About as many as wait in the inbox at a time, of a dozen processes (guest.ts). */
-export const MOST_ASKED = 1_024;
+export const MOST_DECIDED = 1_024;
 
 export const emptyImage = (segment: number, file: string, after?: Image): Image => ({
   segment,
@@ -79,8 +79,8 @@ export const emptyImage = (segment: number, file: string, after?: Image): Image 
   removed: new Map(),
   stateRecords: new Map(),
   lostState: new Map(),
-  asked: new Map(),
-  mostAsked: MOST_ASKED,
+  decided: new Map(),
+  mostDecided: MOST_DECIDED,
   quarantined: new Map(),
   quarantinedKeys: new Map(),
   keyHints: new Map(),
@@ -217,7 +217,7 @@ export function accept(image: Image, header: Header, head: string, state: Record
   for (const seq of state.drops ?? []) image.tables.dropEvent(seq);
   for (const row of state.shared ?? []) keepState(image, row.key, row, n);
   for (const key of state.unset ?? []) keepState(image, key, undefined, n);
-  for (const [id, outcome] of state.asked ?? []) image.asked.set(id, outcome);
+  for (const [id, outcome] of state.asked ?? []) image.decided.set(id, outcome);
   if (state.clock) image.tables.lastClock = state.clock;
   if (state.snapshot) {
     image.snapshotEnd = n + state.snapshot.records;

@@ -4,7 +4,7 @@ import { type ErrorCode, StepfastError } from '../../src/errors.js';
 import type { Batch, CommitOutcome } from '../../src/store/batch.js';
 import { replaceFile } from './atomic-write.js';
 import type { Disk } from './disk.js';
-import { exists, readRegular, removeFile, sumOf } from './files.js';
+import { exists, namesIn, readRegular, removeFile, sumOf } from './files.js';
 import { folderChange } from './watch.js';
 
 /*
@@ -12,10 +12,10 @@ import { folderChange } from './watch.js';
  *
  * The owner commits, answers, and removes the request, in this order: a crash before the answer leaves a request that the next
  * owner commits again, and the ids in it (made by the sender) make that the same event or run. A change of the shared state has
- * no id: its record in the log names the request, and what came of it (`Asked`, record.ts). A request that is answered is only
- * removed, and who takes the answer removes the request first. The sender gives up a request only when its owner is provably
- * dead, and then commits itself. None of these files needs a sync: they matter to living processes only. The owner's side is in
- * service.ts.
+ * no id: its record in the log names the request, and what came of it (`Asked`, record.ts), which is known as long as the
+ * request lies in the inbox. A request that is answered is only removed, and who takes the answer removes the request first.
+ * The sender gives up a request only when its owner is provably dead, and then commits itself. None of these files needs a
+ * sync: they matter to living processes only. The owner's side is in service.ts.
  *
  * B1. What one process asks is committed in the order of asking: it sends one request after the other, so that none is seen
  *     before an earlier one, their names sort in that order, and the owner commits in the order of the names.
@@ -77,6 +77,10 @@ const answerFile = (dir: string, id: string) => join(dir, OUTBOX, `${id}.json`);
 /** Whether it is in the inbox. */
 export const isAsked = (dir: string, id: string): boolean => exists(requestFile(dir, id));
 
+/** The names of all that are in the inbox, found by one look. */
+export const askedIn = (dir: string): ReadonlySet<string> =>
+  new Set(namesIn(join(dir, INBOX), '.json').map((name) => name.slice(0, -'.json'.length)));
+
 /** Whether an owner is to see a request yet, or has answered it: the answer comes before the request goes. */
 export const isKnown = (dir: string, id: string): boolean => isAsked(dir, id) || exists(answerFile(dir, id));
 
@@ -84,7 +88,7 @@ export const isKnown = (dir: string, id: string): boolean => isAsked(dir, id) ||
  * Waits for what the owner says to a request.
  *
  * @param isOwned Whether the owner still lives.
- * @returns The owner's outcome; `undefined` when it died before it answered, or the answer is lost: try again. The request
+ * @returns The owner's outcome; `undefined` when it died before it answered, or the answer is lost (guest.ts, U5). The request
  * stays until it is withdrawn: for the next owner, it stands before those that came after it.
  */
 export async function answered(
@@ -100,7 +104,7 @@ export async function answered(
       const isThere = isAsked(dir, id);
       const said = await saidTo(disk, dir, id);
       if (said) return said;
-      if (!isAlive || !isThere) return undefined; // also when the answer was swept: asking again is harmless
+      if (!isAlive || !isThere) return undefined;
       const changed = folderChange(join(dir, OUTBOX), ANSWER_LOOK_MS);
       if (exists(answerFile(dir, id))) continue; // came before the watch began
       await changed;

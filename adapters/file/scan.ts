@@ -157,5 +157,6 @@ export function scan(image: Image, bytes: Buffer, mode: 'own' | 'follow'): ScanE
     at = to;
   }
   settle(image);
+  if (mode === 'follow') image.decided.clear(); // only an owner decides
   return end;
 }

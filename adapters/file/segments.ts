@@ -16,7 +16,7 @@ import {
   writeAll,
 } from './files.js';
 import { emptyImage, type Image, segmentName } from './image.js';
-import { isAsked } from './inbox.js';
+import { askedIn } from './inbox.js';
 import { encodeRecord, type Removal } from './record.js';
 import { type ScanEnd, scan } from './scan.js';
 import { livingState } from './shared.js';
@@ -179,7 +179,9 @@ export async function writeSnapshot(disk: Disk, dir: string, snapshot: Snapshot)
     };
     const quarantined = [...(from?.quarantined.values() ?? [])];
     const described = { segment, records: count, quarantined, ...(lost.length && { lost }) };
-    const asked = [...(from?.asked ?? [])].filter(([id]) => isAsked(dir, id));
+    const decided = [...(from?.decided ?? [])];
+    const stillAsked = decided.length ? askedIn(dir) : new Set();
+    const asked = decided.filter(([id]) => stillAsked.has(id));
     const state = JSON.stringify({ snapshot: described, clock, ...(asked.length && { asked }) });
     const first = encodeRecord(place, state, '[]');
     image.n++;

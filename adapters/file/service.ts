@@ -11,8 +11,8 @@ import { watchFolder } from './watch.js';
 /*
  * The owner's side of the inbox (inbox.ts).
  *
- * B2. A request is decided once. Where its answer can not be written (a full disk), the answer alone is tried again; the next
- *     owner finds in the log what this one has decided.
+ * B2. A request is decided once, and while it lies in the inbox. Where its answer can not be written (a full disk), the answer
+ *     alone is tried again; the next owner finds in the log what this one has decided.
  * B3. A request that can not be read for the moment is left for the next look, and those behind it are with it (B1).
  */
 
@@ -21,8 +21,11 @@ const REQUEST = /^[0-9a-f]{24}\.json$/;
 /** `fs.watch` misses changes on some file systems, so the owner also looks by a timer that keeps no process alive. */
 const LOOK_MS = 1_000;
 
-/** Answers whose senders have died would pile up in the outbox of an owner that lives long. */
+/** What the dead leave behind would pile up in the folders of an owner that lives long. */
 const SWEEP_MS = 600_000;
+
+/** An answer is taken at once, or its sender is dead. One that has stood still for longer does without (guest.ts, U5). */
+const ANSWER_AGE_MS = 86_400_000;
 
 export interface Service {
   /** Handles what is there now. */
@@ -56,13 +59,13 @@ function batchIn(bytes: Buffer): { readonly v: number; readonly batch: Batch } {
 /**
  * Serves the inbox.
  *
- * @param commit Decides, also about the format that the sender writes; a rejection with `CLOSED` leaves the request to the
- * next owner.
+ * @param commit Decides, also about the format that the sender writes; a rejection with `CLOSED` leaves the request, if it is
+ * still there, to the next owner.
  */
 export function serve(
   disk: Disk,
   dir: string,
-  commit: (batch: Batch, format: number, asked: string) => Promise<CommitOutcome>,
+  commit: (batch: Batch, format: number, request: string) => Promise<CommitOutcome>,
   onError: (error: unknown) => void,
 ): Service {
   const underWay = new Map<string, Promise<void>>();
@@ -137,8 +140,7 @@ export function serve(
   const sweepOld = async () => {
     for (const folder of [INBOX, OUTBOX])
       for (const name of namesIn(join(dir, folder), TEMPORARY)) await sweep(disk, join(dir, folder, name));
-    // Answers whose senders are gone.
-    for (const name of namesIn(join(dir, OUTBOX), '.json')) await sweep(disk, join(dir, OUTBOX, name));
+    for (const name of namesIn(join(dir, OUTBOX), '.json')) await sweep(disk, join(dir, OUTBOX, name), ANSWER_AGE_MS);
   };
 
   const unwatch = watchFolder(join(dir, INBOX), tryLook);

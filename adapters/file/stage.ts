@@ -43,7 +43,7 @@ export function stage(
   for (const [index, removal] of removals.entries())
     remove(image, { ...removal, revision: pairs[runs.length + index]![1], n });
   for (const key of writes.state.keys()) noteState(image, key, n);
-  if (asked) image.asked.set(...asked);
+  if (asked) image.decided.set(...asked);
   remember(image, header, head);
   image.length = to;
   return line;

@@ -149,10 +149,10 @@ export function createFileStore(options: FileStoreOptions, internals: FileStoreI
     tell: tellChanged,
   });
 
-  const commitForeign = async (batch: Batch, from: number, asked: string): Promise<CommitOutcome> => {
+  const commitForeign = async (batch: Batch, from: number, request: string): Promise<CommitOutcome> => {
     assertSender(from, format);
     await guest.refuseClaim(batch);
-    return group.add(prepare(batch), { isForeign: true, asked });
+    return group.add(prepare(batch), { isForeign: true, request });
   };
 
   const prepareOnce = () => {

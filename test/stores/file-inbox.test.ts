@@ -1,8 +1,12 @@
-import { existsSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, unlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, it, vi } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
+import { createArchive } from '../../adapters/file/archive.js';
 import { replaceFile } from '../../adapters/file/atomic-write.js';
+import { prepare } from '../../adapters/file/batch.js';
+import { decide, type Waiting } from '../../adapters/file/decide.js';
 import { type Disk, nodeDisk } from '../../adapters/file/disk.js';
+import { emptyImage, type Image } from '../../adapters/file/image.js';
 import { acquire } from '../../adapters/file/lock.js';
 import type { FileStoreInternals } from '../../adapters/file/options.js';
 import { serve } from '../../adapters/file/service.js';
@@ -299,4 +303,113 @@ it('answers whose senders have died are swept while their owner lives', async ()
   vi.useRealTimers();
   await expect.poll(() => existsSync(answer), { timeout: 10_000 }).toBe(false);
   await store.close();
+});
+
+/** A sender that stands still when it would read its first answer; `goOn` lets it, `answer` is what it has not read. */
+async function standing(dir: string) {
+  let goOn = (): void => undefined;
+  const gate = new Promise<void>((resolve) => {
+    goOn = resolve;
+  });
+  const slow: Disk = {
+    ...nodeDisk,
+    open: async (path, flags) => {
+      if (/[/\\]outbox[/\\].*\.json$/.test(path) && existsSync(path)) await gate;
+      return nodeDisk.open(path, flags);
+    },
+  };
+  const { store } = await openStore({ dir }, 'use', { disk: slow });
+  const answers = () => readdirSync(join(dir, 'outbox')).filter((name) => name.endsWith('.json'));
+  const answer = async () => {
+    await expect.poll(answers, { timeout: 10_000 }).toHaveLength(1);
+    return join(dir, 'outbox', answers()[0]!);
+  };
+  return { store, goOn, answer };
+}
+const hoursAgo = (hours: number) => Date.now() / 1_000 - hours * 3_600;
+
+it('D8, O3: the answer to a sender that stands still for hours waits for it, whoever owns the folder meanwhile', async () => {
+  const dir = freshDir();
+  const { store: first } = await openStore({ dir });
+  const sender = await standing(dir);
+  const counted = committed(sender.store, increment);
+  const answer = await sender.answer();
+  await first.close();
+  utimesSync(answer, hoursAgo(23), hoursAgo(23));
+  const { store: next } = await openStore({ dir }, 'drive', { compactAt: 1 });
+  const segments = () => readdirSync(join(dir, 'log'));
+  const [before] = segments();
+  for (let n = 0; n < 20; n++) await committed(next, startOf(`${n}`));
+  await expect.poll(segments, { timeout: 10_000 }).not.toContain(before);
+  sender.goOn();
+  expect((await counted).state).toEqual([{ value: 1 }]);
+  expect((await next.state('n'))?.value).toBe(1);
+  await sender.store.close();
+  await next.close();
+});
+
+/** What a sender hears whose answer was swept while it stood still, as is done after a day. */
+async function hearsLate(dir: string, owner: 'the same owner' | 'the next owner' | 'nobody', batch: Batch) {
+  const { store: first } = await openStore({ dir });
+  const sender = await standing(dir);
+  const outcome = sender.store.commit(batch);
+  outcome.catch(() => undefined);
+  const answer = await sender.answer();
+  if (owner !== 'the same owner') await first.close();
+  unlinkSync(answer);
+  const next = owner === 'the next owner' ? (await openStore({ dir })).store : undefined;
+  sender.goOn();
+  const end = () => Promise.all([first, next, sender.store].map((each) => each?.close()));
+  return { outcome, store: sender.store, end };
+}
+
+describe.each(['the same owner', 'the next owner', 'nobody'] as const)('an answer is gone, and %s drives', (owner) => {
+  it('D8, S8: a change of the state is not made again, and its sender is told', async () => {
+    const { outcome, store, end } = await hearsLate(freshDir(), owner, increment);
+    await expect(outcome).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', message: expect.stringContaining('"n"') });
+    expect((await store.state('n'))?.value).toBe(1);
+    await end();
+  });
+
+  it('E2, O5: an event or a start is asked for again, and is the same', async () => {
+    const batch = { ...dispatchOf('e'), ...startOf('r', { idempotencyKey: 'k' }) };
+    const { outcome, store, end } = await hearsLate(freshDir(), owner, batch);
+    expect(await outcome).toMatchObject({ kind: 'committed', events: [{ kind: 'deduplicated', id: 'e' }] });
+    expect((await store.list({ limit: 9 })).runs.map(({ row }) => row.runId)).toEqual(['r']);
+    await end();
+  });
+});
+
+/** Decides one batch, without an owner. */
+async function decideAlone(dir: string, image: Image, waiting: Pick<Waiting, 'isForeign' | 'request'>) {
+  const archive = createArchive(nodeDisk, dir, (error) => expect(error).toBeUndefined());
+  const refused: unknown[] = [];
+  const place = { dir, archive, isStrict: true, fence: 1 };
+  const rest = { resolve: () => undefined, reject: (error: unknown) => void refused.push(error) };
+  await decide(place, image, [{ ...prepare(increment), ...waiting, ...rest }]);
+  return refused;
+}
+/** With one request in its inbox. */
+function withRequest(name: string) {
+  const dir = freshDir();
+  mkdirSync(join(dir, 'inbox'), { recursive: true });
+  writeFileSync(join(dir, 'inbox', `${name}.json`), '{}');
+  return { dir, image: emptyImage(1, 'log/00000001.jsonl') };
+}
+
+it('D8, O3: a request that was read, and taken back before it was decided, is left to its sender', async () => {
+  const { dir, image } = withRequest('there');
+  expect(await decideAlone(dir, image, { isForeign: true, request: 'gone' })).toMatchObject([{ code: 'CLOSED' }]);
+  expect(image.tables.state('n')).toBeUndefined();
+  expect(await decideAlone(dir, image, { isForeign: true, request: 'there' })).toEqual([]);
+  expect(image.tables.state('n')).toMatchObject({ value: 1 });
+});
+
+it('what was decided of requests is forgotten once they are answered, above a bound', async () => {
+  const { dir, image } = withRequest('asked');
+  for (const id of ['asked', 'answered', 'taken']) image.decided.set(id, { kind: 'committed' } as never);
+  image.mostDecided = 3;
+  await decideAlone(dir, image, { request: 'another' });
+  expect([...image.decided.keys()]).toEqual(['asked']);
+  expect(image.mostDecided).toBeGreaterThan(1_000);
 });

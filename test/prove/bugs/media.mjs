@@ -19,8 +19,8 @@ export const mediaFaults = [
   {
     name: 'what came of a request is not recorded with it',
     file: 'adapters/file/decide.ts',
-    find: 'const isOnce = asked !== undefined && batch.state?.length;',
-    instead: 'const isOnce = false;',
+    find: 'const isRecorded = request !== undefined && batch.state?.length;',
+    instead: 'const isRecorded = false;',
     by: ['test/stores/file-inbox.test.ts'],
   },
   {
