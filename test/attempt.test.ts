@@ -121,7 +121,7 @@ describe('an attempt', () => {
     const odd = w.begin(() => () => 1);
     await settle(3);
     for (const { ended } of [thrown, rejected]) expect(ended).toEqual([{ outcome: { error }, changes: [] }]);
-    expect(odd.last()!.outcome).toEqual({ error: codeOf('NOT_SERIALIZABLE') });
+    expect(odd.last()!.outcome).toEqual({ isUnknown: true, error: codeOf('NOT_SERIALIZABLE') });
     expect(String((odd.last()!.outcome as { error: unknown }).error)).toContain('what step "a" returned');
   });
 
@@ -142,7 +142,7 @@ describe('an attempt', () => {
     await w.h.advance(999);
     expect([ended, signal.aborted]).toEqual([[], false]);
     await w.h.advance(1);
-    expect(ended).toEqual([{ outcome: { error: codeOf('STEP_TIMEOUT') }, changes: [] }]);
+    expect(ended).toEqual([{ outcome: { isUnknown: true, error: codeOf('STEP_TIMEOUT') }, changes: [] }]);
     const { error } = ended[0]!.outcome as { error: StepfastError };
     expect([error.step, signal.aborted, (signal as { reason?: unknown }).reason]).toEqual(['a', true, error]);
     expect(error.message).toMatch(/Attempt 2 of step "a"/);

@@ -47,6 +47,31 @@ everyWay('undo', (open) => {
     }
   });
 
+  it('F7: one that throws has not, whatever the code of its error, and whoever gave it that', async () => {
+    const coded = (code: string) => () => {
+      throw Object.assign(new FatalError('by itself'), { code });
+    };
+    const codes = ['STEP_TIMEOUT', 'NOT_SERIALIZABLE', 'VALUE_TOO_LARGE', 'NOT_A_NUMBER', 'STATE_CHANGED'];
+    const throwing: { readonly [why: string]: (engine: Stepfast) => (context: StepContext) => unknown } = {
+      ...Object.fromEntries(codes.map((code) => [code, () => coded(code)])),
+      'refused at a door': (engine) => () => engine.start('order', 'x'.repeat(1_000)),
+      'refused as a value of the state': () => (context) => context.state.set('k', 'x'.repeat(1_000)),
+    };
+    for (const [why, effect] of Object.entries(throwing)) {
+      const w = open();
+      const define = (stepfast: Stepfast) =>
+        stepfast.job('order', async ({ step }) => {
+          await step.run(...logged(w, 'a'));
+          const undo = () => void w.log.push('undo charge');
+          await step.run('charge', effect(stepfast), { undo, retry: { maxAttempts: 1 } });
+        });
+      const engine = w.engine(define, { maxValueBytes: 500 });
+      await engine.start('order', undefined, { id: 'r' });
+      await w.clock.advance('1h');
+      expect([(await engine.runs.get('r'))?.status, w.log], why).toEqual(['failed', ['a', 'undo A']]);
+    }
+  });
+
   it('F7: nor of one that was cut off, by a crash or by close(): it is undone, whatever the next one comes to', async () => {
     for (const cutOff of ['crash', 'close'])
       for (const end of ['fails', 'is cancelled'] as const) {

@@ -113,7 +113,7 @@ function fieldsFor(codec: Codec) {
     claimed: { owner: text, fence: count, interrupted: maybe(yes) },
     released: { blocked: maybe(yes) },
     'step-completed': { ...outcome, attempt: positive, value, word },
-    'step-failed': { ...outcome, attempt: positive, error, word },
+    'step-failed': { ...outcome, attempt: positive, error, word, isUnknown: maybe(yes) },
     'value-made': { ...outcome, word: oneOf('now', 'uuid', 'random'), value },
     'sleep-ended': outcome,
     'event-taken': {
@@ -129,7 +129,7 @@ function fieldsFor(codec: Codec) {
     'wait-timed-out': { ...outcome, deadline: number },
     'child-completed': { ...outcome, runId: id, value },
     'child-failed': { ...outcome, runId: id, error },
-    'attempt-failed': { ...failedAttempt, retryAt: number, word },
+    'attempt-failed': { ...failedAttempt, retryAt: number, word, isUnknown: maybe(yes) },
     'child-set': { id: identity, runId: id, job: name },
     'undo-set': { id: identity, idempotencyKey: maybe(text), isUnknown: maybe(yes) },
     undone: { id: identity, attempt: positive },

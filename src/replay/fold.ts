@@ -144,20 +144,14 @@ export const fold = (digest: Digest, entry: JournalEntry): void => {
   }
 };
 
-/** Errors of an attempt that may have done all it was to do: given up waiting for; or returned, with what could not be kept. */
-const UNKNOWN_OUTCOMES = new Set<unknown>(
-  'STEP_TIMEOUT NOT_SERIALIZABLE VALUE_TOO_LARGE NOT_A_NUMBER STATE_CHANGED'.split(' '),
-);
-
 /**
  * What has failed has nothing to undo; of those of unknown outcome, or cut off in the hands of an owner before (it was set
  * before the claim, and no failure has come since), nobody knows (spec F7).
  */
-function failed(digest: Digest, key: string, { error }: EntryOf<'attempt-failed' | 'step-failed'>): void {
+function failed(digest: Digest, key: string, { isUnknown }: EntryOf<'attempt-failed' | 'step-failed'>): void {
   const { undos, claimedAt } = digest;
   const undo = undos.get(key);
-  if (undo && (UNKNOWN_OUTCOMES.has(error.code) || undo.index < claimedAt))
-    undos.set(key, { ...undo, isUnknown: true });
+  if (undo && (isUnknown || undo.index < claimedAt)) undos.set(key, { ...undo, isUnknown: true });
   else if (!undo?.isUnknown) undos.delete(key);
 }
 

@@ -112,7 +112,7 @@ export function attemptState(
     state: Object.fromEntries(words),
     withChanges(outcome) {
       const [refused] = refusals;
-      return refused ? [refused, []] : [outcome, pending];
+      return refused ? [{ ...refused, isUnknown: true }, []] : [outcome, pending];
     },
   };
 }

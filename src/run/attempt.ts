@@ -43,7 +43,8 @@ export const stepLog = ({ run, codec, platform }: Pick<AttemptHost, 'run' | 'cod
 /** What became of a function: the value is encoded. */
 export type Outcome = Settled<Json>;
 
-type Settled<Value> = { readonly value: Value } | { readonly error: unknown };
+/** `isUnknown`: it may have done all it was to do: given up waiting for; or it returned, with what can not be kept (spec F7). */
+type Settled<Value> = { readonly value: Value } | { readonly error: unknown; readonly isUnknown?: true };
 
 /** Calls a step's function, which may also throw at once; `keep` makes of its value what is kept, `heard` is told before the promise. */
 const settled = async <Value, Kept = Value>(
@@ -53,11 +54,14 @@ const settled = async <Value, Kept = Value>(
   heard?: (outcome: Settled<Kept>) => void,
 ): Promise<Settled<Kept>> => {
   let outcome: Settled<Kept>;
+  let hasReturned = false;
   try {
-    outcome = { value: keep(await platform.inStep(fn)) };
+    const value = await platform.inStep(fn);
+    hasReturned = true;
+    outcome = { value: keep(value) };
   } catch (error) {
     await undefined; // it may have thrown at once: who has called is to be back before anybody hears of it
-    outcome = { error };
+    outcome = hasReturned ? { error, isUnknown: true } : { error };
   }
   platform.leaveStep();
   heard?.(outcome);
@@ -127,7 +131,7 @@ export function beginAttempt(
       },
     );
     const timer = () => {
-      finish({ error: late }, [], late);
+      finish({ error: late, isUnknown: true }, [], late);
       abort.abort(late);
     };
     undoTimer = platform.clock.setTimer(platform.clock.now() + timeoutMs, timer);

@@ -119,7 +119,8 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
     failWith(stateRefusal(refused, draft.state), (each) => each === fact);
   };
   const failWith = (error: unknown, isMeant: (fact: Fact) => boolean) => {
-    run.facts = run.facts.map((each) => (isMeant(each) ? { ...each, outcome: { error }, state: [] } : each));
+    const outcome = { error, isUnknown: true } as const; // it has returned
+    run.facts = run.facts.map((each) => (isMeant(each) ? { ...each, outcome, state: [] } : each));
   };
 
   /**

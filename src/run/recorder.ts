@@ -158,11 +158,13 @@ export function createRecorder({ host, run, job, react }: RecorderOptions) {
       run.fault = outcome.error as Error;
       return undefined;
     }
+    const { isUnknown } = outcome;
     const error = codec.encodeError(outcome.error);
     const failures = (run.digest.failures.get(key)?.count ?? 0) + 1;
     const delayMs = fact.isFinal ? undefined : retryDelay(outcome.error, own, failures);
-    if (delayMs === undefined) return settle(draft, ask, { kind: 'step-failed', ...position, error }, isLater);
-    record(draft, { kind: 'attempt-failed', at, id, attempt, word, error, retryAt: at + delayMs });
+    if (delayMs === undefined)
+      return settle(draft, ask, { kind: 'step-failed', ...position, error, isUnknown }, isLater);
+    record(draft, { kind: 'attempt-failed', at, id, attempt, word, error, retryAt: at + delayMs, isUnknown });
     return undefined;
   };
   const childId = (value: never) => (codec.decode(value) as { readonly id: string }).id;

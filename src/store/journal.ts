@@ -69,6 +69,7 @@ export type OutcomeEntry =
       readonly attempt: number;
       readonly error: RecordedError;
       readonly word?: StepWord | undefined;
+      readonly isUnknown?: true | undefined;
     })
   | (Outcome & { readonly kind: 'value-made'; readonly word: MadeWord; readonly value: Json })
   | (Outcome & { readonly kind: 'sleep-ended' })
@@ -128,6 +129,7 @@ export type JournalEntry =
     }
   /** `blocked`: until the next claim no code at hand could go on with the run. */
   | { readonly kind: 'released'; readonly at: number; readonly blocked?: true }
+  /** `isUnknown`: it may have done all it was to do: given up waiting for; or it returned, with what could not be kept. */
   | {
       readonly kind: 'attempt-failed';
       readonly at: number;
@@ -136,6 +138,7 @@ export type JournalEntry =
       readonly error: RecordedError;
       readonly retryAt: number;
       readonly word?: StepWord | undefined;
+      readonly isUnknown?: true | undefined;
     }
   /** A child run was started, and its end is awaited. */
   | {

@@ -162,7 +162,7 @@ fact('every kind of journal entry comes back as it was given', async ({ open }) 
     { kind: 'wait-set', at, id, events: ['e', 'f'], key: 'k', deadline: at, onTimeout: 'continue', lookbackFrom: 0 },
     { kind: 'event-taken', at, id, asked: 1, seq: 9, eventId: 'e', event: 'n', key: 'k', payload: [1], acceptedAt: at },
     { kind: 'wait-timed-out', at, id, asked: 1, deadline: at },
-    { kind: 'attempt-failed', at, id, attempt: 1, error, retryAt: at + 1 },
+    { kind: 'attempt-failed', at, id, attempt: 1, error, retryAt: at + 1, isUnknown: true },
     { kind: 'handler-failed', at, attempt: 1, error, retryAt: at + 1 },
     { kind: 'drift', at, ids: [['wait', 'w', 1]], slack: 0 },
     { kind: 'retried', at, forgets: [['step', 's', 2]] },
