@@ -377,6 +377,101 @@ describe('what is noted of it', () => {
     await soon(second.close());
   });
 
+  it('F5, F8: where there is none at the end of the run, its last commit says that nothing is under way', async () => {
+    const h = hands();
+    const undo = { undo: () => undefined };
+    const first = h.engine((stepfast) =>
+      stepfast.job('job', async ({ step }) => {
+        await step.run('a', () => 1, { ...undo, when: 'online' });
+        await step.run('b', () => {
+          h.isOnline = false;
+          fatal();
+        });
+      }),
+    );
+    await first.start('job', undefined, { id: 'r' });
+    await settle();
+    expect(kindsOf(first.own.batches.at(-1)!)).toContain('failed');
+    expect(h.row('r')).toMatchObject({ undoing: true, dueAt: h.clock.now(), setAt: h.clock.now() });
+    first.own.abandon!();
+    await soon(first.close());
+  });
+
+  it('F7, F8: one that is done, and whose commit failed, is recorded without a network, and not done again', async () => {
+    const log: string[] = [];
+    const h = hands();
+    const engine = h.engine((stepfast) =>
+      stepfast.job('job', async ({ step }) => {
+        await step.run('a', () => 1, { undo: () => void log.push('undone'), when: 'online' });
+        await step.run('b', fatal);
+      }),
+    );
+    let lost = 0;
+    engine.own.onCommit = async (batch, pass) => {
+      if (!kindsOf(batch).includes('undone') || lost++) return pass();
+      h.isOnline = false;
+      throw away();
+    };
+    await engine.start('job', undefined, { id: 'r' });
+    await settle();
+    await h.impatient(LIMITS.backoffMs);
+    await settle();
+    expect([log, undone(h), isOver(h)]).toEqual([['undone'], ['a'], true]);
+    await soon(engine.close());
+  });
+
+  it('F5, F8: nor is one that was interrupted too often held back: it is given up', async () => {
+    const h = hands();
+    const define = (stepfast: Stepfast) =>
+      stepfast.job('job', { maxInterruptions: 1 }, async ({ step }) => {
+        await step.run('a', () => 1, { undo: never, when: 'online' });
+        await step.run('b', fatal);
+      });
+    const first = h.engine(define);
+    await first.start('job', undefined, { id: 'r' });
+    await settle();
+    first.own.abandon!();
+    const second = h.engine(define);
+    second.own.onCommit = (_, pass) => pass().then(never); // it dies before it hears the answer
+    await second.ready();
+    await settle();
+    second.own.abandon!();
+    expect(entriesOf(h, /^claimed$/)).toHaveLength(2);
+    h.isOnline = false;
+    const third = h.engine(define);
+    await third.ready();
+    await settle();
+    expect(entriesOf(h, /^undo-failed$/)).toMatchObject([{ error: { code: 'CRASH_LOOP' } }]);
+    expect(isOver(h)).toBe(true);
+    await soon(third.close());
+  });
+
+  it('F8: only an undo that waits for the network listens for it', async () => {
+    const h = hands();
+    const local = gate();
+    const engine = h.engine((stepfast) =>
+      stepfast.job('job', async ({ step }) => {
+        await step.run('a', () => 1, { undo: () => undefined, when: 'online' });
+        await step.run('b', () => 1, { undo: () => local.promise });
+        await step.run('c', fatal);
+      }),
+    );
+    await engine.ready();
+    const idle = h.listeners();
+    await engine.start('job', undefined, { id: 'r' });
+    await settle();
+    expect(h.listeners()).toBe(idle);
+    h.isOnline = false;
+    local.open();
+    await settle();
+    expect(h.listeners()).toBe(idle + 1);
+    h.isOnline = true;
+    h.wake();
+    await settle();
+    expect([h.listeners(), isOver(h)]).toEqual([idle, true]);
+    await soon(engine.close());
+  });
+
   it('R11: one commit for each thing that is done', async () => {
     const { h, engine } = await play((stepfast) =>
       stepfast.job('job', { onFailed: () => undefined }, async ({ step }) => {

@@ -126,6 +126,8 @@ export function hands() {
     timers,
     patience,
     isOnline: true,
+    /** How many listen for the network, or for the device to wake. */
+    listeners: () => wakes.size,
     /** Sets time, firing nothing. */
     jump(ms: number) {
       now += ms;

@@ -389,14 +389,26 @@ describe('the row as the next commit leaves it', () => {
     expect(stateOf(over, 0, around()).state.status).toBe('waiting'); // pending retries are withdrawn (spec R8)
   });
 
+  it('F8: of one whose undo waits for the network says that nothing is under way', () => {
+    const run = live([{ kind: 'cancelled' }]);
+    run.undos.set('k', { isOnline: true, fn: () => 1 } as never);
+    const dueAt = (isOnline: boolean, retryAt: number) =>
+      stateOf(run, 0, around({ isOnline, follows: { key: 'k', retryAt } })).state.dueAt;
+    expect([dueAt(true, at), dueAt(false, at), dueAt(false, 0), dueAt(false, at + 5)]).toEqual([0, at, at, at + 5]);
+  });
+
   it('F7: of one that has ended is held on as long as something follows', () => {
     const ended = (over: Partial<Circumstances> = {}) => stateOf(live([{ kind: 'cancelled' }]), 0, around(over));
     expect(ended().state).toEqual({ version: 1, startedAt: at, status: 'cancelled', waits: [], endedAt: at });
     expect(ended().nextAt).toBe(Infinity);
-    expect(ended({ followsAt: at }).state).toMatchObject({ owner: 'me', undoing: true, dueAt: 0 });
-    expect(ended({ followsAt: at }).state).not.toHaveProperty('setAt');
-    expect(ended({ followsAt: at + 5 }).state).toMatchObject({ undoing: true, dueAt: at + 5, setAt: at });
-    expect(ended({ followsAt: at + 5 }).nextAt).toBe(at + 5);
+    expect(ended({ follows: { key: 'k', retryAt: at } }).state).toMatchObject({ owner: 'me', undoing: true, dueAt: 0 });
+    expect(ended({ follows: { key: 'k', retryAt: at } }).state).not.toHaveProperty('setAt');
+    expect(ended({ follows: { key: 'k', retryAt: at + 5 } }).state).toMatchObject({
+      undoing: true,
+      dueAt: at + 5,
+      setAt: at,
+    });
+    expect(ended({ follows: { key: 'k', retryAt: at + 5 } }).nextAt).toBe(at + 5);
   });
 
   it('O6: has a later version once code of it says what is undone', () => {

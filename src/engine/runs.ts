@@ -79,6 +79,8 @@ const RESTS: ReadonlySet<string> = new Set(['waiting', 'sleeping', 'retrying']);
 
 const active = ({ runId, status }: RunRow, done: string, advice: string) =>
   new StepfastError('RUN_ACTIVE', `Run ${runId} is ${status} and can not be ${done}. ${advice}.`, { runId });
+/** Those `when: 'online'` while online (spec F8). */
+const UNDOING = "Wait until its steps are undone: those with `when: 'online'` wait for the network";
 const another = (row: RunRow, done: string) =>
   active(row, done, 'Another run of its job is active, and there may be only one: wait until that has ended');
 
@@ -148,7 +150,7 @@ export function createRuns(options: RunsOptions) {
         place,
       );
     const digest = digestOf(journal);
-    if (isUndoing({ row, journal })) throw active(row, 'retried', 'Wait until its steps are undone');
+    if (isUndoing({ row, journal })) throw active(row, 'retried', UNDOING);
     const at = clock.now();
     const isKnown = from === undefined || recordedNames(digest).has(from);
     check(isKnown, 'from', from, `the name of a step that run ${runId} has recorded`);
@@ -192,7 +194,7 @@ export function createRuns(options: RunsOptions) {
       const run = await load(runId);
       if (!run) return;
       const { endedAt, undoing, fence } = run.row;
-      if (undoing) throw active(run.row, 'deleted', 'Wait until its steps are undone');
+      if (undoing) throw active(run.row, 'deleted', UNDOING);
       if (endedAt === undefined) throw active(run.row, 'deleted', 'Cancel it, or wait until it has ended');
       const outcome = await commit({ deletes: [{ runId, fence, fingerprint: fingerprintOfRun(run) }] });
       if (outcome.kind === 'fenced' && outcome.fence === fence && !(await load(runId))?.row.undoing)

@@ -17,7 +17,7 @@ import { refuseIncrements } from './increments.js';
 import { errorOf } from './inspect.js';
 import { emptyDraft, type LiveRun } from './live-run.js';
 import type { Pass } from './pass.js';
-import { retryAt } from './questions.js';
+import { isHeldBack, retryAt } from './questions.js';
 import type { Recorder } from './recorder.js';
 import { upgradeOf } from './upgrade.js';
 
@@ -165,9 +165,9 @@ export function createAftermath(options: AftermathOptions, stateAt: (now: number
     if (next && !(await upgrade(now))) return;
     next = followings(run, job, now)[0]; // by its present name
     if (next && !(await findUndo(next))) return;
-    const isHeldBack = next && isHeldBackUndo(next);
-    functions.watchNetwork(isHeldBack === true);
-    if (isHeldBack) return rest();
+    const needsNetwork = next !== undefined && mustWait(next);
+    functions.watchNetwork(needsNetwork);
+    if (needsNetwork) return holdBack();
     if (next) await functions.takeTurn();
     if (going.isOver()) return;
     // Nothing is entered before the store has confirmed that it is ours to do, and has noted that it is under way.
@@ -179,15 +179,10 @@ export function createAftermath(options: AftermathOptions, stateAt: (now: number
     }
     const late = await Promise.race([lateResult(run.late.get(next.key), { platform }), going.promise]);
     if (going.isOver() || !(await commits.isConfirmed()) || going.isOver()) return;
-    const { maxInterruptions = 10 } = job.options;
-    const isLooping = run.digest.interruptions >= maxInterruptions;
     const attempt = undoAttemptOf(run.digest, next.key);
-    const isDone = done?.key === next.key && done.attempt === attempt;
-    const doing = isLooping
+    const doing = isLooping()
       ? givenUp(next, clock.now())
-      : isDone
-        ? done!.entry
-        : follow(options, next, attempt, signal.signal, late ?? undefined);
+      : (doneOf(next) ?? follow(options, next, attempt, signal.signal, late ?? undefined));
     const entry = await Promise.race([doing, going.promise]);
     if (!entry || going.isOver()) return;
     done = { key: next.key, attempt, entry };
@@ -196,14 +191,18 @@ export function createAftermath(options: AftermathOptions, stateAt: (now: number
     if (await commits.commit(draft, stateAt(draft.now))) run.isStirred = true;
   };
 
-  /** What a step does only while there is a network, it takes back only then (spec F8). */
-  const isHeldBackUndo = ({ key }: Following) => run.undos.get(key)?.isOnline === true && !platform.isOnline();
-  /** Nothing of it is under way meanwhile: a crash from here on is not its fault. */
-  const rest = async () => {
+  const isLooping = () => run.digest.interruptions >= (job.options.maxInterruptions ?? 10);
+  const doneOf = ({ key }: Following): Followed | undefined =>
+    done?.key === key && done.attempt === undoAttemptOf(run.digest, key) ? done.entry : undefined;
+
+  /** An undo waits for the network; what is to be recorded of one does not. */
+  const mustWait = (next: Following) =>
+    isHeldBack(run.undos.get(next.key), platform.isOnline()) && !isLooping() && !doneOf(next);
+  /** Nothing of it is under way meanwhile, and the row says so: a crash from here on is not its fault. */
+  const holdBack = async () => {
     run.nextAt = Infinity;
     const at = clock.now();
-    if (run.isOwner && run.row.dueAt === 0)
-      await commits.commit(emptyDraft(at), { ...stateAt(at), dueAt: at, setAt: at });
+    if (run.isOwner && run.row.dueAt === 0) await commits.commit(emptyDraft(at), stateAt(at));
   };
 
   /** Recorded, and told by the commit that begins to undo: a run that the code does not fit is left as it is. */

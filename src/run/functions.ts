@@ -48,7 +48,7 @@ interface FunctionsOptions {
   readonly run: LiveRun;
   isGone(): boolean;
   pump(): void;
-  /** The network is back, for steps that wait for it. */
+  /** The network is back, for steps, or an undo, that wait for it. */
   stir(): void;
   /** The fence was found raised. */
   lost(): void;
@@ -62,8 +62,8 @@ export function createFunctions({ host, run, isGone, pump, stir, lost }: Functio
   const { runId } = run.row;
   /** Held while functions are in flight: a suspect has its context to itself. */
   let turn: (() => void) | undefined;
-  /** While a step waits for the network. */
-  let undoOnline: (() => void) | undefined;
+  /** While a step, or an undo, waits for the network: listens for it no more. */
+  let ignoreNetwork: (() => void) | undefined;
 
   const isSuspect = () => run.digest.interruptions + (run.isInterrupted ? 1 : 0) >= SUSPECT;
   const takeTurn = async () => {
@@ -128,12 +128,12 @@ export function createFunctions({ host, run, isGone, pump, stir, lost }: Functio
     const look = () => {
       if (platform.isOnline()) stir();
     };
-    undoOnline ??= platform.onWake(look);
+    ignoreNetwork ??= platform.onWake(look);
     look(); // it may be back since this round began, and nobody listened
   };
   const unwatch = () => {
-    undoOnline?.();
-    undoOnline = undefined;
+    ignoreNetwork?.();
+    ignoreNetwork = undefined;
   };
 
   /** Their race is decided for good: they are told, and what they have come to meanwhile is nobody's. */

@@ -1,4 +1,4 @@
-import { functionOf } from '../replay/command.js';
+import { type Command, functionOf } from '../replay/command.js';
 import { type Digest, type Failures, undosLeft } from '../replay/digest.js';
 import type { Ask } from '../replay/replay.js';
 import { isAhead } from '../store/due.js';
@@ -179,22 +179,24 @@ export interface Circumstances {
   readonly isOnline: boolean;
   /** When the run fails for taking too long. */
   readonly deadline: number;
-  /** Its end is to be followed by something, next at this instant. */
-  readonly followsAt?: number | undefined;
+  /** Its end is to be followed by something: next by this. */
+  readonly follows?: { readonly key: string; readonly retryAt: number } | undefined;
 }
 
-const isHeldBack = ({ command }: Ask, isOnline: boolean) => !isOnline && functionOf(command)?.isOnline === true;
+/** What a step does only while there is a network, it takes back only then, too (spec F8). */
+export const isHeldBack = (command: Command | undefined, isOnline: boolean): boolean =>
+  !isOnline && command !== undefined && functionOf(command)?.isOnline === true;
 
 /** Whether steps wait for the network. */
 export const isOffline = (run: LiveRun, isOnline: boolean): boolean =>
-  !isOnline && [...run.asks.values()].some((ask) => isIdle(run, ask) && isHeldBack(ask, isOnline));
+  !isOnline && [...run.asks.values()].some((ask) => isIdle(run, ask) && isHeldBack(ask.command, isOnline));
 
 /** Functions to enter after this commit. Once the handler has settled, pending retries are withdrawn (spec R8). */
 export function startable(run: LiveRun, { now, facts }: Draft, isOnline: boolean): Ask[] {
   const { failures } = run.digest;
   const found: Ask[] = [];
   for (const ask of run.asks.values()) {
-    if (!isIdle(run, ask) || isHeldBack(ask, isOnline)) continue;
+    if (!isIdle(run, ask) || isHeldBack(ask.command, isOnline)) continue;
     if (run.facts.some((fact) => fact.ask.key === ask.key && !facts.has(fact))) continue;
     if (run.ending ? !failures.has(ask.key) : retryAt(failures.get(ask.key), now) <= now) found.push(ask);
   }
@@ -207,7 +209,8 @@ function attemptsAt(run: LiveRun, { now, isOnline }: Circumstances): number[] {
   const found: number[] = [];
   if (!ending)
     for (const ask of asks.values())
-      if (isIdle(run, ask) && !isHeldBack(ask, isOnline)) found.push(retryAt(digest.failures.get(ask.key), now));
+      if (isIdle(run, ask) && !isHeldBack(ask.command, isOnline))
+        found.push(retryAt(digest.failures.get(ask.key), now));
   if (!replay && digest.handlerFailures) found.push(retryAt(digest.handlerFailures, now));
   return found;
 }
@@ -230,18 +233,19 @@ export function stateOf(
   return { state: state as RunState, nextAt };
 }
 
-function whenEnded({ row, digest }: LiveRun, state: Partial<Changing<RunState>>, around: Circumstances): number {
-  const { now, owner, followsAt } = around;
+function whenEnded({ row, digest, undos }: LiveRun, state: Partial<Changing<RunState>>, around: Circumstances): number {
+  const { now, owner, isOnline, follows } = around;
   state.status = digest.end!.kind;
   state.waits = [];
   state.endedAt = row.endedAt ?? digest.end!.at;
-  if (followsAt === undefined) return Infinity;
+  if (!follows) return Infinity;
+  const { key, retryAt: at } = follows;
   state.owner = owner;
   state.undoing = true;
-  // Due at any time while something of it is under way, as below.
-  state.dueAt = followsAt > now ? followsAt : 0;
+  // Due at any time while something of it is under way, as below; one that waits for the network is not.
+  state.dueAt = isHeldBack(undos.get(key), isOnline) ? Math.max(at, now) : at > now ? at : 0;
   if (state.dueAt) state.setAt = now;
-  return followsAt;
+  return at;
 }
 
 function whenActive(run: LiveRun, state: Partial<Changing<RunState>>, starting: number, around: Circumstances): number {

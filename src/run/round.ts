@@ -43,7 +43,7 @@ export function createRound(options: RoundOptions): () => Promise<void> {
     version,
     isOnline,
     deadline: deadlineAt(now),
-    followsAt: run.digest.end && followings(run, job, now)[0]?.retryAt,
+    follows: run.digest.end && followings(run, job, now)[0],
   });
 
   /**
