@@ -227,7 +227,7 @@ export function createAftermath(options: AftermathOptions, stateAt: (now: number
   };
 
   const givenUp = ({ key, id }: Following, at: number): Followed => {
-    const said = `${wordsFor(key, id, job)} was interrupted too often without an end. It is given up; find what crashes.`;
+    const said = `${wordsFor(key, id, job)} was interrupted too often. It is given up; find what crashes.`;
     const error = new StepfastError('CRASH_LOOP', said, { runId: run.row.runId, job: job.name, step: id[0] });
     report(error);
     return { kind: 'undo-failed', at, id, attempt: 1, error: codec.encodeError(error) };

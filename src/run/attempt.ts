@@ -44,7 +44,7 @@ export const stepLog = ({ run, codec, platform }: Pick<AttemptHost, 'run' | 'cod
 export type Outcome = Settled<Json>;
 
 /** `isUnknown`: it may have done all it was to do: given up waiting for; or it returned, with what can not be kept (spec F7). */
-type Settled<Value> = { readonly value: Value } | { readonly error: unknown; readonly isUnknown?: true };
+type Settled<Value> = { readonly value: Value } | { readonly error: unknown; readonly isUnknown?: true | undefined };
 
 /** Calls a step's function, which may also throw at once; `keep` makes of its value what is kept, `heard` is told before the promise. */
 const settled = async <Value, Kept = Value>(
@@ -54,14 +54,14 @@ const settled = async <Value, Kept = Value>(
   heard?: (outcome: Settled<Kept>) => void,
 ): Promise<Settled<Kept>> => {
   let outcome: Settled<Kept>;
-  let hasReturned = false;
+  let isUnknown: true | undefined;
   try {
     const value = await platform.inStep(fn);
-    hasReturned = true;
+    isUnknown = true;
     outcome = { value: keep(value) };
   } catch (error) {
     await undefined; // it may have thrown at once: who has called is to be back before anybody hears of it
-    outcome = hasReturned ? { error, isUnknown: true } : { error };
+    outcome = { error, isUnknown };
   }
   platform.leaveStep();
   heard?.(outcome);
