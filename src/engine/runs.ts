@@ -79,7 +79,7 @@ const RESTS: ReadonlySet<string> = new Set(['waiting', 'sleeping', 'retrying']);
 
 const active = ({ runId, status }: RunRow, done: string, advice: string) =>
   new StepfastError('RUN_ACTIVE', `Run ${runId} is ${status} and can not be ${done}. ${advice}.`, { runId });
-const UNDOING = "Wait until its steps are undone (`when: 'online'`: with a network)";
+const UNDOING = "Wait until its steps are undone (`when: 'online'`: when online)";
 const another = (row: RunRow, done: string) =>
   active(row, done, 'Another run of its job is active, and there may be only one: wait until that has ended');
 
