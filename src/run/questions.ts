@@ -1,4 +1,4 @@
-import { type Command, functionOf } from '../replay/command.js';
+import { type Command, type FunctionCommand, functionOf } from '../replay/command.js';
 import { type Digest, type Failures, undosLeft } from '../replay/digest.js';
 import type { Ask } from '../replay/replay.js';
 import { isAhead } from '../store/due.js';
@@ -185,7 +185,7 @@ export interface Circumstances {
 
 /** What a step does only while there is a network, it takes back only then, too (spec F8). */
 export const isHeldBack = (command: Command | undefined, isOnline: boolean): boolean =>
-  !isOnline && command !== undefined && functionOf(command)?.isOnline === true;
+  !isOnline && (command as Partial<FunctionCommand> | undefined)?.isOnline === true;
 
 /** Whether steps wait for the network. */
 export const isOffline = (run: LiveRun, isOnline: boolean): boolean =>
@@ -243,7 +243,7 @@ function whenEnded({ row, digest, undos }: LiveRun, state: Partial<Changing<RunS
   state.owner = owner;
   state.undoing = true;
   // Due at any time while something of it is under way, as below; one that waits for the network is not.
-  state.dueAt = isHeldBack(undos.get(key), isOnline) ? Math.max(at, now) : at > now ? at : 0;
+  state.dueAt = at > now ? at : isHeldBack(undos.get(key), isOnline) ? now : 0;
   if (state.dueAt) state.setAt = now;
   return at;
 }
