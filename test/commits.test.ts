@@ -281,6 +281,31 @@ describe('a commit that the store does not take', () => {
 });
 
 describe('what the store is not asked for', () => {
+  it('Q2, R11: what a queue allows, but when a slot of it is taken', async () => {
+    const h = hands();
+    const engine = h.engine((stepfast) =>
+      stepfast.job('job', { queue: { name: 'q', concurrency: 3 } }, async ({ step }) => {
+        await step.run('a', () => 1);
+        await step.run('b', () => 2);
+        await step.waitForEvent('go');
+        await step.run('c', () => 3);
+      }),
+    );
+    await engine.start('job', undefined, { id: 'r' });
+    await settle();
+    await engine.dispatch('go');
+    await settle();
+    const commits = engine.own.batches.filter(of('r')).map((batch) => [...kindsOf(batch), batch.run!.concurrency]);
+    expect(commits).toEqual([
+      ['claimed', 3],
+      ['step-completed', undefined],
+      ['step-completed', 'wait-set', undefined],
+      ['event-taken', 3],
+      ['step-completed', 'completed', undefined],
+    ]);
+    await soon(engine.close());
+  });
+
   it('R11: an event that a run at work does not take costs it one commit', async () => {
     const h = hands();
     const engine = h.engine((stepfast) =>

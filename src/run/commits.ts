@@ -42,7 +42,7 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
 
   /** One atomic commit of the round. False: it did not happen, and memory was set back to what is durable. */
   const commit = async (draft: Draft, state: RunState): Promise<boolean> => {
-    if (!draft.isReset) recorder.claim(draft);
+    recorder.claim(draft);
     const logs = run.logs.splice(0).map(draft.isReset ? ofEarlier : asSaid);
     draft.entries.push(...logs);
     extend(run.digest, logs);
@@ -120,7 +120,7 @@ export function createCommits({ host, run, jobName, pass, recorder, leave }: Com
   };
   const failWith = (error: unknown, isMeant: (fact: Fact) => boolean) => {
     const outcome = { error, isUnknown: true } as const; // it has returned
-    run.facts = run.facts.map((each) => (isMeant(each) ? { ...each, outcome, state: [] } : each));
+    run.facts = run.facts.map((each) => (isMeant(each) ? { ...each, outcome } : each));
   };
 
   /**
