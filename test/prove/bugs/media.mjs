@@ -24,6 +24,27 @@ export const mediaFaults = [
     by: ['test/stores/file-inbox.test.ts'],
   },
   {
+    name: 'an answer is swept while its sender stands still',
+    file: 'adapters/file/service.ts',
+    find: 'const ANSWER_AGE_MS = 86_400_000;',
+    instead: 'const ANSWER_AGE_MS = 60_000;',
+    by: ['test/stores/file-inbox.test.ts'],
+  },
+  {
+    name: 'a change whose answer is gone is made once more',
+    file: 'adapters/file/guest.ts',
+    find: '  if (!change) return;',
+    instead: '  if (change !== null || !change) return;',
+    by: ['test/stores/file-inbox.test.ts'],
+  },
+  {
+    name: 'a request that was taken back is decided all the same',
+    file: 'adapters/file/decide.ts',
+    find: '!isAsked(dir, request)) throw takenBack();',
+    instead: 'isAsked(dir, request) === undefined) throw takenBack();',
+    by: ['test/stores/file-inbox.test.ts'],
+  },
+  {
     name: 'a torn tail is taken for sound',
     file: 'adapters/file/scan.ts',
     find: "        end = 'torn';\n",

@@ -47,15 +47,15 @@ export const runFaults = [
   {
     name: 'a retried attempt is counted, and not recorded',
     file: 'src/run/recorder.ts',
-    find: "record(draft, { kind: 'attempt-failed', at, id, attempt, word, error, retryAt: at + delayMs });",
+    find: "record(draft, { kind: 'attempt-failed', at, id, attempt, word, error, retryAt: at + delayMs, isUnknown });",
     instead: "extend(run.digest, [{ kind: 'attempt-failed', at, id, attempt, word, error, retryAt: at + delayMs }]);",
     by: ['test/retries.test.ts', 'prove crash memory/retry'],
   },
   {
     name: 'the next attempt does not wait',
     file: 'src/run/recorder.ts',
-    find: 'word, error, retryAt: at + delayMs }',
-    instead: 'word, error, retryAt: at }',
+    find: 'word, error, retryAt: at + delayMs, isUnknown }',
+    instead: 'word, error, retryAt: at, isUnknown }',
     by: ['test/retries.test.ts'],
   },
   {
@@ -180,9 +180,23 @@ export const runFaults = [
   {
     name: 'a refused write that nobody awaits is lost in silence',
     file: 'src/run/attempt-state.ts',
-    find: 'return refused ? [refused, []] : [outcome, pending];',
+    find: 'return refused ? [{ ...refused, isUnknown: true }, []] : [outcome, pending];',
     instead: 'return [outcome, pending];',
     by: ['test/attempt.test.ts'],
+  },
+  {
+    name: 'what returned, and could not be kept, counts as not done',
+    file: 'src/run/attempt.ts',
+    find: '    isUnknown = true;\n',
+    instead: '',
+    by: ['test/undo.test.ts'],
+  },
+  {
+    name: 'an undo that is done waits for the network, and is done again',
+    file: 'src/run/aftermath.ts',
+    find: ' && !doneOf(next);',
+    instead: ';',
+    by: ['test/aftermath.test.ts'],
   },
   {
     name: 'a run that a release leaves alone is timed out by it',
