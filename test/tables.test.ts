@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { EventRow, RunRow, StateRow } from '../src/store/rows.js';
 import type { ListQuery } from '../src/store/store.js';
@@ -133,6 +134,50 @@ describe('runs', () => {
 });
 
 describe('events', () => {
+  it('are found the same where they were indexed only when all were there', () => {
+    const maybe = <T>(value: fc.Arbitrary<T>) => fc.option(value, { nil: undefined });
+    const wait = fc.constantFrom('a', 'b').map((name) => ({ id: ['w', 1] as const, events: [name], after: 0 }));
+    const change = fc.record({
+      runId: fc.constantFrom('r', 's', 't', 'u'),
+      isDropped: fc.boolean(),
+      priority: maybe(fc.nat({ max: 2 })),
+      dueAt: maybe(fc.constantFrom(0, at, at + 1)),
+      slot: maybe(fc.constantFrom('q', 'other')),
+      awaits: maybe(fc.array(fc.constantFrom('r', 's'), { maxLength: 1 })),
+      waits: fc.array(wait, { maxLength: 1 }),
+    });
+    const seqOf = { r: 4, s: 3, t: 2, u: 1 } as const;
+    fc.assert(
+      fc.property(fc.array(change), fc.array(change), (before, after) => {
+        const [always, late] = [new Tables(), new Tables(false)];
+        const play = (changes: typeof before) => {
+          for (const { runId, isDropped, ...more } of changes)
+            for (const tables of [always, late])
+              if (isDropped) tables.dropRun(runId);
+              else {
+                const own = { idempotencyKey: `key ${runId}`, unique: { key: runId, until: 'end' }, parentId: 'p' };
+                tables.putRun(row(runId, { seq: seqOf[runId as 'r'], ...own, ...(more as object) } as never));
+              }
+        };
+        const seen = (tables: Tables) => ({
+          due: tables.dueRows().map(ids),
+          waiting: ['a', 'b'].map((name) => ids(tables.waiting(pairKey(name, undefined))).sort()),
+          awaiting: ['r', 's'].map((runId) => ids(tables.awaiting(runId)).sort()),
+          children: ids(tables.children('p')).sort(),
+          slots: ['q', 'other'].map((queue) => tables.slots(queue)),
+          keys: ['r', 's', 't', 'u'].map((runId) => tables.runByKey('job', `key ${runId}`)),
+          uniques: ['r', 's', 't', 'u'].map((runId) => tables.runByUnique('job', runId)),
+        });
+        play(before);
+        expect(late.dueRows()).toEqual([]);
+        for (let times = 0; times < 2; times++) late.index();
+        expect(seen(late)).toEqual(seen(always));
+        play(after);
+        expect(seen(late)).toEqual(seen(always));
+      }),
+    );
+  });
+
   it('E3: of a pair are told oldest first, those behind a number only', () => {
     const tables = tablesOf(event(5), event(3), event(9), event(4, { key: 'k' }), event(6, { name: 'b' }));
     expect([0, 3, 8, 9].map((after) => seqs(tables.events(pair, after)))).toEqual([[3, 5, 9], [5, 9], [9], []]);

@@ -74,7 +74,7 @@ export const MOST_DECIDED = 1_024;
 export const emptyImage = (segment: number, file: string, after?: Image): Image => ({
   segment,
   file,
-  tables: new Tables(),
+  tables: new Tables(false), // a snapshot that is written is asked for nothing, and a log not before it is read (scan.ts)
   places: new Map(),
   removed: new Map(),
   stateRecords: new Map(),

@@ -157,6 +157,7 @@ export function scan(image: Image, bytes: Buffer, mode: 'own' | 'follow'): ScanE
     at = to;
   }
   settle(image);
+  image.tables.index();
   if (mode === 'follow') image.decided.clear(); // only an owner decides
   return end;
 }

@@ -11,6 +11,8 @@ import { pairKey, pairsOf, type Reads, type StoreClock, type Writes } from './tr
 const bySeq = (a: { readonly seq: number }, b: { readonly seq: number }): number => a.seq - b.seq;
 const keyOf = (job: string, idempotencyKey: string): string => JSON.stringify([job, idempotencyKey]);
 
+const dueAtOf = (row: RunRow): number => row.dueAt!;
+
 /** A map of sets that forgets empty ones. */
 class Index<T> {
   readonly #sets = new Map<string, Set<T>>();
@@ -30,10 +32,11 @@ class Index<T> {
 
 /** Items in order of a number, then of `seq`: an array with binary search, whose shifts are cheap block moves. */
 class Ordered<T extends { readonly seq: number }> {
-  readonly items: T[] = [];
+  readonly items: T[];
   readonly #rank: (item: T) => number;
-  constructor(rank: (item: T) => number) {
+  constructor(rank: (item: T) => number, items: T[] = []) {
     this.#rank = rank;
+    this.items = items.sort((a, b) => rank(a) - rank(b) || bySeq(a, b));
   }
   #find(item: T): number {
     const rank = this.#rank(item);
@@ -81,6 +84,11 @@ export class Tables implements Reads {
   readonly #expiring = new Ordered<EventRow>((event) => event.expiresAt);
   readonly shared = new Map<string, StateRow>();
   readonly #expiringState = new Ordered<StateRow & { readonly seq: number }>((row) => row.expiresAt!);
+  #isIndexed: boolean;
+
+  constructor(isIndexed = true) {
+    this.#isIndexed = isIndexed;
+  }
 
   clock(): StoreClock {
     return this.lastClock;
@@ -152,22 +160,45 @@ export class Tables implements Reads {
     this.lastClock = writes.clock;
   }
 
+  /**
+   * Indexes the runs from here on. Tables are made with indexes, or (`false`) without: who reads a log puts many rows of each
+   * run, and is asked for none before it has read all of it.
+   */
+  index(): void {
+    if (this.#isIndexed) return;
+    this.#isIndexed = true;
+    const lanes = new Map<number, RunRow[]>();
+    for (const row of this.runs.values()) {
+      this.#add(row);
+      if (row.dueAt === undefined) continue;
+      const lane = lanes.get(laneOf(row));
+      if (lane) lane.push(row);
+      else lanes.set(laneOf(row), [row]);
+    }
+    for (const [lane, rows] of lanes) this.#due.set(lane, new Ordered(dueAtOf, rows));
+  }
+
   putRun(row: RunRow): void {
     const old = this.runs.get(row.runId);
     this.runs.set(row.runId, row);
-    if (old && this.#isIndexedAs(old, row)) return;
+    if (!this.#isIndexed || (old && this.#isIndexedAs(old, row))) return;
     if (old) this.#unindex(old);
+    this.#add(row);
+    if (row.dueAt === undefined) return;
+    const lane = laneOf(row);
+    const due = this.#due.get(lane) ?? new Ordered(dueAtOf);
+    this.#due.set(lane, due);
+    due.add(row);
+  }
+
+  /** To all indexes but that of what is due. */
+  #add(row: RunRow): void {
     if (row.idempotencyKey !== undefined) this.#keys.set(keyOf(row.job, row.idempotencyKey), row.runId);
     for (const pair of pairsOf(row)) this.#waiting.add(pair, row.runId);
     for (const awaited of row.awaits ?? []) this.#awaiting.add(awaited, row.runId);
     if (row.parentId !== undefined) this.#children.add(row.parentId, row.runId);
     if (row.unique) this.#uniques.set(keyOf(row.job, row.unique.key), row.runId);
     if (row.slot !== undefined) this.#holding.add(row.slot, row.runId);
-    if (row.dueAt === undefined) return;
-    const lane = laneOf(row);
-    const due = this.#due.get(lane) ?? new Ordered((each) => each.dueAt!);
-    this.#due.set(lane, due);
-    due.add(row);
   }
 
   /** The common case, a step of a run that works on: the row takes the place of the one before. */
@@ -186,8 +217,9 @@ export class Tables implements Reads {
   dropRun(runId: string): void {
     const row = this.runs.get(runId);
     if (!row) return;
-    this.#unindex(row);
     this.runs.delete(runId);
+    if (!this.#isIndexed) return;
+    this.#unindex(row);
     if (row.idempotencyKey !== undefined) this.#keys.delete(keyOf(row.job, row.idempotencyKey));
   }
 

@@ -394,7 +394,9 @@ function withRequest(name: string) {
   const dir = freshDir();
   mkdirSync(join(dir, 'inbox'), { recursive: true });
   writeFileSync(join(dir, 'inbox', `${name}.json`), '{}');
-  return { dir, image: emptyImage(1, 'log/00000001.jsonl') };
+  const image = emptyImage(1, 'log/00000001.jsonl');
+  image.tables.index();
+  return { dir, image };
 }
 
 it('D8, O3: a request that was read, and taken back before it was decided, is left to its sender', async () => {
