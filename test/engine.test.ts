@@ -210,6 +210,26 @@ describe('an engine opens', () => {
   });
 });
 
+it('O6: that a newer release has the store is told once by an engine that only looks, too, and it looks no more', async () => {
+  const h = hands();
+  const told: unknown[] = [];
+  const engine = h.engine((stepfast) => stepfast.job('job', ({ step }) => step.waitForEvent('go')), {
+    onOutdated: (each) => told.push(each),
+  });
+  await engine.start('job', undefined, { id: 'r' });
+  await settle();
+  engine.own.onDue = async () => {
+    throw new StepfastError('STORE_TOO_NEW', 'Newer.');
+  };
+  for (let times = 0; times < 3; times++) {
+    h.wake();
+    await settle();
+    await h.impatient(60_000);
+  }
+  expect([told, h.errors]).toEqual([[codeOf('STORE_TOO_NEW')], []]);
+  await soon(engine.close());
+});
+
 describe('what an engine is asked', () => {
   it('O3: to be ready waits for a store that another process drives; any other call does not', async () => {
     const h = hands();

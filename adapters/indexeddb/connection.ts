@@ -122,8 +122,14 @@ export function connectionTo(options: {
         'There is no IndexedDB here (switched off, or not a browser). Give indexedDBStore a `fallback`, for example memoryStore from "stepfast/memory", to go on without durability, or use fileStore() from "stepfast/file" in Node.',
       );
     const request = indexedDB.open(name, 1);
-    request.addEventListener('upgradeneeded', () => addStores(request.result));
-    const db = (await wrap(request)) as unknown as Database;
+    let upgrade: IDBTransaction | null = null;
+    request.addEventListener('upgradeneeded', () => {
+      upgrade = request.transaction;
+      addStores(request.result);
+    });
+    const db = (await wrap(request).catch((error: unknown) => {
+      throw upgrade?.error ?? error; // why it was undone (no space): the request only says that it was
+    })) as unknown as Database;
     // Another context that wants to delete the database, or to upgrade it, must not wait for us.
     db.addEventListener('versionchange', ({ newVersion }) => {
       drop();

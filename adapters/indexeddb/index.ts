@@ -223,14 +223,18 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
 
     async due(query) {
       assertOpen(state === 'open');
-      await renew(query.now);
-      return use(async (db) => {
-        const { hasLeft } = hereIn(db);
-        const picked = await pickDue(db, query, () => livingIn(db, query.now));
-        const runs = picked.runs.map((run) => ({ ...run, interrupted: run.interrupted && !hasLeft(run.row.owner!) }));
-        const events = eventsBy(reading(db, 'stepfast:events').objectStore('stepfast:events').index('pair'));
-        return withOffers({ events }, { ...picked, runs }, query.now);
-      });
+      try {
+        await renew(query.now);
+        return await use(async (db) => {
+          const { hasLeft } = hereIn(db);
+          const picked = await pickDue(db, query, () => livingIn(db, query.now));
+          const runs = picked.runs.map((run) => ({ ...run, interrupted: run.interrupted && !hasLeft(run.row.owner!) }));
+          const events = eventsBy(reading(db, 'stepfast:events').objectStore('stepfast:events').index('pair'));
+          return withOffers({ events }, { ...picked, runs }, query.now);
+        });
+      } catch (error) {
+        throw await passed(error);
+      }
     },
 
     async load(runId) {

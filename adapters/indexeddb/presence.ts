@@ -23,7 +23,8 @@ import type { Lease } from './schema.js';
  * P6. Work of the dead is left to a visible tab, for a moment, by hidden ones.
  * P7. After `Clear-Site-Data` Chromium gives documents that are open, and those that come later, lock managers of their own:
  *     each side sees no lock of the other. So contexts greet each other by message as they come. Who answers while no lock
- *     of it is to be seen is apart, and alive for as long as it answers.
+ *     of it is to be seen, nor ever was, is apart, and alive for as long as it answers. One whose lock was seen shares our
+ *     lock manager: it has answered, and gone.
  */
 
 /** Notes of pages that have left: as many are kept. */
@@ -103,6 +104,8 @@ export function presence(options: PresenceOptions): Presence {
   const awaited = new Map<string, AbortController>();
   /** Who has answered while its lock was nowhere to be seen (P7). */
   const apart = new Set<string>();
+  /** Locks that were once to be seen. */
+  const seen = new Set<string | undefined>();
   /** When the dead were first seen to be dead. */
   const deadSince = new Map<string, number>();
 
@@ -163,11 +166,14 @@ export function presence(options: PresenceOptions): Presence {
   /** The locks that owners hold, and visible tabs. */
   const heldNames = async () => {
     const { held = [] } = (await locks?.query()) ?? {};
-    return new Set(held.filter(({ mode }) => mode === 'shared').map((lock) => lock.name));
+    const names = new Set(held.filter(({ mode }) => mode === 'shared').map((lock) => lock.name));
+    for (const lock of names) seen.add(lock);
+    return names;
   };
   const meet = async (owner: string) => {
-    if ((await heldNames()).has(prefix + owner)) apart.delete(owner);
-    else apart.add(owner);
+    const lock = prefix + owner;
+    if ((await heldNames()).has(lock)) apart.delete(owner);
+    else if (!seen.has(lock)) apart.add(owner);
   };
 
   const freeze = () => {

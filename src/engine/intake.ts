@@ -44,7 +44,7 @@ interface IntakeOptions {
   readonly drives: () => Promise<boolean>;
   readonly create: (job: AnyJob, stored: StoredRun, due: Omit<DueRun, 'row'>) => Driver;
   readonly commit: DriverHost['commit'];
-  /** Hears of each commit that the store did not take, and throws it on. */
+  /** Hears of what the store did not do, and throws it on. */
   readonly refused: (error: unknown) => never;
   /** After a look that is not followed by another one. */
   readonly rested: () => void;
@@ -161,7 +161,7 @@ export function createIntake(options: IntakeOptions) {
     const filled = lanes.full();
     const slots = slotsOf(lanes, held);
     const query = { now: clock.now(), owner, jobs: versions, limit: PAGE, graceMs: GRACE_MS };
-    const page = await store.due({ ...query, skip: leaveOut(), full: slots.full });
+    const page = await store.due({ ...query, skip: leaveOut(), full: slots.full }).catch(options.refused);
     if (isClosed) return;
     const taken: DueRun[] = [];
     for (const run of page.runs)

@@ -39,7 +39,7 @@ interface SchedulerOptions
   readonly jobs: ReadonlyMap<string, AnyJob>;
   /** Opens the store for driving if it can. False: another process has it. */
   readonly drives: () => Promise<boolean>;
-  /** Hears of each commit that the store did not take, and throws it on. */
+  /** Hears of what the store did not do, and throws it on. */
   readonly refused: (error: unknown) => never;
   readonly changed: (runId: string, row?: RunRow) => void;
   readonly report: (error: unknown) => void;

@@ -147,6 +147,48 @@ it('O2: who has a connection that the app has closed for good keeps no run from 
   await vi.waitFor(async () => expect(await look()).toMatchObject({ runs: [{ interrupted: true }] }));
 });
 
+it('O2, O6: who finds the database of the app raised to a version that it does not know keeps no run from the others', async () => {
+  const name = freshName();
+  const first = await openApp(name);
+  let given = first;
+  let isRaised = false;
+  const open = async () => {
+    if (isRaised) throw new DOMException('The version is less.', 'VersionError');
+    return given;
+  };
+  const a = await opened(indexedDBStore({ database: open }));
+  await a.commit({ now, starts: [newRun('run')] });
+  await a.commit({ now, run: claim('run', 0, 'a') });
+  first.close();
+  isRaised = true;
+  given = await openApp(name, 2);
+  const b = await opened(indexedDBStore({ database: given }), 'b');
+  const look = () => b.due(dueQuery({ owner: 'b', now }));
+  expect(await look()).toMatchObject({ runs: [], foreign: true });
+  await expect(a.due(dueQuery({ owner: 'a', now }))).rejects.toMatchObject({ code: 'STORE_TOO_NEW' });
+  await vi.waitFor(async () => expect(await look()).toMatchObject({ runs: [{ interrupted: true }] }));
+});
+
+it('D5: a database for which there is no space is told as such, and is opened when there is', async () => {
+  let isFull = true;
+  const { open } = IDBFactory.prototype;
+  vi.spyOn(IDBFactory.prototype, 'open').mockImplementation(function (this: IDBFactory, ...given) {
+    const request = open.apply(this, given);
+    request.addEventListener('upgradeneeded', () => {
+      if (!isFull) return;
+      Object.defineProperty(request.transaction!, 'error', { value: new DOMException('full', 'QuotaExceededError') });
+      request.transaction!.abort();
+    });
+    return request;
+  });
+  cleanup.push(() => vi.restoreAllMocks());
+  const store = indexedDBStore({ name: freshName() });
+  await expect(opened(store)).rejects.toMatchObject({ code: 'QUOTA_EXCEEDED' });
+  isFull = false;
+  await opened(store);
+  expect(await store.commit({ now, starts: [newRun('run')] })).toMatchObject({ kind: 'committed' });
+});
+
 it('B: an error of the function that opens the database has a code, and the next call tries again', async () => {
   const database = await openApp(freshName());
   let failures = 1;

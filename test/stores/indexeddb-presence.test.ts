@@ -135,6 +135,19 @@ describe('O2: with Web Locks', () => {
     await b.close();
   });
 
+  it('one that answers and goes at once, so that its answer is heard when its lock is free, is gone', async () => {
+    const { name, a, b } = await twoOwners();
+    expect((await look(b)).foreign).toBe(true);
+    await exchange();
+    a.abandon?.();
+    const channel = new BroadcastChannel(`stepfast:${name}`);
+    channel.postMessage({ here: 'a' });
+    await exchange();
+    channel.close();
+    expect(await look(b)).toMatchObject({ runs: [{ interrupted: true }] });
+    await b.close();
+  });
+
   it('contexts with lock managers of their own, as after `Clear-Site-Data`, leave each other their runs for as long as they answer', async () => {
     const name = freshName();
     const a = await openStore(name, { owner: 'a' });
