@@ -159,13 +159,20 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
       channel.post([...runIds]);
     },
   };
-  /** A writer that is too old drives no more: its runs are others' now (spec O6). */
-  const passed = async (error: unknown) => {
-    if (!isStepfastError(error, 'STORE_TOO_NEW') || isOutdated) return error;
-    await endLease();
-    isOutdated = true;
-    here?.leave();
-    return error;
+  /** What only an open store does. One that is too old drives no more: its runs are others' now (spec O6). */
+  const guarded = async <Value>(work: () => Promise<Value>): Promise<Value> => {
+    assertOpen(state === 'open');
+    try {
+      return await work();
+    } catch (cause) {
+      const error = storeError(cause);
+      if (isStepfastError(error, 'STORE_TOO_NEW') && !isOutdated) {
+        await endLease();
+        isOutdated = true;
+        here?.leave();
+      }
+      throw error;
+    }
   };
   const commits = committer(host);
   const load = createLoads(use);
@@ -211,31 +218,23 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
 
     abandon: leave,
 
-    async commit(batch) {
-      assertOpen(state === 'open');
-      warn(batch.run?.state?.dueAt, batch.now);
-      try {
-        return await commits.commit(structuredClone(batch)); // the caller may go on changing it while it waits its turn
-      } catch (error) {
-        throw await passed(storeError(error));
-      }
-    },
+    commit: (batch) =>
+      guarded(async () => {
+        warn(batch.run?.state?.dueAt, batch.now);
+        return commits.commit(structuredClone(batch)); // the caller may go on changing it while it waits its turn
+      }),
 
-    async due(query) {
-      assertOpen(state === 'open');
-      try {
+    due: (query) =>
+      guarded(async () => {
         await renew(query.now);
-        return await use(async (db) => {
+        return use(async (db) => {
           const { hasLeft } = hereIn(db);
           const picked = await pickDue(db, query, () => livingIn(db, query.now));
           const runs = picked.runs.map((run) => ({ ...run, interrupted: run.interrupted && !hasLeft(run.row.owner!) }));
           const events = eventsBy(reading(db, 'stepfast:events').objectStore('stepfast:events').index('pair'));
           return withOffers({ events }, { ...picked, runs }, query.now);
         });
-      } catch (error) {
-        throw await passed(error);
-      }
-    },
+      }),
 
     async load(runId) {
       assertOpen(state === 'open');
@@ -258,18 +257,16 @@ export function indexedDBStore(options: IndexedDBStoreOptions = {}): Store {
     },
 
     ...(database && {
-      async transact<Value>(work: SharedWork<Value>) {
-        assertOpen(state === 'open');
-        const working = transact(host, work);
-        shared.add(working);
-        try {
-          return await working;
-        } catch (error) {
-          throw await passed(error);
-        } finally {
-          shared.delete(working);
-        }
-      },
+      transact: <Value>(work: SharedWork<Value>) =>
+        guarded(async () => {
+          const working = transact(host, work);
+          shared.add(working);
+          try {
+            return await working;
+          } finally {
+            shared.delete(working);
+          }
+        }),
     }),
   };
 }
